@@ -1,0 +1,86 @@
+/* The one canonical conversation that every dialect is decoded into and encoded from. */
+#ifndef TG_ROUTER_CHAT_H
+#define TG_ROUTER_CHAT_H
+
+#include "libs/base/str.h"
+#include "libs/money/money.h"
+#include "libs/usage/event.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define TG_CHAT_MESSAGES_MAX 4096
+#define TG_CHAT_STOPS_MAX 16
+
+typedef enum tg_dialect { TG_DIALECT_OPENAI, TG_DIALECT_ANTHROPIC, TG_DIALECT_BEDROCK, TG_DIALECT_TOLLGATE } tg_dialect;
+
+typedef enum tg_role { TG_ROLE_SYSTEM, TG_ROLE_USER, TG_ROLE_ASSISTANT } tg_role;
+
+typedef struct tg_chat_message {
+    tg_role role;
+    tg_str text;
+} tg_chat_message;
+
+typedef struct tg_chat_request {
+    tg_dialect dialect; /* that the client spoke */
+    tg_str body;        /* the client's body, verbatim; empty for gRPC */
+    tg_str model;
+    const tg_chat_message *messages;
+    size_t message_count;
+    uint64_t max_tokens; /* 0: not stated */
+    bool has_temperature, has_top_p, has_seed;
+    double temperature, top_p;
+    uint64_t top_k; /* 0: not stated */
+    uint64_t seed;
+    const tg_str *stops;
+    size_t stop_count;
+    bool stream;
+    bool include_usage; /* OpenAI: the client asked for the usage chunk itself */
+    uint64_t text_bytes; /* of all messages: the basis of estimates */
+} tg_chat_request;
+
+typedef enum tg_stop_reason {
+    TG_STOP_NONE,
+    TG_STOP_END,    /* the model ended its turn */
+    TG_STOP_LENGTH, /* max_tokens */
+    TG_STOP_SEQUENCE,
+    TG_STOP_FILTER, /* the provider withheld content */
+    TG_STOP_OTHER
+} tg_stop_reason;
+
+typedef enum tg_chat_event_type {
+    TG_CHAT_START, /* model, upstream_id */
+    TG_CHAT_TEXT,  /* text */
+    TG_CHAT_STOP,  /* stop */
+    TG_CHAT_USAGE, /* tokens; later ones replace earlier ones */
+    TG_CHAT_ERROR, /* error_type, error_message */
+    TG_CHAT_OTHER  /* a payload without meaning to us (a ping): only its raw form matters */
+} tg_chat_event_type;
+
+/* Slices are valid during the callback only. */
+typedef struct tg_chat_event {
+    tg_chat_event_type type;
+    tg_str model, upstream_id; /* START */
+    tg_str text;               /* TEXT */
+    tg_stop_reason stop;       /* STOP */
+    tg_str stop_sequence;      /* STOP with TG_STOP_SEQUENCE, when the provider said it */
+    tg_tokens tokens;          /* USAGE */
+    bool has_input, has_output; /* USAGE: which of the two were reported */
+    uint64_t queue_ns, gpu_ns;  /* USAGE of the private tier */
+    tg_str error_type, error_message; /* ERROR */
+
+    /* The upstream's own payload this event came from (one SSE event's data, or a whole plain body), so
+     * that a client of the same dialect gets it verbatim. A payload may give several events: the first
+     * carries it, the others have raw_shared set. */
+    tg_str raw;
+    tg_str raw_name;  /* the SSE event name, or empty */
+    bool raw_shared;
+    bool raw_usage_only; /* OpenAI's extra usage chunk: hidden from a client that did not ask for it */
+} tg_chat_event;
+
+/* An upper bound of the prompt's tokens, from its bytes: for caps and reservations. */
+uint64_t tg_chat_input_bound(const tg_chat_request *request);
+/* A best guess of the tokens in so many bytes of text: for events without a report. */
+uint64_t tg_chat_estimate_tokens(uint64_t text_bytes);
+
+#endif

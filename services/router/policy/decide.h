@@ -1,0 +1,127 @@
+/* decide(snapshot, facts, state, now, arena) → plan: where a request may go, in which order, and why.
+ *
+ * Pure: no I/O, no clock, no randomness of its own (`facts.draw`). Live routing, `POST /v1/route`,
+ * `tollgate policy explain` and the tests call this one function, so what is explained is what happens.
+ *
+ * Ownership: the plan and its texts live in the arena; it points into the snapshot.
+ */
+#ifndef TG_ROUTER_DECIDE_H
+#define TG_ROUTER_DECIDE_H
+
+#include "libs/base/arena.h"
+#include "services/router/policy/policy.h"
+
+/* ---- snapshot: what changes only by configuration ---- */
+
+typedef struct tg_snapshot {
+    const tg_policy *policy;
+    const tg_targets *targets;
+    const tg_price_book *prices;
+    const char *const *aliases; /* model names that mean "let the policy decide", besides auto */
+    size_t alias_count;
+    uint32_t attempts_max; /* most steps of a plan, 1..16 */
+} tg_snapshot;
+
+/* ---- facts: what this request is ---- */
+
+typedef struct tg_facts {
+    const char *tenant;
+    const char *key_id;
+    bool may_pin;                        /* the key may name a target */
+    const char *const *pin_allowlist;    /* of the tenant; count 0: any */
+    size_t pin_allowlist_count;
+    tg_str model;       /* as asked for; empty means auto */
+    tg_str task_type;   /* X-Task-Type; empty: not given */
+    tg_str data_class;  /* X-Data-Class; empty: none */
+    bool stream;
+    uint64_t input_tokens;     /* an upper bound */
+    bool input_tokens_exact;   /* counted with the target's tokenizer */
+    uint64_t max_tokens;       /* 0: the client stated none */
+    uint64_t draw;             /* uniform random bits */
+    uint64_t sticky_hash;
+} tg_facts;
+
+/* ---- state: what changes by the second ---- */
+
+typedef enum tg_endpoint_health { TG_ENDPOINT_UP, TG_ENDPOINT_HALF_OPEN, TG_ENDPOINT_DOWN } tg_endpoint_health;
+
+typedef struct tg_endpoint_status {
+    tg_endpoint_health health;
+    uint64_t retry_at_mono_ms; /* DOWN: a probe is allowed from here on */
+    uint64_t first_token_p95_us;
+    uint64_t queue_depth;
+    bool probing;              /* HALF_OPEN and a probe is in flight already */
+    const char *reason;        /* why it is not up; may be NULL */
+} tg_endpoint_status;
+
+/* Indexed [target][endpoint] in the order of the targets document. NULL rows mean: all up. */
+typedef struct tg_fleet {
+    uint64_t version;
+    bool stale; /* health has not been heard for longer than allowed; the view is the router's own */
+    const tg_endpoint_status *const *rows;
+    size_t row_count;
+} tg_fleet;
+
+typedef struct tg_state {
+    const tg_fleet *fleet;
+} tg_state;
+
+typedef struct tg_now {
+    uint64_t wall_unix_ns;
+    uint64_t mono_ms;
+} tg_now;
+
+/* ---- plan ---- */
+
+typedef struct tg_step {
+    int target;              /* index */
+    int endpoint;            /* index within the target */
+    tg_picousd cost_bound;   /* input bound × price + max output × price; 0 when there is no price */
+    bool probe;              /* goes to a half-open endpoint */
+} tg_step;
+
+typedef enum tg_refusal_code {
+    TG_REFUSAL_NONE,
+    TG_REFUSAL_MODEL_NOT_FOUND,   /* 404 */
+    TG_REFUSAL_MODEL_FORBIDDEN,   /* 403 */
+    TG_REFUSAL_TASK_TYPE_MISSING, /* 400 */
+    TG_REFUSAL_TASK_TYPE_UNKNOWN, /* 400 */
+    TG_REFUSAL_NO_RULE,           /* 400: no rule matches */
+    TG_REFUSAL_COST_CAP,          /* 402: says cap and estimate */
+    TG_REFUSAL_CONTEXT,           /* 400: input + output exceed every target's context */
+    TG_REFUSAL_DATA_CLASS,        /* 403 */
+    TG_REFUSAL_UNAVAILABLE        /* 503: every endpoint is down; retry_after_ms says until when */
+} tg_refusal_code;
+
+typedef struct tg_candidate { /* one line of the trace */
+    const char *rule;     /* or "" */
+    const char *target;   /* or "" when the line is about the rule */
+    const char *endpoint; /* or "" */
+    bool kept;
+    const char *reason;
+    tg_picousd cost_bound;
+} tg_candidate;
+
+typedef struct tg_plan {
+    const char *rule;      /* name; "" when pinned */
+    const char *task_type; /* as matched; "" when pinned */
+    const tg_step *steps;
+    size_t step_count;
+    uint64_t max_tokens;   /* to ask for: the client's, or a clamp's; 0: leave it to the upstream */
+    bool clamped;
+    tg_refusal_code refusal;
+    unsigned refusal_status; /* HTTP */
+    const char *refusal_text;
+    uint64_t retry_after_ms;
+    const tg_candidate *trace;
+    size_t trace_count;
+    /* Other targets of the rule, for counterfactual costs: indexes into the targets. */
+    const int *alternatives;
+    size_t alternative_count;
+} tg_plan;
+
+/* Always gives a plan: with steps, or with a refusal. NULL only when the arena is exhausted. */
+const tg_plan *tg_decide(const tg_snapshot *snapshot, const tg_facts *facts, const tg_state *state,
+                         tg_now now, tg_arena *arena);
+
+#endif
