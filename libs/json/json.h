@@ -87,6 +87,9 @@ typedef struct tg_json_member {
 
 /* Advances *at through `text` (start at 0). True while there is a member. */
 bool tg_json_raw_next(tg_str text, size_t *at, tg_json_member *ret);
+/* Compares a key_raw with an ASCII key, escapes undone: "mod\u0065l" is model too. Always use this to
+ * find a member in raw text, or an escaped key would slip through where the parser sees it. */
+bool tg_json_raw_key_is(tg_str key_raw, const char *key);
 
 /* Writing: appends to a tg_buf; commas and nesting are the writer's business. */
 typedef struct tg_json_out {
@@ -105,7 +108,8 @@ void tg_json_out_str(tg_json_out *out, tg_str value); /* invalid UTF-8 becomes U
 void tg_json_out_text(tg_json_out *out, const char *value);
 void tg_json_out_u64(tg_json_out *out, uint64_t value);
 void tg_json_out_i64(tg_json_out *out, int64_t value);
-void tg_json_out_f64(tg_json_out *out, double value); /* shortest form that reads back equal */
+/* The shortest of 15 to 17 digits that reads back equal; NaN and infinities set status to -EINVAL. */
+void tg_json_out_f64(tg_json_out *out, double value);
 void tg_json_out_bool(tg_json_out *out, bool value);
 void tg_json_out_null(tg_json_out *out);
 void tg_json_out_raw(tg_json_out *out, tg_str json); /* already valid JSON */
