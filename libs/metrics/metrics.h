@@ -36,7 +36,8 @@ tg_metric_family *tg_metrics_gauge(tg_metrics *m, const char *name, const char *
 tg_metric_family *tg_metrics_histogram(tg_metrics *m, const char *name, const char *help,
                                        const char *labels, double scale);
 
-/* The series with these label values, one per label name in order. Never NULL. */
+/* The series with these label values, one per label name in order (NULL where there are no labels). Never
+ * NULL: out of memory, or past the bound, it is the shared series. */
 tg_counter *tg_counter_of(tg_metric_family *family, const char *const *values);
 tg_gauge *tg_gauge_of(tg_metric_family *family, const char *const *values);
 tg_histogram *tg_histogram_of(tg_metric_family *family, const char *const *values);
@@ -45,6 +46,7 @@ void tg_counter_add(tg_counter *counter, uint64_t n);
 uint64_t tg_counter_value(const tg_counter *counter);
 void tg_gauge_set(tg_gauge *gauge, int64_t value);
 void tg_gauge_add(tg_gauge *gauge, int64_t delta);
+int64_t tg_gauge_value(const tg_gauge *gauge);
 
 void tg_histogram_observe(tg_histogram *histogram, uint64_t value);
 uint64_t tg_histogram_count(const tg_histogram *histogram);
