@@ -1,0 +1,51 @@
+/* The number formats of weights, and how a row of them becomes floats.
+ *
+ * Layouts are GGUF's. A quantised row is a run of blocks of 32 weights:
+ *   Q8_0: f16 d, 32 × int8 q                    w = d·q
+ *   Q4_0: f16 d, 16 bytes of nibbles            w = d·(q − 8)
+ *   Q4_1: f16 d, f16 m, 16 bytes of nibbles     w = d·q + m
+ * Byte j of the nibbles holds weight j in its low half and weight j + 16 in its high half.
+ */
+#ifndef TG_INFERENCE_DTYPE_H
+#define TG_INFERENCE_DTYPE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define TG_QUANT_BLOCK 32 /* weights per block of every quantised type here */
+
+typedef enum tg_dtype { /* values are GGUF's tensor type numbers */
+    TG_DTYPE_F32 = 0,
+    TG_DTYPE_F16 = 1,
+    TG_DTYPE_Q4_0 = 2,
+    TG_DTYPE_Q4_1 = 3,
+    TG_DTYPE_Q8_0 = 8,
+} tg_dtype;
+
+typedef struct tg_dtype_info {
+    const char *name;     /* "Q8_0"; for types that are known but not supported, too */
+    uint32_t block_len;   /* weights per block; 0: known by name only */
+    uint32_t block_bytes;
+} tg_dtype_info;
+
+const tg_dtype_info *tg_dtype_get(uint32_t type); /* NULL: a number never heard of */
+
+/* `count` weights, a multiple of the block length, from `row`. */
+void tg_dtype_to_f32(tg_dtype type, const uint8_t *row, size_t count, float *ret);
+
+/* The inverse, for tests and tools that write model files: round to nearest, scales as F16. */
+void tg_dtype_from_f32(tg_dtype type, const float *from, size_t count, uint8_t *ret_row);
+
+/* IEEE binary16: exact one way, round to nearest even the other. Same results as the F16C instructions. */
+float tg_f16_to_f32(uint16_t half);
+uint16_t tg_f32_to_f16(float value);
+
+static inline uint16_t tg_load_u16(const uint8_t *p)
+{
+    uint16_t v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+#endif

@@ -1,0 +1,63 @@
+/* GGUF files, versions 2 and 3, little-endian: metadata keys and the directory of tensors.
+ *
+ * The file is hostile until proven otherwise: every count, length, shape and offset is checked against
+ * the file's size before it is used, and a file that fails says why in one sentence. After a
+ * successful parse every slice and tensor returned lies inside the mapping.
+ * Format: the "GGUF" specification in ggml's documentation.
+ *
+ * Ownership: tg_gguf_open maps the file until tg_gguf_free; everything returned points into it.
+ *            tg_gguf_parse borrows the caller's bytes, which must be 8-byte aligned.
+ * Threads:   read-only once made.
+ * Bounds:    TG_GGUF_KEYS_MAX keys, TG_GGUF_TENSORS_MAX tensors, 4 dimensions.
+ */
+#ifndef TG_INFERENCE_GGUF_H
+#define TG_INFERENCE_GGUF_H
+
+#include "libs/base/error.h"
+#include "libs/base/str.h"
+#include "services/inference/model/dtype.h"
+
+#include <stdbool.h>
+
+#define TG_GGUF_KEYS_MAX 4096
+#define TG_GGUF_TENSORS_MAX 65536
+#define TG_GGUF_DIMS_MAX 4
+
+typedef struct tg_gguf tg_gguf;
+
+typedef struct tg_gguf_tensor {
+    tg_str name;
+    uint64_t dims[TG_GGUF_DIMS_MAX]; /* dims[0] is the contiguous one; absent ones are 1 */
+    uint32_t dims_len;
+    tg_dtype type;
+    const uint8_t *data;
+    size_t size_bytes;
+} tg_gguf_tensor;
+
+int tg_gguf_open(const char *path, tg_error *err, tg_gguf **ret); /* -errno of open, or -EINVAL */
+int tg_gguf_parse(const uint8_t *data, size_t size_bytes, tg_error *err, tg_gguf **ret);
+tg_gguf *tg_gguf_free(tg_gguf *gguf);
+
+size_t tg_gguf_tensor_count(const tg_gguf *gguf);
+const tg_gguf_tensor *tg_gguf_tensor_at(const tg_gguf *gguf, size_t index); /* by name, ascending */
+const tg_gguf_tensor *tg_gguf_tensor_find(const tg_gguf *gguf, const char *name); /* or NULL */
+
+/* Metadata. 0; -ENOENT when the key is absent (no message); -EINVAL, with a message, when its type is
+ * another or its value does not fit. Integers of every width convert. */
+int tg_gguf_u32(const tg_gguf *gguf, const char *key, tg_error *err, uint32_t *ret);
+int tg_gguf_f32(const tg_gguf *gguf, const char *key, tg_error *err, float *ret);
+int tg_gguf_bool(const tg_gguf *gguf, const char *key, tg_error *err, bool *ret);
+int tg_gguf_str(const tg_gguf *gguf, const char *key, tg_error *err, tg_str *ret);
+
+/* Arrays are copied into memory the caller frees with free(). Strings still point into the file. */
+int tg_gguf_str_array(const tg_gguf *gguf, const char *key, tg_error *err, tg_str **ret,
+                      size_t *ret_count);
+int tg_gguf_f32_array(const tg_gguf *gguf, const char *key, tg_error *err, float **ret,
+                      size_t *ret_count);
+int tg_gguf_i32_array(const tg_gguf *gguf, const char *key, tg_error *err, int32_t **ret,
+                      size_t *ret_count);
+
+/* Tells the kernel that the tensor's pages are not needed for now; they come back when read again. */
+void tg_gguf_tensor_drop(const tg_gguf *gguf, const tg_gguf_tensor *tensor);
+
+#endif
