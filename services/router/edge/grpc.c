@@ -1,0 +1,400 @@
+#include "services/router/edge/grpc.h"
+
+#include "services/router/edge/chat.h"
+
+#include "tollgate/v1/router.pb-c.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct grpc_chat {
+    tg_edge_chat chat;
+    tg_rpc_call *call;
+    bool stream;
+    bool begun;    /* the stream's first message has left */
+    bool in_event, gone;
+    tg_usage_event route;
+    tg_buf text;   /* plain: the whole answer; streamed: what came before the first flush */
+    tg_stop_reason stop;
+} grpc_chat;
+
+static tg_rpc_code code_of(unsigned status)
+{
+    switch (status) {
+    case 400:
+    case 402:
+    case 413: return status == 402 ? TG_RPC_FAILED_PRECONDITION : TG_RPC_INVALID_ARGUMENT;
+    case 401: return TG_RPC_UNAUTHENTICATED;
+    case 403: return TG_RPC_PERMISSION_DENIED;
+    case 404: return TG_RPC_NOT_FOUND;
+    case 429: return TG_RPC_RESOURCE_EXHAUSTED;
+    case 504: return TG_RPC_DEADLINE_EXCEEDED;
+    case 502:
+    case 503: return TG_RPC_UNAVAILABLE;
+    default: return TG_RPC_INTERNAL;
+    }
+}
+
+static void count(tg_router *router, unsigned code)
+{
+    const char *const labels[] = {"grpc", tg_rpc_code_name((tg_rpc_code)code)};
+    tg_counter_add(tg_counter_of(router->metrics.requests, labels), 1);
+}
+
+static void fail(tg_router *router, tg_rpc_call *call, const tg_edge_problem *problem)
+{
+    tg_rpc_code code = code_of(problem->status);
+    if (problem->code && *problem->code)
+        tg_rpc_call_add_trailing(call, "x-tollgate-error", tg_str_of(problem->code));
+    tg_rpc_fail(call, code, "%s", problem->message);
+    count(router, code);
+}
+
+static void headers_of(tg_rpc_call *call, const Tollgate__V1__ChatRequest *in, tg_edge_headers *ret)
+{
+    *ret = (tg_edge_headers){
+        .authorization = tg_rpc_call_metadata(call, "authorization"),
+        .x_api_key = tg_rpc_call_metadata(call, "x-api-key"),
+        .x_tenant = tg_rpc_call_metadata(call, "x-tenant"),
+        .x_task_type = tg_rpc_call_metadata(call, "x-task-type"),
+        .x_data_class = tg_rpc_call_metadata(call, "x-data-class"),
+        .x_request_id = tg_rpc_call_metadata(call, "x-request-id"),
+        .traceparent = tg_rpc_call_metadata(call, "traceparent"),
+    };
+    if (in && ret->x_task_type.len == 0)
+        ret->x_task_type = tg_str_of(in->task_type);
+    if (in && ret->x_request_id.len == 0)
+        ret->x_request_id = tg_str_of(in->client_request_id);
+}
+
+static int role_of(const char *text, tg_role *ret)
+{
+    static const char *const names[] = {"system", "user", "assistant"};
+    for (unsigned i = 0; i < 3; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *ret = (tg_role)i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
+static int decode(const Tollgate__V1__ChatRequest *in, bool stream, tg_arena *arena, tg_error *err,
+                  tg_chat_request *ret)
+{
+    if (in->n_messages == 0 || in->n_messages > TG_CHAT_MESSAGES_MAX)
+        return tg_error_set(err, -EINVAL, "messages: %zu given; allowed are 1 to %d", in->n_messages,
+                            TG_CHAT_MESSAGES_MAX);
+    if (in->n_stop > TG_CHAT_STOPS_MAX)
+        return tg_error_set(err, -EINVAL, "stop: at most %d strings", TG_CHAT_STOPS_MAX);
+    tg_chat_message *messages = tg_arena_zalloc(arena, in->n_messages, sizeof *messages);
+    tg_str *stops = tg_arena_zalloc(arena, in->n_stop + 1, sizeof *stops);
+    if (!messages || !stops)
+        return -ENOMEM;
+    *ret = (tg_chat_request){
+        .dialect = TG_DIALECT_TOLLGATE,
+        .messages = messages,
+        .message_count = in->n_messages,
+        .max_tokens = in->max_tokens,
+        .has_temperature = in->has_temperature,
+        .temperature = (double)in->temperature,
+        .has_top_p = in->has_top_p,
+        .top_p = (double)in->top_p,
+        .has_seed = in->has_seed,
+        .seed = in->seed,
+        .stops = stops,
+        .stop_count = in->n_stop,
+        .stream = stream,
+    };
+    ret->model.data = tg_arena_strdup(arena, tg_str_of(in->model));
+    ret->model.len = strlen(in->model);
+    for (size_t i = 0; i < in->n_messages; i++) {
+        const Tollgate__V1__ChatMessage *m = in->messages[i];
+        if (role_of(m->role, &messages[i].role) < 0)
+            return tg_error_set(err, -EINVAL,
+                                "messages[%zu].role: '%s'; allowed are system, user, assistant", i,
+                                m->role);
+        if (!tg_utf8_valid(m->content, strlen(m->content)))
+            return tg_error_set(err, -EINVAL, "messages[%zu].content is not valid UTF-8", i);
+        messages[i].text = tg_str_of(tg_arena_strdup(arena, tg_str_of(m->content)));
+        if (!messages[i].text.data)
+            return -ENOMEM;
+        ret->text_bytes += messages[i].text.len;
+    }
+    for (size_t i = 0; i < in->n_stop; i++)
+        stops[i] = tg_str_of(tg_arena_strdup(arena, tg_str_of(in->stop[i])));
+    return 0;
+}
+
+/* ---- messages out ---- */
+
+static Tollgate__V1__FinishReason finish_of(tg_stop_reason stop)
+{
+    return stop == TG_STOP_LENGTH ? TOLLGATE__V1__FINISH_REASON__FINISH_REASON_LENGTH
+                                  : TOLLGATE__V1__FINISH_REASON__FINISH_REASON_STOP;
+}
+
+static void fill_route(Tollgate__V1__RouteTaken *route, const tg_usage_event *e)
+{
+    tollgate__v1__route_taken__init(route);
+    route->request_id = (char *)e->request_id;
+    route->target = (char *)e->target;
+    route->endpoint = (char *)e->endpoint;
+    route->rule = (char *)e->rule;
+    route->attempt = e->attempt;
+    route->cost_picousd = e->cost_picousd;
+    route->model = (char *)(e->model_answered[0] ? e->model_answered : e->model_sent);
+}
+
+static void fill_usage(Tollgate__V1__TokenUsage *usage, const tg_usage_event *e)
+{
+    tollgate__v1__token_usage__init(usage);
+    usage->input_tokens = e->tokens.input;
+    usage->cache_read_tokens = e->tokens.cache_read;
+    usage->cache_write_5m_tokens = e->tokens.cache_write_5m;
+    usage->cache_write_1h_tokens = e->tokens.cache_write_1h;
+    usage->output_tokens = e->tokens.output;
+    usage->reasoning_tokens = e->tokens.reasoning;
+    usage->input_source = (Tollgate__V1__CountSource)e->input_source;
+    usage->output_source = (Tollgate__V1__CountSource)e->output_source;
+}
+
+static void grpc_chat_free(grpc_chat *g)
+{
+    tg_edge_chat_free(&g->chat);
+    tg_buf_free(&g->text);
+    free(g);
+}
+
+static void send_text(grpc_chat *g)
+{
+    Tollgate__V1__ChatEvent event = TOLLGATE__V1__CHAT_EVENT__INIT;
+    Tollgate__V1__RouteTaken route;
+    if (!g->begun) {
+        fill_route(&route, &g->route);
+        event.event_case = TOLLGATE__V1__CHAT_EVENT__EVENT_START;
+        event.start = &route;
+        g->begun = true;
+        tg_rpc_send(g->call, &event.base);
+    }
+    if (g->text.len == 0)
+        return;
+    event.event_case = TOLLGATE__V1__CHAT_EVENT__EVENT_TEXT;
+    event.text = g->text.data;
+    tg_rpc_send(g->call, &event.base);
+    tg_buf_clear(&g->text);
+    if (tg_rpc_send_queued(g->call) > TG_RPC_SEND_QUEUE_MAX / 2 && g->chat.dispatch)
+        tg_dispatch_pause(g->chat.dispatch, true);
+}
+
+static void on_drain(tg_rpc_call *call, void *user)
+{
+    grpc_chat *g = user;
+    (void)call;
+    if (g->chat.dispatch && !g->gone)
+        tg_dispatch_pause(g->chat.dispatch, false);
+}
+
+static void on_attempt(void *user, const tg_usage_event *event)
+{
+    grpc_chat *g = user;
+    g->route = *event;
+    g->stop = TG_STOP_NONE;
+    tg_buf_clear(&g->text);
+}
+
+static void on_event(void *user, const tg_chat_event *event)
+{
+    grpc_chat *g = user;
+    if (g->gone)
+        return;
+    g->in_event = true;
+    if (event->type == TG_CHAT_START && event->model.len > 0)
+        tg_str_copy(g->route.model_answered, sizeof g->route.model_answered, event->model);
+    if (event->type == TG_CHAT_STOP)
+        g->stop = event->stop;
+    if (event->type == TG_CHAT_TEXT && event->text.len > 0) {
+        tg_buf_add_str(&g->text, event->text);
+        if (g->stream)
+            send_text(g);
+    }
+    g->in_event = false;
+}
+
+static void finish_ok(grpc_chat *g, const tg_usage_event *e)
+{
+    Tollgate__V1__ChatResponse response = TOLLGATE__V1__CHAT_RESPONSE__INIT;
+    Tollgate__V1__RouteTaken route;
+    Tollgate__V1__TokenUsage usage;
+    fill_route(&route, e);
+    fill_usage(&usage, e);
+    response.route = &route;
+    response.usage = &usage;
+    response.finish = finish_of(g->stop);
+    if (g->stream) {
+        Tollgate__V1__ChatEvent event = TOLLGATE__V1__CHAT_EVENT__INIT;
+        send_text(g);
+        event.event_case = TOLLGATE__V1__CHAT_EVENT__EVENT_END;
+        event.end = &response;
+        tg_rpc_send(g->call, &event.base);
+        tg_rpc_finish(g->call, TG_RPC_OK, "");
+    } else {
+        response.text = g->text.data ? g->text.data : (char *)"";
+        tg_rpc_reply(g->call, &response.base);
+    }
+    count(g->chat.router, TG_RPC_OK);
+}
+
+static void on_done(void *user, const tg_dispatch_result *result)
+{
+    grpc_chat *g = user;
+    tg_rpc_call_set_user(g->call, NULL);
+    if (result->end == TG_DISPATCH_OK) {
+        finish_ok(g, result->event);
+    } else {
+        tg_rpc_code code =
+            result->end == TG_DISPATCH_BROKEN ? TG_RPC_UNAVAILABLE : code_of(result->status);
+        if (g->stream && g->begun)
+            tg_rpc_finish(g->call, code, result->message);
+        else
+            tg_rpc_fail(g->call, code, "%s", result->message);
+        count(g->chat.router, code);
+    }
+    grpc_chat_free(g);
+}
+
+static void on_cancel(tg_rpc_call *call, void *user)
+{
+    grpc_chat *g = user;
+    if (!g)
+        return;
+    tg_rpc_call_set_user(call, NULL);
+    g->gone = true;
+    tg_rpc_fail(call, TG_RPC_CANCELLED, "cancelled by the client");
+    count(g->chat.router, TG_RPC_CANCELLED);
+    grpc_chat_free(g); /* cancels the upstream at once; cancellation never comes inside on_event */
+}
+
+/* ---- methods ---- */
+
+static void start(tg_router *router, tg_rpc_call *call, const Tollgate__V1__ChatRequest *in, bool stream)
+{
+    tg_edge_problem problem = {.status = 500, .type = "api_error", .code = "", .message = "out of memory"};
+    tg_edge_headers headers;
+    tg_error err = {""};
+    grpc_chat *g = calloc(1, sizeof *g);
+    if (!g) {
+        fail(router, call, &problem);
+        return;
+    }
+    g->call = call;
+    g->stream = stream;
+    tg_buf_init(&g->text, TG_RPC_MESSAGE_MAX / 2);
+    headers_of(call, in, &headers);
+    if (tg_edge_chat_begin(router, &headers, &g->chat, &problem) < 0) {
+        fail(router, call, &problem);
+        free(g);
+        return;
+    }
+    int rc = decode(in, stream, &g->chat.arena, &err, &g->chat.request);
+    if (rc < 0) {
+        problem = (tg_edge_problem){.status = 400, .code = "invalid_request"};
+        tg_str_copy(problem.message, sizeof problem.message,
+                    tg_str_of(err.text[0] ? err.text : "the request is too large"));
+    } else {
+        rc = tg_edge_chat_plan(&g->chat, true, &problem);
+    }
+    if (rc == 0) {
+        tg_rpc_call_set_user(call, g);
+        tg_rpc_call_on_cancel(call, on_cancel);
+        tg_rpc_call_on_drain(call, on_drain);
+        rc = tg_edge_chat_dispatch(&g->chat, on_attempt, on_event, on_done, g);
+        if (rc == 0)
+            return;
+        tg_rpc_call_set_user(call, NULL);
+    }
+    fail(router, call, &problem);
+    grpc_chat_free(g);
+}
+
+static void on_chat(void *service, tg_rpc_call *call, const ProtobufCMessage *request)
+{
+    start(service, call, (const Tollgate__V1__ChatRequest *)request, false);
+}
+
+static void on_chat_stream(void *service, tg_rpc_call *call, const ProtobufCMessage *request)
+{
+    start(service, call, (const Tollgate__V1__ChatRequest *)request, true);
+}
+
+static void reply_plan(tg_rpc_call *call, const tg_edge_chat *chat)
+{
+    const tg_plan *plan = chat->plan;
+    tg_arena *arena = tg_rpc_call_arena(call);
+    Tollgate__V1__RouteResponse out = TOLLGATE__V1__ROUTE_RESPONSE__INIT;
+    Tollgate__V1__RouteCandidate *lines = tg_arena_zalloc(arena, plan->trace_count + 1, sizeof *lines);
+    Tollgate__V1__RouteCandidate **trace = tg_arena_zalloc(arena, plan->trace_count + 1, sizeof *trace);
+    char **targets = tg_arena_zalloc(arena, plan->step_count + 1, sizeof *targets);
+    if (!lines || !trace || !targets) {
+        tg_rpc_fail(call, TG_RPC_RESOURCE_EXHAUSTED, "out of memory");
+        return;
+    }
+    for (size_t i = 0; i < plan->trace_count; i++) {
+        tollgate__v1__route_candidate__init(&lines[i]);
+        lines[i].target = (char *)plan->trace[i].target;
+        lines[i].kept = plan->trace[i].kept;
+        lines[i].reason = (char *)plan->trace[i].reason;
+        lines[i].max_cost_picousd = plan->trace[i].cost_bound;
+        trace[i] = &lines[i];
+    }
+    for (size_t i = 0; i < plan->step_count; i++)
+        targets[i] = (char *)tg_targets_at(chat->live->targets, (size_t)plan->steps[i].target)->id;
+    out.rule = (char *)(plan->rule ? plan->rule : "");
+    out.n_targets = plan->step_count;
+    out.targets = targets;
+    out.n_trace = plan->trace_count;
+    out.trace = trace;
+    out.max_tokens = (uint32_t)plan->max_tokens;
+    out.refusal = (char *)(plan->refusal == TG_REFUSAL_NONE ? "" : plan->refusal_text);
+    tg_rpc_reply(call, &out.base);
+}
+
+static void on_route(void *service, tg_rpc_call *call, const ProtobufCMessage *request)
+{
+    const Tollgate__V1__RouteRequest *in = (const Tollgate__V1__RouteRequest *)request;
+    tg_router *router = service;
+    tg_edge_problem problem = {.status = 400, .code = "invalid_request"};
+    tg_edge_headers headers;
+    tg_edge_chat chat;
+    tg_error err = {""};
+    if (!in->chat) {
+        tg_rpc_fail(call, TG_RPC_INVALID_ARGUMENT, "chat: missing; it is the request to be routed");
+        return;
+    }
+    headers_of(call, in->chat, &headers);
+    if (tg_edge_chat_begin(router, &headers, &chat, &problem) < 0) {
+        fail(router, call, &problem);
+        return;
+    }
+    int rc = decode(in->chat, false, &chat.arena, &err, &chat.request);
+    if (rc < 0)
+        tg_str_copy(problem.message, sizeof problem.message, tg_str_of(err.text));
+    else
+        rc = tg_edge_chat_plan(&chat, false, &problem);
+    if (rc < 0)
+        fail(router, call, &problem);
+    else
+        reply_plan(call, &chat);
+    tg_edge_chat_free(&chat);
+}
+
+tg_rpc_service tg_edge_grpc_service(tg_router *router)
+{
+    static const tg_rpc_method methods[] = {
+        {"Chat", false, on_chat}, {"ChatStream", true, on_chat_stream}, {"Route", false, on_route}};
+    return (tg_rpc_service){.descriptor = &tollgate__v1__router__descriptor,
+                            .methods = methods,
+                            .method_count = sizeof methods / sizeof *methods,
+                            .user = router};
+}

@@ -1,0 +1,83 @@
+#include "services/router/router.h"
+
+#include <errno.h>
+
+static tg_gauge *gauge(tg_metrics *m, const char *name, const char *help)
+{
+    tg_metric_family *family = tg_metrics_gauge(m, name, help, "");
+    return family ? tg_gauge_of(family, NULL) : NULL;
+}
+
+static tg_counter *counter(tg_metrics *m, const char *name, const char *help)
+{
+    tg_metric_family *family = tg_metrics_counter(m, name, help, "");
+    return family ? tg_counter_of(family, NULL) : NULL;
+}
+
+int tg_router_metrics_init(tg_router_metrics *r)
+{
+    tg_metrics *m = r->registry = tg_metrics_new();
+    if (!m)
+        return -ENOMEM;
+    r->requests = tg_metrics_counter(m, "tollgate_requests_total", "Requests answered, by edge and status.",
+                                     "edge,status");
+    r->refusals = tg_metrics_counter(m, "tollgate_refusals_total",
+                                     "Requests refused before any attempt, by reason.", "reason");
+    r->attempts = tg_metrics_counter(m, "tollgate_attempts_total", "Attempts at upstreams, by outcome.",
+                                     "target,endpoint,outcome");
+    r->first_token = tg_metrics_histogram(m, "tollgate_first_token_seconds",
+                                          "From the attempt's start to its first token.", "target", 1e-9);
+    r->total = tg_metrics_histogram(m, "tollgate_attempt_seconds", "Duration of attempts.", "target", 1e-9);
+    r->cost = tg_metrics_counter(m, "tollgate_cost_picousd_total",
+                                 "Cost of attempts in pico-dollars (10^-12 USD).", "tenant,target");
+    r->tokens = tg_metrics_counter(m, "tollgate_tokens_total", "Tokens, by kind (input, output).",
+                                   "target,kind");
+    r->in_flight = gauge(m, "tollgate_dispatch_in_flight", "Requests being dispatched.");
+    r->spool_bytes = gauge(m, "tollgate_spool_bytes", "Bytes of the usage spool on disk.");
+    r->spool_unacked = gauge(m, "tollgate_spool_unacknowledged_records",
+                             "Closed usage records Kafka has not acknowledged yet.");
+    r->spool_open = gauge(m, "tollgate_spool_open_attempts", "Attempts opened and not closed.");
+    r->fleet_stale = gauge(m, "tollgate_fleet_view_stale",
+                           "1 when the health service has not been heard for stale_after_ms.");
+    r->fleet_version = gauge(m, "tollgate_fleet_view_version", "Version of the fleet view in use.");
+    r->broker_up = gauge(m, "tollgate_kafka_up", "1 when the Kafka broker answers.");
+    r->policy_reload_failed = gauge(m, "tollgate_config_reload_failed",
+                                    "1 when the last reload was refused and the old configuration is in use.");
+    r->unspooled = counter(m, "tollgate_unspooled_attempts_total",
+                           "Attempts served without a usage record (on_spool_full: allow).");
+    r->closed_failed = counter(m, "tollgate_usage_close_failures_total",
+                               "Closed records that could not be written; recovery bills them as estimated.");
+    r->observations_dropped = counter(m, "tollgate_observations_dropped_total",
+                                      "Observations dropped because health was away too long.");
+    r->delivered = counter(m, "tollgate_usage_delivered_total", "Usage events acknowledged by Kafka.");
+    return r->delivered && r->requests && r->attempts && r->tokens ? 0 : -ENOMEM;
+}
+
+static void set_counter(tg_counter *c, uint64_t value)
+{
+    uint64_t now = tg_counter_value(c);
+    if (value > now)
+        tg_counter_add(c, value - now);
+}
+
+int tg_router_metrics_render(tg_router *router, tg_buf *out)
+{
+    tg_router_metrics *m = &router->metrics;
+    tg_spool_stats spool;
+    tg_producer_stats producer;
+    tg_health_link_stats health;
+    tg_spool_stats_get(router->spool, &spool);
+    tg_producer_stats_get(router->producer, &producer);
+    tg_health_link_stats_get(router->health, &health);
+    const tg_fleet *fleet = tg_fleet_view_get(router->fleet, uv_now(router->uv));
+    tg_gauge_set(m->in_flight, (int64_t)router->dispatch.active_count);
+    tg_gauge_set(m->spool_bytes, (int64_t)spool.bytes);
+    tg_gauge_set(m->spool_unacked, (int64_t)spool.unacked);
+    tg_gauge_set(m->spool_open, (int64_t)spool.opened);
+    tg_gauge_set(m->fleet_stale, fleet->stale);
+    tg_gauge_set(m->fleet_version, (int64_t)fleet->version);
+    tg_gauge_set(m->broker_up, producer.broker_up);
+    set_counter(m->observations_dropped, health.dropped);
+    set_counter(m->delivered, producer.delivered);
+    return tg_metrics_render(m->registry, out);
+}
