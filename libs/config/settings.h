@@ -1,0 +1,132 @@
+/* The settings of the four services: router.yaml, inference.yaml, billing.yaml, health.yaml.
+ *
+ * The tables in settings_*.c say what each key means, its unit, bounds and default; `tollgate config
+ * print` and docs/configuration.md are made from them. Values may refer to the environment (yaml.h).
+ *
+ * Ownership: a loaded struct and its strings live in the arena. Threads: any, read only.
+ */
+#ifndef TG_CONFIG_SETTINGS_H
+#define TG_CONFIG_SETTINGS_H
+
+#include "libs/config/schema.h"
+
+typedef struct tg_tls_settings {
+    const char *cert_file, *key_file, *ca_file; /* NULL: not given */
+} tg_tls_settings;
+
+/* What every service has. log_level is a tg_log_level. */
+#define TG_COMMON_SETTINGS                                                                         \
+    uint32_t version;                                                                              \
+    const char *instance_id;                                                                       \
+    int log_level;                                                                                 \
+    bool insecure;                                                                                 \
+    tg_tls_settings tls;                                                                           \
+    const char *metrics_listen;                                                                    \
+    uint32_t drain_timeout_ms
+
+typedef enum tg_when_stale { TG_WHEN_STALE_ALLOW, TG_WHEN_STALE_REJECT } tg_when_stale;
+typedef enum tg_when_full { TG_WHEN_FULL_ALLOW, TG_WHEN_FULL_REJECT } tg_when_full;
+
+typedef struct tg_router_settings {
+    TG_COMMON_SETTINGS;
+    const char *listen;
+    const char *grpc_listen; /* "": no gRPC edge */
+    const char *targets_file, *policy_file, *prices_file, *tenants_file, *keys_file;
+    const char *const *model_aliases;
+    size_t model_alias_count;
+    uint32_t attempts_max;
+    uint32_t in_flight_max;
+    int on_stale;      /* tg_when_stale */
+    int on_spool_full; /* tg_when_full */
+    struct {
+        const char *const *endpoints;
+        size_t endpoint_count;
+        uint32_t observe_interval_ms;
+        uint32_t observe_batch_max;
+        uint32_t stale_after_ms;
+    } health;
+    struct {
+        const char *dir;
+        uint32_t sync_ms;
+        uint64_t segment_bytes;
+        uint64_t limit_bytes;
+    } spool;
+    struct {
+        const char *brokers; /* "": off, events stay in the spool */
+        const char *topic_usage, *topic_observations, *topic_decisions;
+    } kafka;
+    struct { /* as in libs/http/server.h */
+        uint32_t connections_max;
+        uint64_t header_bytes_max;
+        uint64_t body_bytes_max;
+        uint32_t header_timeout_ms;
+        uint32_t body_timeout_ms;
+        uint32_t idle_timeout_ms;
+        uint32_t write_timeout_ms;
+        uint64_t write_buffer_max;
+        uint64_t write_high_water;
+    } http;
+} tg_router_settings;
+
+typedef struct tg_inference_settings {
+    TG_COMMON_SETTINGS;
+    const char *grpc_listen;
+    const char *model_file;
+    const char *model_name;
+    uint32_t threads; /* 0: one for each processor */
+    uint32_t max_seqs;
+    uint32_t max_queue;
+    uint32_t kv_tokens;
+    uint32_t step_token_budget;
+    uint32_t default_max_tokens;
+    const char *request_log; /* "": off */
+    struct {
+        const char *brokers; /* "": off */
+        const char *topic_engine_time;
+    } kafka;
+} tg_inference_settings;
+
+typedef struct tg_billing_settings {
+    TG_COMMON_SETTINGS;
+    const char *grpc_listen;
+    const char *database;
+    const char *prices_file, *tenants_file;
+    uint32_t batch_events_max;
+    uint32_t batch_wait_ms;
+    struct {
+        const char *brokers;
+        const char *topic_usage, *group, *topic_ledger;
+    } kafka;
+} tg_billing_settings;
+
+typedef struct tg_health_settings {
+    TG_COMMON_SETTINGS;
+    const char *grpc_listen;
+    const char *targets_file; /* endpoints of targets with provider private are watched directly */
+    uint32_t window_ms;
+    uint32_t push_interval_ms;
+    struct {
+        uint32_t error_rate_permille;
+        uint32_t min_requests;
+        uint32_t open_ms;
+        uint32_t half_open_successes;
+    } circuit;
+    struct {
+        const char *brokers; /* "": off */
+        const char *topic_observations;
+    } kafka;
+} tg_health_settings;
+
+extern const tg_schema tg_router_schema, tg_inference_schema, tg_billing_schema, tg_health_schema;
+
+/* 0; -EINVAL, or -errno of reading, with the reason. */
+int tg_router_settings_load(const char *path, tg_error *err, tg_arena *arena,
+                            const tg_router_settings **ret);
+int tg_inference_settings_load(const char *path, tg_error *err, tg_arena *arena,
+                               const tg_inference_settings **ret);
+int tg_billing_settings_load(const char *path, tg_error *err, tg_arena *arena,
+                             const tg_billing_settings **ret);
+int tg_health_settings_load(const char *path, tg_error *err, tg_arena *arena,
+                            const tg_health_settings **ret);
+
+#endif
