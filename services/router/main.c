@@ -84,7 +84,7 @@ static int start_usage(app *a, tg_error *err)
     tg_producer_conf producer = {
         .brokers = s->kafka.brokers, .topic = s->kafka.topic_usage, .client_id = s->instance_id};
     int rc = tg_spool_open(r->uv, &spool, tg_clock_wall_ns(), err, &r->spool);
-    if (rc == 0)
+    if (rc == 0 && *s->kafka.brokers) /* without brokers events stay in the spool */
         rc = tg_producer_new(r->uv, &producer, r->spool, err, &r->producer);
     return rc;
 }
@@ -157,7 +157,10 @@ static void on_http_drained(void *user)
 {
     app *a = user;
     /* Requests are over: what is left is to hand their usage to Kafka. */
-    tg_producer_flush(a->router.producer, 5000, on_flushed, a);
+    if (!a->router.producer)
+        part_done(a);
+    else
+        tg_producer_flush(a->router.producer, 5000, on_flushed, a);
 }
 
 static void on_grpc_drained(void *user) { part_done(user); }
@@ -254,7 +257,8 @@ static void stop(app *a)
     tg_http_server_close(a->ops);
     a->grpc = tg_rpc_server_free(a->grpc);
     tg_health_link_close(r->health);
-    tg_producer_close(r->producer);
+    if (r->producer)
+        tg_producer_close(r->producer);
     tg_http_client_close(r->http);
     uv_close((uv_handle_t *)&a->on_term, NULL);
     uv_close((uv_handle_t *)&a->on_int, NULL);

@@ -64,10 +64,11 @@ int tg_router_metrics_render(tg_router *router, tg_buf *out)
 {
     tg_router_metrics *m = &router->metrics;
     tg_spool_stats spool;
-    tg_producer_stats producer;
+    tg_producer_stats producer = {0};
     tg_health_link_stats health;
     tg_spool_stats_get(router->spool, &spool);
-    tg_producer_stats_get(router->producer, &producer);
+    if (router->producer)
+        tg_producer_stats_get(router->producer, &producer);
     tg_health_link_stats_get(router->health, &health);
     const tg_fleet *fleet = tg_fleet_view_get(router->fleet, uv_now(router->uv));
     tg_gauge_set(m->in_flight, (int64_t)router->dispatch.active_count);

@@ -143,6 +143,12 @@ int tg_edge_chat_plan(tg_edge_chat *chat, bool refused_is_problem, tg_edge_probl
         .draw = tg_random_next(&router->rng),
     };
     tg_state state = {.fleet = tg_fleet_view_get(router->fleet, mono_ms)};
+    if (state.fleet->stale && router->settings->on_stale == TG_WHEN_STALE_REJECT) {
+        problem_set(problem, 503, "overloaded_error", "fleet_view_stale",
+                    "the health service has not been heard and on_stale is reject");
+        problem->retry_after_ms = 1000;
+        return -EPERM;
+    }
     tg_now now = {.wall_unix_ns = tg_clock_wall_ns(), .mono_ms = mono_ms};
     chat->plan = tg_decide(&chat->live->snapshot, &facts, &state, now, &chat->arena);
     if (!chat->plan) {
