@@ -1,0 +1,194 @@
+/* Anthropic's message object and stream events, as its SDKs expect them. */
+#include "services/router/dialect/client.h"
+
+static const char *stop_reason(tg_stop_reason stop)
+{
+    switch (stop) {
+    case TG_STOP_LENGTH: return "max_tokens";
+    case TG_STOP_SEQUENCE: return "stop_sequence";
+    case TG_STOP_FILTER: return "refusal";
+    case TG_STOP_NONE:
+    case TG_STOP_END:
+    case TG_STOP_OTHER: break;
+    }
+    return "end_turn";
+}
+
+static void write_count(tg_json_out *out, const char *key, uint64_t value)
+{
+    tg_json_out_key(out, key);
+    tg_json_out_u64(out, value);
+}
+
+static void write_usage(tg_json_out *out, const tg_tokens *tokens)
+{
+    tg_json_out_key(out, "usage");
+    tg_json_out_begin_object(out);
+    write_count(out, "input_tokens", tokens->input);
+    write_count(out, "cache_creation_input_tokens", tokens->cache_write_5m + tokens->cache_write_1h);
+    write_count(out, "cache_read_input_tokens", tokens->cache_read);
+    if (tokens->cache_write_5m + tokens->cache_write_1h > 0) {
+        tg_json_out_key(out, "cache_creation");
+        tg_json_out_begin_object(out);
+        write_count(out, "ephemeral_5m_input_tokens", tokens->cache_write_5m);
+        write_count(out, "ephemeral_1h_input_tokens", tokens->cache_write_1h);
+        tg_json_out_end_object(out);
+    }
+    write_count(out, "output_tokens", tokens->output);
+    tg_json_out_end_object(out);
+}
+
+static void write_stop(tg_json_out *out, const tg_client_encoder *encoder)
+{
+    tg_json_out_key(out, "stop_reason");
+    tg_json_out_text(out, stop_reason(encoder->stop));
+    tg_json_out_key(out, "stop_sequence");
+    if (encoder->stop == TG_STOP_SEQUENCE && encoder->stop_sequence[0])
+        tg_json_out_text(out, encoder->stop_sequence);
+    else
+        tg_json_out_null(out);
+}
+
+static void write_head(tg_json_out *out, const tg_client_encoder *encoder)
+{
+    tg_json_out_key(out, "id");
+    tg_json_out_text(out, encoder->id);
+    tg_json_out_key(out, "type");
+    tg_json_out_text(out, "message");
+    tg_json_out_key(out, "role");
+    tg_json_out_text(out, "assistant");
+    tg_json_out_key(out, "model");
+    tg_json_out_text(out, encoder->model);
+    tg_json_out_key(out, "content");
+}
+
+/* ---- streamed ---- */
+
+/* "event: NAME", then the data line is the writer's until end_event. */
+static int begin_event(const char *name, tg_buf *to)
+{
+    return tg_buf_printf(to, "event: %s\ndata: ", name);
+}
+
+static int end_event(const tg_json_out *out)
+{
+    return out->status < 0 ? out->status : tg_buf_add(out->buf, "\n\n", 2);
+}
+
+int tg_client_anthropic_begin(tg_client_encoder *encoder, tg_buf *to)
+{
+    int rc = begin_event("message_start", to);
+    if (rc < 0)
+        return rc;
+    tg_json_out out = tg_json_out_to(to);
+    tg_json_out_begin_object(&out);
+    tg_json_out_key(&out, "type");
+    tg_json_out_text(&out, "message_start");
+    tg_json_out_key(&out, "message");
+    tg_json_out_begin_object(&out);
+    write_head(&out, encoder);
+    tg_json_out_begin_array(&out);
+    tg_json_out_end_array(&out);
+    tg_json_out_key(&out, "stop_reason");
+    tg_json_out_null(&out);
+    tg_json_out_key(&out, "stop_sequence");
+    tg_json_out_null(&out);
+    write_usage(&out, &encoder->tokens); /* as far as the upstream has said; message_delta has it all */
+    tg_json_out_end_object(&out);
+    tg_json_out_end_object(&out);
+    return end_event(&out);
+}
+
+static int open_block(tg_client_encoder *encoder, tg_buf *out)
+{
+    encoder->text_open = true;
+    return tg_buf_add_text(out, "event: content_block_start\n"
+                                "data: {\"type\":\"content_block_start\",\"index\":0,"
+                                "\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n");
+}
+
+int tg_client_anthropic_text(tg_client_encoder *encoder, tg_str text, tg_buf *out)
+{
+    int rc = encoder->text_open ? 0 : open_block(encoder, out);
+    if (rc == 0)
+        rc = tg_buf_add_text(out, "event: content_block_delta\n"
+                                  "data: {\"type\":\"content_block_delta\",\"index\":0,"
+                                  "\"delta\":{\"type\":\"text_delta\",\"text\":");
+    if (rc == 0)
+        rc = tg_json_quote(out, text);
+    return rc < 0 ? rc : tg_buf_add_text(out, "}}\n\n");
+}
+
+static int write_message_delta(const tg_client_encoder *encoder, tg_buf *to)
+{
+    int rc = begin_event("message_delta", to);
+    if (rc < 0)
+        return rc;
+    tg_json_out out = tg_json_out_to(to);
+    tg_json_out_begin_object(&out);
+    tg_json_out_key(&out, "type");
+    tg_json_out_text(&out, "message_delta");
+    tg_json_out_key(&out, "delta");
+    tg_json_out_begin_object(&out);
+    write_stop(&out, encoder);
+    tg_json_out_end_object(&out);
+    write_usage(&out, &encoder->tokens);
+    tg_json_out_end_object(&out);
+    return end_event(&out);
+}
+
+static int write_message_stop(tg_str data, const char *comment, tg_buf *out)
+{
+    int rc = tg_client_comment(comment, out);
+    return rc < 0 ? rc : tg_client_sse(TG_STR("message_stop"), data, out);
+}
+
+int tg_client_anthropic_finish(tg_client_encoder *encoder, const char *comment, tg_buf *out)
+{
+    int rc = 0;
+    if (encoder->text_open)
+        rc = tg_buf_add_text(out, "event: content_block_stop\n"
+                                  "data: {\"type\":\"content_block_stop\",\"index\":0}\n\n");
+    encoder->text_open = false;
+    if (rc == 0)
+        rc = write_message_delta(encoder, out);
+    return rc < 0 ? rc : write_message_stop(TG_STR("{\"type\":\"message_stop\"}"), comment, out);
+}
+
+int tg_client_anthropic_raw_end(tg_client_encoder *encoder, const char *comment, tg_buf *out)
+{
+    tg_str own = TG_STR("{\"type\":\"message_stop\"}");
+    return write_message_stop(encoder->raw_body_set ? tg_buf_str(&encoder->raw_body) : own, comment, out);
+}
+
+int tg_client_anthropic_broken(const char *message, tg_buf *out)
+{
+    int rc = tg_buf_add_text(out, "event: error\n"
+                                  "data: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":");
+    if (rc == 0)
+        rc = tg_json_quote(out, tg_str_of(message));
+    return rc < 0 ? rc : tg_buf_add_text(out, "}}\n\n");
+}
+
+/* ---- plain ---- */
+
+int tg_client_anthropic_body(tg_client_encoder *encoder, tg_buf *to)
+{
+    tg_json_out out = tg_json_out_to(to);
+    tg_json_out_begin_object(&out);
+    write_head(&out, encoder);
+    tg_json_out_begin_array(&out);
+    if (encoder->text.len > 0) {
+        tg_json_out_begin_object(&out);
+        tg_json_out_key(&out, "type");
+        tg_json_out_text(&out, "text");
+        tg_json_out_key(&out, "text");
+        tg_json_out_str(&out, tg_buf_str(&encoder->text));
+        tg_json_out_end_object(&out);
+    }
+    tg_json_out_end_array(&out);
+    write_stop(&out, encoder);
+    write_usage(&out, &encoder->tokens);
+    tg_json_out_end_object(&out);
+    return out.status;
+}

@@ -1,0 +1,47 @@
+/* What the two readers of client requests share. Internal to dialect/. */
+#ifndef TG_ROUTER_DIALECT_REQUEST_H
+#define TG_ROUTER_DIALECT_REQUEST_H
+
+#include "services/router/dialect/codec.h"
+
+/* One request being read. Errors are sentences for the client; the first one wins. */
+typedef struct tg_request_reader {
+    tg_arena *arena;
+    tg_error *err;
+    tg_chat_request *out;
+    tg_chat_message *messages; /* room for message_room of them */
+    size_t message_room;
+    bool max_tokens_seen; /* under either of OpenAI's two names */
+    bool stream_options_seen;
+} tg_request_reader;
+
+/* Reads one member of the body; `name` is the member's own. null never gets here: it means absent. */
+typedef int tg_request_read(tg_request_reader *reader, tg_json value, const char *name);
+
+typedef struct tg_request_field {
+    const char *name;
+    tg_request_read *read;
+} tg_request_field;
+
+/* Every member of `root` that `fields` names; others are left to the upstream (verbatim) or dropped. */
+int tg_request_read_fields(tg_request_reader *reader, tg_json root, const tg_request_field *fields,
+                           size_t count);
+
+int tg_request_openai(tg_request_reader *reader, tg_json root);
+int tg_request_anthropic(tg_request_reader *reader, tg_json root);
+
+/* Members both dialects have. */
+int tg_request_model(tg_request_reader *reader, tg_json value, const char *name);
+int tg_request_stream(tg_request_reader *reader, tg_json value, const char *name);
+int tg_request_max_tokens(tg_request_reader *reader, tg_json value, const char *name);
+int tg_request_stops(tg_request_reader *reader, tg_json value, const char *name);
+int tg_request_refuse(tg_request_reader *reader, tg_json value, const char *name);
+int tg_request_number(tg_request_reader *reader, tg_json value, const char *name, double most,
+                      double *ret);
+
+/* Text content, a string or an array of {"type":"text","text":…} parts (joined by newlines), copied into
+ * the arena. Any other part is refused by its type. */
+int tg_request_text(tg_request_reader *reader, tg_json content, const char *name, tg_str *ret);
+int tg_request_add_message(tg_request_reader *reader, tg_role role, tg_str text);
+
+#endif

@@ -1,0 +1,440 @@
+/* Requests to the upstreams: kept verbatim where client and target share a dialect, else written anew from
+ * the canonical conversation. What a provider has no word for (a seed for Anthropic, top_k for OpenAI) is
+ * left out. */
+#include "libs/http/sigv4.h"
+#include "services/router/dialect/codec.h"
+#include "tollgate/v1/inference.pb-c.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* ---- the client's own body with a few members changed ---- */
+
+typedef struct splice {
+    const tg_upstream_ask *ask;
+    bool openai, stated; /* stated: the client gave a maximum */
+    tg_json_out out;
+    const char *from; /* what precedes it has been written */
+    bool model, max_tokens, stream, stream_options;
+} splice;
+
+/* stream_options with include_usage on and the client's other members kept. */
+static void write_stream_options(tg_json_out *out, tg_str old)
+{
+    tg_json_member member;
+    tg_json_out_begin_object(out);
+    for (size_t at = 0; tg_json_raw_next(old, &at, &member);) {
+        if (tg_json_raw_key_is(member.key_raw, "include_usage"))
+            continue;
+        tg_json_out_raw(out, member.key_raw);
+        out->comma = false;
+        tg_json_out_raw(out, (tg_str){":", 1});
+        out->comma = false;
+        tg_json_out_raw(out, member.value_raw);
+    }
+    tg_json_out_key(out, "include_usage");
+    tg_json_out_bool(out, true);
+    tg_json_out_end_object(out);
+}
+
+/* Copies up to the value and leaves the writer where it goes. */
+static tg_json_out *replace(splice *s, tg_str value)
+{
+    s->out.comma = false;
+    tg_json_out_raw(&s->out, (tg_str){s->from, (size_t)(value.data - s->from)});
+    s->out.comma = false;
+    s->from = value.data + value.len;
+    return &s->out;
+}
+
+/* OpenAI has two names for it, of which a client states one at most; null states nothing. */
+static bool carries_max_tokens(const splice *s, const tg_json_member *member)
+{
+    bool null = tg_str_is(member->value_raw, "null");
+    if (s->openai && tg_json_raw_key_is(member->key_raw, "max_completion_tokens"))
+        return !null || !s->stated;
+    return tg_json_raw_key_is(member->key_raw, "max_tokens") && !null;
+}
+
+static void splice_member(splice *s, const tg_json_member *member)
+{
+    tg_str key = member->key_raw;
+    if (tg_json_raw_key_is(key, "model")) {
+        s->model = true;
+        tg_json_out_text(replace(s, member->value_raw), s->ask->model);
+    } else if (s->ask->max_tokens > 0 && carries_max_tokens(s, member)) {
+        s->max_tokens = true;
+        tg_json_out_u64(replace(s, member->value_raw), s->ask->max_tokens);
+    } else if (tg_json_raw_key_is(key, "stream")) {
+        s->stream = true;
+        tg_json_out_bool(replace(s, member->value_raw), s->ask->stream);
+    } else if (s->openai && s->ask->stream && tg_json_raw_key_is(key, "stream_options")) {
+        s->stream_options = true;
+        write_stream_options(replace(s, member->value_raw), member->value_raw);
+    }
+}
+
+static void add_missing(splice *s)
+{
+    tg_json_out *out = &s->out;
+    out->comma = true; /* `messages` is there */
+    if (!s->model) {
+        tg_json_out_key(out, "model");
+        tg_json_out_text(out, s->ask->model);
+    }
+    if (!s->max_tokens && s->ask->max_tokens > 0) {
+        tg_json_out_key(out, s->openai ? "max_completion_tokens" : "max_tokens");
+        tg_json_out_u64(out, s->ask->max_tokens);
+    }
+    if (!s->stream && s->ask->stream) {
+        tg_json_out_key(out, "stream");
+        tg_json_out_bool(out, true);
+    }
+    if (s->openai && s->ask->stream && !s->stream_options) {
+        tg_json_out_key(out, "stream_options");
+        write_stream_options(out, (tg_str){"", 0});
+    }
+}
+
+static int write_spliced(bool openai, const tg_chat_request *request, const tg_upstream_ask *ask,
+                         tg_buf *to)
+{
+    tg_str body = request->body;
+    splice s = {.ask = ask, .openai = openai, .stated = request->max_tokens > 0,
+                .out = tg_json_out_to(to), .from = body.data};
+    size_t end = body.len;
+    tg_json_member member;
+    int rc = tg_buf_reserve(to, body.len + 256);
+    if (rc < 0)
+        return rc;
+    while (end > 0 && body.data[end - 1] != '}')
+        end--;
+    if (end == 0)
+        return -EINVAL;
+    for (size_t at = 0; tg_json_raw_next(body, &at, &member);)
+        splice_member(&s, &member);
+    replace(&s, (tg_str){body.data + end - 1, 1});
+    add_missing(&s);
+    tg_json_out_end_object(&s.out);
+    return s.out.status;
+}
+
+/* ---- written anew ---- */
+
+static void write_pair_text(tg_json_out *out, const char *key, const char *value)
+{
+    tg_json_out_key(out, key);
+    tg_json_out_text(out, value);
+}
+
+static const char *role_name(tg_role role)
+{
+    return role == TG_ROLE_SYSTEM ? "system" : role == TG_ROLE_USER ? "user" : "assistant";
+}
+
+static void write_number(tg_json_out *out, const char *key, double value, double most)
+{
+    tg_json_out_key(out, key);
+    tg_json_out_f64(out, value < most ? value : most);
+}
+
+static void write_stops(tg_json_out *out, const char *key, const tg_chat_request *request)
+{
+    if (request->stop_count == 0)
+        return;
+    tg_json_out_key(out, key);
+    tg_json_out_begin_array(out);
+    for (size_t i = 0; i < request->stop_count; i++)
+        tg_json_out_str(out, request->stops[i]);
+    tg_json_out_end_array(out);
+}
+
+static int write_openai(const tg_chat_request *request, const tg_upstream_ask *ask, tg_buf *body)
+{
+    tg_json_out out = tg_json_out_to(body);
+    tg_json_out_begin_object(&out);
+    write_pair_text(&out, "model", ask->model);
+    tg_json_out_key(&out, "messages");
+    tg_json_out_begin_array(&out);
+    for (size_t i = 0; i < request->message_count; i++) {
+        tg_json_out_begin_object(&out);
+        write_pair_text(&out, "role", role_name(request->messages[i].role));
+        tg_json_out_key(&out, "content");
+        tg_json_out_str(&out, request->messages[i].text);
+        tg_json_out_end_object(&out);
+    }
+    tg_json_out_end_array(&out);
+    if (ask->max_tokens > 0) {
+        tg_json_out_key(&out, "max_completion_tokens");
+        tg_json_out_u64(&out, ask->max_tokens);
+    }
+    if (request->has_temperature)
+        write_number(&out, "temperature", request->temperature, 2);
+    if (request->has_top_p)
+        write_number(&out, "top_p", request->top_p, 1);
+    if (request->has_seed) {
+        tg_json_out_key(&out, "seed");
+        tg_json_out_i64(&out, (int64_t)request->seed);
+    }
+    write_stops(&out, "stop", request);
+    if (ask->stream) {
+        tg_json_out_key(&out, "stream");
+        tg_json_out_bool(&out, true);
+        tg_json_out_key(&out, "stream_options");
+        write_stream_options(&out, (tg_str){"", 0});
+    }
+    tg_json_out_end_object(&out);
+    return out.status;
+}
+
+/* Anthropic: {"type":"text","text":…}; Bedrock: {"text":…}. */
+static void write_block(tg_json_out *out, bool bedrock, tg_str text)
+{
+    tg_json_out_begin_object(out);
+    if (!bedrock)
+        write_pair_text(out, "type", "text");
+    tg_json_out_key(out, "text");
+    tg_json_out_str(out, text);
+    tg_json_out_end_object(out);
+}
+
+static bool is_turn(const tg_chat_message *message)
+{
+    return message->role != TG_ROLE_SYSTEM && message->text.len > 0;
+}
+
+/* Both want turns to alternate and blocks not to be empty, so neighbours of one role become the blocks of
+ * one turn: no text is altered. A conversation of instructions alone is sent as the user's turn. */
+static void write_turns(tg_json_out *out, bool bedrock, const tg_chat_request *request, bool only_system)
+{
+    int role = -1;
+    tg_json_out_key(out, "messages");
+    tg_json_out_begin_array(out);
+    for (size_t i = 0; i < request->message_count; i++) {
+        const tg_chat_message *message = &request->messages[i];
+        if (only_system ? message->text.len == 0 : !is_turn(message))
+            continue;
+        int next = message->role == TG_ROLE_ASSISTANT ? TG_ROLE_ASSISTANT : TG_ROLE_USER;
+        if (next != role) {
+            if (role >= 0) {
+                tg_json_out_end_array(out);
+                tg_json_out_end_object(out);
+            }
+            tg_json_out_begin_object(out);
+            write_pair_text(out, "role", role_name((tg_role)next));
+            tg_json_out_key(out, "content");
+            tg_json_out_begin_array(out);
+            role = next;
+        }
+        write_block(out, bedrock, message->text);
+    }
+    if (role >= 0) {
+        tg_json_out_end_array(out);
+        tg_json_out_end_object(out);
+    }
+    tg_json_out_end_array(out);
+}
+
+static void write_system_and_turns(tg_json_out *out, bool bedrock, const tg_chat_request *request)
+{
+    size_t turns = 0, systems = 0;
+    for (size_t i = 0; i < request->message_count; i++) {
+        turns += is_turn(&request->messages[i]);
+        systems += request->messages[i].role == TG_ROLE_SYSTEM && request->messages[i].text.len > 0;
+    }
+    if (turns > 0 && systems > 0) {
+        tg_json_out_key(out, "system");
+        tg_json_out_begin_array(out);
+        for (size_t i = 0; i < request->message_count; i++)
+            if (request->messages[i].role == TG_ROLE_SYSTEM && request->messages[i].text.len > 0)
+                write_block(out, bedrock, request->messages[i].text);
+        tg_json_out_end_array(out);
+    }
+    write_turns(out, bedrock, request, turns == 0);
+}
+
+static int write_anthropic(const tg_chat_request *request, const tg_upstream_ask *ask, tg_buf *body)
+{
+    tg_json_out out = tg_json_out_to(body);
+    tg_json_out_begin_object(&out);
+    write_pair_text(&out, "model", ask->model);
+    tg_json_out_key(&out, "max_tokens"); /* required there */
+    tg_json_out_u64(&out, ask->max_tokens > 0 ? ask->max_tokens : ask->max_tokens_default);
+    write_system_and_turns(&out, false, request);
+    if (request->has_temperature) /* OpenAI's goes to 2 */
+        write_number(&out, "temperature", request->temperature, 1);
+    if (request->has_top_p)
+        write_number(&out, "top_p", request->top_p, 1);
+    if (request->top_k > 0) {
+        tg_json_out_key(&out, "top_k");
+        tg_json_out_u64(&out, request->top_k);
+    }
+    write_stops(&out, "stop_sequences", request);
+    if (ask->stream) {
+        tg_json_out_key(&out, "stream");
+        tg_json_out_bool(&out, true);
+    }
+    tg_json_out_end_object(&out);
+    return out.status;
+}
+
+static int write_bedrock(const tg_chat_request *request, const tg_upstream_ask *ask, tg_buf *body)
+{
+    tg_json_out out = tg_json_out_to(body);
+    tg_json_out_begin_object(&out);
+    write_system_and_turns(&out, true, request);
+    tg_json_out_key(&out, "inferenceConfig");
+    tg_json_out_begin_object(&out);
+    if (ask->max_tokens > 0) {
+        tg_json_out_key(&out, "maxTokens");
+        tg_json_out_u64(&out, ask->max_tokens);
+    }
+    if (request->has_temperature)
+        write_number(&out, "temperature", request->temperature, 1);
+    if (request->has_top_p)
+        write_number(&out, "topP", request->top_p, 1);
+    write_stops(&out, "stopSequences", request);
+    tg_json_out_end_object(&out);
+    tg_json_out_end_object(&out);
+    return out.status;
+}
+
+/* ---- the private tier ---- */
+
+/* protobuf-c strings end at NUL, so a NUL inside a prompt becomes U+FFFD instead of cutting it short. */
+static char *proto_text(tg_arena *arena, tg_str text)
+{
+    size_t nuls = 0;
+    for (const char *p = text.data, *end = p + text.len; text.len > 0;) {
+        p = memchr(p, '\0', (size_t)(end - p));
+        if (!p)
+            break;
+        nuls++;
+        p++;
+    }
+    if (nuls == 0)
+        return tg_arena_strdup(arena, text);
+    char *copy = tg_arena_alloc(arena, text.len + 2 * nuls + 1), *to = copy;
+    for (size_t i = 0; copy && i < text.len; i++) {
+        if (text.data[i]) {
+            *to++ = text.data[i];
+        } else {
+            memcpy(to, "\xEF\xBF\xBD", 3);
+            to += 3;
+        }
+    }
+    if (copy)
+        *to = '\0';
+    return copy;
+}
+
+static int fill_messages(const tg_chat_request *request, tg_arena *arena, Tollgate__V1__ChatMessages *to)
+{
+    Tollgate__V1__ChatMessage *list = tg_arena_zalloc(arena, request->message_count, sizeof *list);
+    to->messages = tg_arena_zalloc(arena, request->message_count, sizeof *to->messages);
+    if (!list || !to->messages)
+        return -ENOMEM;
+    for (size_t i = 0; i < request->message_count; i++) {
+        tollgate__v1__chat_message__init(&list[i]);
+        list[i].role = tg_arena_strdup(arena, tg_str_of(role_name(request->messages[i].role)));
+        list[i].content = proto_text(arena, request->messages[i].text);
+        if (!list[i].role || !list[i].content)
+            return -ENOMEM;
+        to->messages[i] = &list[i];
+    }
+    to->n_messages = request->message_count;
+    return 0;
+}
+
+static int fill_stops(const tg_chat_request *request, tg_arena *arena, Tollgate__V1__GenerateRequest *to)
+{
+    if (request->stop_count == 0)
+        return 0;
+    to->stop = tg_arena_zalloc(arena, request->stop_count, sizeof *to->stop);
+    if (!to->stop)
+        return -ENOMEM;
+    for (size_t i = 0; i < request->stop_count; i++)
+        if (!(to->stop[i] = proto_text(arena, request->stops[i])))
+            return -ENOMEM;
+    to->n_stop = request->stop_count;
+    return 0;
+}
+
+static int pack_private(const tg_chat_request *request, const tg_upstream_ask *ask, tg_arena *arena,
+                        tg_buf *body)
+{
+    Tollgate__V1__GenerateRequest message = TOLLGATE__V1__GENERATE_REQUEST__INIT;
+    Tollgate__V1__ChatMessages messages = TOLLGATE__V1__CHAT_MESSAGES__INIT;
+    Tollgate__V1__Sampling sampling = TOLLGATE__V1__SAMPLING__INIT;
+    int rc = fill_messages(request, arena, &messages);
+    if (rc == 0)
+        rc = fill_stops(request, arena, &message);
+    message.tenant = tg_arena_strdup(arena, tg_str_of(ask->tenant));
+    message.request_id = tg_arena_strdup(arena, tg_str_of(ask->request_id));
+    if (rc < 0 || !message.tenant || !message.request_id)
+        return -ENOMEM;
+    sampling.temperature = request->has_temperature ? (float)request->temperature : 1.0f;
+    sampling.top_p = request->has_top_p ? (float)request->top_p : 0.0f;
+    sampling.top_k = (uint32_t)(request->top_k < UINT32_MAX ? request->top_k : UINT32_MAX);
+    sampling.has_seed = request->has_seed;
+    sampling.seed = request->seed;
+    message.messages = &messages;
+    message.sampling = &sampling;
+    message.max_tokens = (uint32_t)(ask->max_tokens < UINT32_MAX ? ask->max_tokens : UINT32_MAX);
+    message.attempt = ask->attempt;
+    size_t len = tollgate__v1__generate_request__get_packed_size(&message);
+    rc = tg_buf_reserve(body, len);
+    if (rc < 0)
+        return rc;
+    tollgate__v1__generate_request__pack(&message, (uint8_t *)body->data + body->len);
+    body->len += len;
+    body->data[body->len] = '\0';
+    return 0;
+}
+
+static int write_private(const tg_chat_request *request, const tg_upstream_ask *ask, tg_buf *body)
+{
+    tg_arena arena;
+    tg_arena_init(&arena, 0);
+    int rc = pack_private(request, ask, &arena, body);
+    tg_arena_free(&arena);
+    return rc;
+}
+
+/* ---- the face ---- */
+
+int tg_dialect_encode_upstream(tg_provider provider, const tg_chat_request *request,
+                               const tg_upstream_ask *ask, tg_buf *body)
+{
+    switch (provider) {
+    case TG_PROVIDER_OPENAI:
+        if (request->dialect == TG_DIALECT_OPENAI && request->body.len > 0)
+            return write_spliced(true, request, ask, body);
+        return write_openai(request, ask, body);
+    case TG_PROVIDER_ANTHROPIC:
+        if (request->dialect == TG_DIALECT_ANTHROPIC && request->body.len > 0)
+            return write_spliced(false, request, ask, body);
+        return write_anthropic(request, ask, body);
+    case TG_PROVIDER_BEDROCK: return write_bedrock(request, ask, body);
+    case TG_PROVIDER_PRIVATE: return write_private(request, ask, body);
+    }
+    return -EINVAL;
+}
+
+int tg_dialect_upstream_path(tg_provider provider, const tg_upstream_ask *ask, tg_buf *path)
+{
+    int rc;
+    switch (provider) {
+    case TG_PROVIDER_OPENAI: return tg_buf_add_text(path, "/v1/chat/completions");
+    case TG_PROVIDER_ANTHROPIC: return tg_buf_add_text(path, "/v1/messages");
+    case TG_PROVIDER_BEDROCK:
+        rc = tg_buf_add_text(path, "/model/");
+        if (rc == 0)
+            rc = tg_sigv4_encode_segment(path, tg_str_of(ask->model));
+        if (rc == 0)
+            rc = tg_buf_add_text(path, ask->stream ? "/converse-stream" : "/converse");
+        return rc;
+    case TG_PROVIDER_PRIVATE: return tg_buf_add_text(path, "/tollgate.v1.Inference/Generate");
+    }
+    return -EINVAL;
+}
