@@ -20,7 +20,7 @@ typedef struct tg_health_link_conf {
     uint32_t observe_interval_ms;
     uint32_t observe_batch_max;
     const char *instance_id;
-    tg_rpc_tls tls;
+    const tg_rpc_tls *tls; /* NULL: plain text; must outlive the link */
 } tg_health_link_conf;
 
 typedef struct tg_health_link_stats {

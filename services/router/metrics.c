@@ -60,7 +60,7 @@ static void set_counter(tg_counter *c, uint64_t value)
         tg_counter_add(c, value - now);
 }
 
-int tg_router_metrics_render(tg_router *router, tg_buf *out)
+void tg_router_metrics_collect(tg_router *router)
 {
     tg_router_metrics *m = &router->metrics;
     tg_spool_stats spool;
@@ -80,5 +80,4 @@ int tg_router_metrics_render(tg_router *router, tg_buf *out)
     tg_gauge_set(m->broker_up, producer.broker_up);
     set_counter(m->observations_dropped, health.dropped);
     set_counter(m->delivered, producer.delivered);
-    return tg_metrics_render(m->registry, out);
 }

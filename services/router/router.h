@@ -10,6 +10,7 @@
 #include "libs/http/server.h"
 #include "libs/metrics/metrics.h"
 #include "libs/rpc/transport_rpc.h"
+#include "libs/service/service.h"
 #include "libs/usage/producer.h"
 #include "services/router/fleet.h"
 #include "services/router/health_link.h"
@@ -34,6 +35,7 @@ typedef struct tg_router_metrics {
 
 typedef struct tg_router {
     const tg_router_settings *settings;
+    tg_service *service;
     tg_rpc_loop *loop;
     uv_loop_t *uv;
     tg_live *live; /* the current configuration */
@@ -48,17 +50,16 @@ typedef struct tg_router {
     tg_router_metrics metrics;
     tg_list doomed; /* exchanges to free outside the event that ended them */
     uint64_t rng;   /* draws */
-    bool draining;
 } tg_router;
 
 int tg_router_metrics_init(tg_router_metrics *metrics);
-/* Sets the gauges that are read from elsewhere (spool, fleet, producer) and renders. */
-int tg_router_metrics_render(tg_router *router, tg_buf *out);
+/* Sets the gauges that are read from elsewhere: spool, fleet, producer. */
+void tg_router_metrics_collect(tg_router *router);
 
 /* The dispatch environment's sinks: spool, fleet, health, metrics. `user` is the tg_router. */
 void tg_router_bind_dispatch(tg_router *router);
 
-/* Ready: configuration loaded, spool open and below its limit (or allowed to be full), not draining.
+/* Ready: spool open and below its limit (or allowed to be full).
  * Otherwise *ret_why says what is missing. */
 bool tg_router_ready(tg_router *router, const char **ret_why);
 

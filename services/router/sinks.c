@@ -84,12 +84,10 @@ bool tg_router_ready(tg_router *router, const char **ret_why)
 {
     tg_spool_stats spool;
     tg_spool_stats_get(router->spool, &spool);
-    if (router->draining)
-        *ret_why = "draining";
-    else if (router->settings->on_spool_full == TG_WHEN_FULL_REJECT &&
+    if (router->settings->on_spool_full == TG_WHEN_FULL_REJECT &&
              spool.bytes >= router->settings->spool.limit_bytes)
         *ret_why = "the spool is full";
     else
-        return true;
-    return false;
+        *ret_why = NULL;
+    return *ret_why == NULL;
 }

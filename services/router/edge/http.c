@@ -46,53 +46,6 @@ void tg_edge_http_problem(tg_router *router, tg_http_exchange *x, tg_dialect dia
     tg_buf_free(&body);
 }
 
-static void reply_text(tg_http_exchange *x, unsigned status, const char *text)
-{
-    tg_http_reply(x, status, "text/plain; charset=utf-8", NULL, 0, tg_str_of(text));
-}
-
-static void ready(tg_router *router, tg_http_exchange *x)
-{
-    const char *why = "";
-    if (tg_router_ready(router, &why)) {
-        reply_text(x, 200, "ready\n");
-    } else {
-        char text[128];
-        snprintf(text, sizeof text, "not ready: %s\n", why);
-        reply_text(x, 503, text);
-    }
-}
-
-static void metrics(tg_router *router, tg_http_exchange *x)
-{
-    tg_buf out;
-    tg_buf_init(&out, 0);
-    tg_router_metrics_render(router, &out);
-    tg_http_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", NULL, 0, tg_buf_str(&out));
-    tg_buf_free(&out);
-}
-
-static bool ops(tg_router *router, tg_http_exchange *x, const tg_http_request *request)
-{
-    if (!tg_str_is(request->method, "GET") && !tg_str_is(request->method, "HEAD"))
-        return false;
-    if (tg_str_is(request->path, "/healthz"))
-        reply_text(x, 200, "ok\n");
-    else if (tg_str_is(request->path, "/readyz"))
-        ready(router, x);
-    else if (tg_str_is(request->path, "/metrics"))
-        metrics(router, x);
-    else
-        return false;
-    return true;
-}
-
-void tg_edge_http_ops(void *user, tg_http_exchange *x, const tg_http_request *request)
-{
-    if (!ops(user, x, request))
-        reply_text(x, 404, "not found: /metrics, /healthz and /readyz are served here\n");
-}
-
 static void refuse_path(tg_router *router, tg_http_exchange *x, const tg_http_request *request,
                         unsigned status, const char *allowed)
 {
@@ -122,7 +75,7 @@ void tg_edge_http(void *user, tg_http_exchange *x, const tg_http_request *reques
         tg_edge_http_route(router, x, request);
     } else if (tg_str_is(request->method, "GET") && tg_str_is(request->path, "/v1/models")) {
         tg_edge_http_models(router, x, request);
-    } else if (!ops(router, x, request)) {
+    } else if (!tg_service_ops(router->service, x, request)) {
         for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
             if (tg_str_is(request->path, known[i].path)) {
                 char allowed[64];

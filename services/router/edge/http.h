@@ -7,8 +7,6 @@
 
 /* The handler of the public port; `user` is the tg_router. */
 void tg_edge_http(void *user, tg_http_exchange *x, const tg_http_request *request);
-/* The handler of the metrics port: /metrics, /healthz and /readyz alone. */
-void tg_edge_http_ops(void *user, tg_http_exchange *x, const tg_http_request *request);
 
 /* For the files of this folder. */
 void tg_edge_http_headers(const tg_http_request *request, tg_edge_headers *ret);
