@@ -10,12 +10,6 @@
 
 #define MS_MAX UINT64_C(31536000000) /* a year: longer waits are nonsense */
 
-static bool ends(tg_str name, const char *end)
-{
-    size_t len = strlen(end);
-    return name.len >= len && tg_str_is_nocase((tg_str){name.data + name.len - len, len}, end);
-}
-
 static bool starts(tg_str name, const char *start)
 {
     size_t len = strlen(start);
@@ -124,76 +118,90 @@ static void read_retry_after(tg_str name, tg_str value, uint64_t now_unix_ns, tg
     }
 }
 
-typedef struct place {
+/* Where the numbers of one kind go; NULL: not kept. */
+typedef struct rate_place {
     bool *has;
-    uint64_t *limit, *remaining, *reset_ms; /* NULL: not kept */
-} place;
+    uint64_t *limit, *remaining, *reset_ms;
+} rate_place;
 
-static bool find_place(tg_str kind, tg_rate_limit *limit, place *ret)
+static bool find_place(tg_str kind, tg_rate_limit *limit, rate_place *ret)
 {
     if (tg_str_is_nocase(kind, "requests"))
-        *ret = (place){&limit->has_requests, &limit->requests_limit, &limit->requests_remaining,
-                       &limit->requests_reset_ms};
+        *ret = (rate_place){&limit->has_requests, &limit->requests_limit, &limit->requests_remaining,
+                            &limit->requests_reset_ms};
     else if (tg_str_is_nocase(kind, "tokens"))
-        *ret = (place){&limit->has_tokens, &limit->tokens_limit, &limit->tokens_remaining,
-                       &limit->tokens_reset_ms};
+        *ret = (rate_place){&limit->has_tokens, &limit->tokens_limit, &limit->tokens_remaining,
+                            &limit->tokens_reset_ms};
     else if (tg_str_is_nocase(kind, "input-tokens"))
-        *ret = (place){&limit->has_input_tokens, NULL, &limit->input_tokens_remaining, NULL};
+        *ret = (rate_place){&limit->has_input_tokens, NULL, &limit->input_tokens_remaining, NULL};
     else if (tg_str_is_nocase(kind, "output-tokens"))
-        *ret = (place){&limit->has_output_tokens, NULL, &limit->output_tokens_remaining, NULL};
+        *ret = (rate_place){&limit->has_output_tokens, NULL, &limit->output_tokens_remaining, NULL};
     else
         return false;
     return true;
 }
 
 /* What is left is what makes the rest worth knowing: `has` goes with it. */
-static void store(const place *place, tg_str what, tg_str value, bool is_time, uint64_t now_unix_ns)
+static void store_number(const rate_place *to, tg_str what, tg_str value)
 {
     uint64_t number;
-    if (tg_str_is_nocase(what, "reset")) {
-        if (place->reset_ms && (is_time ? read_time(value, now_unix_ns, &number)
-                                        : read_duration(value, &number)))
-            *place->reset_ms = number;
-    } else if (tg_str_u64(value, &number) == 0) {
-        if (tg_str_is_nocase(what, "remaining")) {
-            *place->remaining = number;
-            *place->has = true;
-        } else if (place->limit && tg_str_is_nocase(what, "limit")) {
-            *place->limit = number;
-        }
+    if (tg_str_u64(value, &number) < 0)
+        return;
+    if (tg_str_is_nocase(what, "remaining")) {
+        *to->remaining = number;
+        *to->has = true;
+    } else if (to->limit && tg_str_is_nocase(what, "limit")) {
+        *to->limit = number;
     }
+}
+
+/* `rest` of x-ratelimit-remaining-tokens: "remaining-tokens". */
+static void read_openai(tg_str rest, tg_str value, tg_rate_limit *limit)
+{
+    rate_place to;
+    const char *dash = memchr(rest.data, '-', rest.len);
+    if (!dash)
+        return;
+    tg_str what = {rest.data, (size_t)(dash - rest.data)};
+    if (!find_place((tg_str){dash + 1, rest.len - what.len - 1}, limit, &to))
+        return;
+    if (!tg_str_is_nocase(what, "reset"))
+        store_number(&to, what, value);
+    else if (to.reset_ms)
+        read_duration(value, to.reset_ms);
+}
+
+/* `rest` of anthropic-ratelimit-input-tokens-remaining: "input-tokens-remaining". */
+static void read_anthropic(tg_str rest, tg_str value, uint64_t now_unix_ns, tg_rate_limit *limit)
+{
+    rate_place to;
+    const char *dash = memrchr(rest.data, '-', rest.len);
+    if (!dash)
+        return;
+    tg_str kind = {rest.data, (size_t)(dash - rest.data)};
+    tg_str what = {dash + 1, rest.len - kind.len - 1};
+    if (!find_place(kind, limit, &to))
+        return;
+    if (!tg_str_is_nocase(what, "reset"))
+        store_number(&to, what, value);
+    else if (to.reset_ms)
+        read_time(value, now_unix_ns, to.reset_ms);
 }
 
 void tg_dialect_rate_header(tg_provider provider, tg_str name, tg_str value, uint64_t now_unix_ns,
                             tg_rate_limit *limit)
 {
     static const char openai[] = "x-ratelimit-", anthropic[] = "anthropic-ratelimit-";
-    place place;
-    tg_str what, kind;
     value = tg_str_trim(value);
-    if (starts(name, "retry-after")) {
-        if (tg_str_is_nocase(name, "retry-after") || tg_str_is_nocase(name, "retry-after-ms"))
-            read_retry_after(name, value, now_unix_ns, limit);
+    if (tg_str_is_nocase(name, "retry-after") || tg_str_is_nocase(name, "retry-after-ms")) {
+        read_retry_after(name, value, now_unix_ns, limit);
     } else if (provider == TG_PROVIDER_OPENAI && starts(name, openai)) {
-        /* x-ratelimit-remaining-tokens */
         tg_str rest = {name.data + sizeof openai - 1, name.len - (sizeof openai - 1)};
-        const char *dash = memchr(rest.data, '-', rest.len);
-        if (!dash)
-            return;
-        what = (tg_str){rest.data, (size_t)(dash - rest.data)};
-        kind = (tg_str){dash + 1, rest.len - what.len - 1};
-        if (find_place(kind, limit, &place))
-            store(&place, what, value, false, now_unix_ns);
+        if (rest.len > 0)
+            read_openai(rest, value, limit);
     } else if (provider == TG_PROVIDER_ANTHROPIC && starts(name, anthropic)) {
-        /* anthropic-ratelimit-input-tokens-remaining */
-        static const char *const whats[] = {"-limit", "-remaining", "-reset"};
         tg_str rest = {name.data + sizeof anthropic - 1, name.len - (sizeof anthropic - 1)};
-        for (size_t i = 0; i < sizeof whats / sizeof *whats; i++) {
-            if (!ends(rest, whats[i]))
-                continue;
-            kind = (tg_str){rest.data, rest.len - strlen(whats[i])};
-            if (find_place(kind, limit, &place))
-                store(&place, tg_str_of(whats[i] + 1), value, true, now_unix_ns);
-        }
+        if (rest.len > 0)
+            read_anthropic(rest, value, now_unix_ns, limit);
     }
 }
