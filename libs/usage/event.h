@@ -19,6 +19,8 @@
 #define TG_USAGE_NAME_MAX 64       /* ids, with the terminator */
 #define TG_USAGE_MODEL_MAX 160     /* model names and ARNs */
 #define TG_USAGE_COUNTERFACTUALS 8 /* other targets of one plan */
+#define TG_USAGE_EVENT_BYTES_MAX 8192 /* serialised; a full event of ours takes about 2.5 KB */
+#define TG_USAGE_TOKENS_MAX (UINT64_C(1) << 40) /* of one kind in one attempt; keeps every sum in int64 */
 
 typedef enum tg_count_source { TG_COUNT_UNKNOWN, TG_COUNT_REPORTED, TG_COUNT_ESTIMATED } tg_count_source;
 
@@ -69,9 +71,11 @@ typedef struct tg_usage_event {
     char traceparent[64];
 } tg_usage_event;
 
-/* Appends the serialised tollgate.v1.UsageEvent. 0, -ENOMEM, -ENOSPC. */
+/* Appends the serialised tollgate.v1.UsageEvent. Bytes that are not UTF-8 (a provider's model name, text
+ * cut in the middle of a character) become '?', since protobuf strings must be UTF-8. 0, -ENOMEM, -ENOSPC. */
 int tg_usage_event_encode(const tg_usage_event *event, tg_buf *out);
-/* 0; -EBADMSG with a reason for bytes that are no event, lack identity, or exceed a bound. */
+/* 0; -EBADMSG with a reason for bytes that are no event, lack identity, or exceed a bound. Fields that
+ * this version does not know are skipped. Allocates nothing. */
 int tg_usage_event_decode(const void *data, size_t len, tg_error *err, tg_usage_event *ret);
 
 #endif

@@ -6,9 +6,10 @@
  * `sync_ms`, which is the window a power loss can take.
  *
  * On disk: a directory with a lock file and numbered segments. A record is
- * {u32 length, u32 crc32 of the rest, u64 sequence, u8 type, payload}, little-endian. A torn tail is cut
- * at the last whole record. A segment is deleted once every closed record in it is acknowledged and every
- * opened record in it is closed.
+ * {u32 length, u32 crc32 of the rest, u64 sequence, u8 type, payload}, little-endian (segment.h). A torn tail
+ * is cut at the last whole record. Segments are deleted oldest first, once every closed record in it is
+ * acknowledged and every opened record in it is closed; an opened record that alone keeps a segment is
+ * carried to the newest one when space runs short.
  *
  * Recovery (in tg_spool_open): an opened record without its closed one is closed by the spool as
  * ABORTED with estimated counts (input as opened, output 0), and joins the queue to be sent.
@@ -40,6 +41,9 @@ typedef struct tg_spool_stats {
     uint64_t recovered;    /* orphans closed by recovery at open */
     uint64_t torn_bytes;   /* cut from a torn tail at open */
     uint64_t oldest_unacked_unix_ns; /* 0: none */
+    uint64_t pending;      /* closed records the disk refused so far */
+    uint64_t unreadable;   /* reads of a closed record that failed; it stays unacknowledged */
+    uint64_t sync_errors;  /* fdatasync failed: the window a power loss can take is wider */
 } tg_spool_stats;
 
 /* `loop` runs the sync timer; NULL: the caller calls tg_spool_sync itself (tests). */
@@ -47,7 +51,10 @@ int tg_spool_open(uv_loop_t *loop, const tg_spool_conf *conf, uint64_t now_unix_
                   tg_spool **ret);
 /* Writes opened; *ret_slot names the attempt until tg_spool_closed. 0, -ENOSPC (limit or disk full), -EIO. */
 int tg_spool_opened(tg_spool *spool, const tg_usage_event *event, uint64_t *ret_slot);
-/* Writes closed. The event's identity must be that of the slot. */
+/* Writes closed. The event's identity must be that of the slot (-EINVAL). -ENOSPC, -EIO, -ENOMEM: the disk
+ * refused; the spool keeps the event in memory (up to TG_SPOOL_PENDING_MAX) and writes it as soon as it can;
+ * if the process dies before, recovery closes the attempt as estimated. */
+#define TG_SPOOL_PENDING_MAX 4096
 int tg_spool_closed(tg_spool *spool, uint64_t slot, const tg_usage_event *event);
 
 /* The next closed record after `after_sequence` (0: the first unacknowledged): serialised event, its
@@ -60,7 +67,8 @@ int tg_spool_sync(tg_spool *spool);
 void tg_spool_stats_get(const tg_spool *spool, tg_spool_stats *ret);
 /* Called whenever a closed record was added (the producer's wake-up). */
 void tg_spool_on_closed(tg_spool *spool, void (*on_closed)(void *user), void *user);
-/* Syncs, unlocks, frees; open attempts stay open on disk and are recovered at the next open. */
+/* Syncs, unlocks, frees; open attempts stay open on disk and are recovered at the next open. The loop
+ * must run once more to release the timer. */
 tg_spool *tg_spool_close(tg_spool *spool);
 
 #endif

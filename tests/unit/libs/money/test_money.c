@@ -35,8 +35,9 @@ static void test_parse(void)
     expect_parsed("-9223372.036854775808", 0, INT64_MIN);
     expect_parsed("9223372.036854775808", -ERANGE, 0);
     expect_parsed("99999999999999999999999999999999999999999", -ERANGE, 0);
-    static const char *const refused[] = {"",      "-",   ".",    ".5", "5.",  "1e3", "0.0000000000001",
-                                          "1.2.3", "0x1", " 1.0", "1 ", "+1", "1,5", "--1"};
+    static const char *const refused[] = {
+        "",      "-",   ".",    ".5", "5.", "1e3", "0.0000000000001",
+        "1.2.3", "0x1", " 1.0", "1 ", "+1", "1,5", "--1"};
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         expect_parsed(refused[i], -EINVAL, 0);
 }
@@ -62,7 +63,7 @@ static void test_text_returns_to_the_same_number(void)
     for (size_t i = 0; i < tg_test_rounds(20000); i++) {
         tg_picousd value = (tg_picousd)(tg_random_next(&state) >> (tg_random_next(&state) % 64));
         if (tg_random_next(&state) & 1)
-            value = (tg_picousd)-(uint64_t)value;
+            value = (tg_picousd) - (uint64_t)value;
         char text[TG_MONEY_TEXT];
         char bare[TG_MONEY_TEXT];
         tg_money_format_usd(value, text);
@@ -90,8 +91,9 @@ static void test_split_and_join(void)
     }
 }
 
-/* A million random postings, kept as the ledger keeps them (joined, added, split again each time), next
- * to a sum in base 10^6 digits that shares no arithmetic with it. Undoing them must give zero. */
+/* A million random postings, kept as the ledger keeps them (joined, added, split again each time),
+ * next to a sum in base 10^6 digits that shares no arithmetic with it. Undoing them must give zero.
+ */
 static void test_no_drift(void)
 {
     enum { POSTINGS = 1000000, BASE = 1000000 };
