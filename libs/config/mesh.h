@@ -29,29 +29,30 @@ const char *tg_provider_name(tg_provider provider); /* openai, anthropic, bedroc
 
 /* One place that serves a target: a replica, a region or a credential. */
 typedef struct tg_endpoint {
-    const char *id;             /* unique within the target */
-    const char *url;            /* https://host:port[/base]; for private: host:port of the gRPC server */
-    const char *credential_env; /* environment variable that holds the API key, or NULL */
-    const char *credential_file; /* file that holds it, or NULL */
-    const char *access_key_env; /* Bedrock */
-    const char *secret_key_env; /* Bedrock */
+    const char *id;  /* unique within the target */
+    const char *url; /* https://host:port[/base]; for private: host:port of the gRPC server */
+    const char *credential_env;    /* environment variable that holds the API key, or NULL */
+    const char *credential_file;   /* file that holds it, or NULL */
+    const char *access_key_env;    /* Bedrock */
+    const char *secret_key_env;    /* Bedrock */
     const char *session_token_env; /* Bedrock, or NULL */
-    const char *region;         /* Bedrock */
-    const char *ca_file;        /* extra CA for TLS, or NULL for the system's */
-    uint32_t weight;            /* default 1 */
+    const char *region;            /* Bedrock */
+    const char *ca_file;           /* extra CA for TLS, or NULL for the system's */
+    uint32_t weight;               /* default 1 */
 } tg_endpoint;
 
 typedef struct tg_target {
     const char *id;
     tg_provider provider;
-    const char *model;        /* as the upstream is asked */
-    const char *serves_as;    /* a note shown to people, e.g. "served by SmolLM2-135M here", or NULL */
-    uint64_t context_tokens;  /* 0: not limited by us */
-    uint64_t max_output_tokens; /* used for the cost bound when a client states none; default 4096 */
-    uint32_t connect_timeout_ms; /* default 2000 */
+    const char *model;     /* as the upstream is asked */
+    const char *serves_as; /* a note shown to people, e.g. "served by SmolLM2-135M here", or NULL */
+    uint64_t context_tokens; /* 0: not limited by us */
+    uint64_t
+        max_output_tokens; /* used for the cost bound when a client states none; default 4096 */
+    uint32_t connect_timeout_ms;     /* default 2000 */
     uint32_t first_token_timeout_ms; /* default 30000 */
-    uint32_t idle_timeout_ms; /* between two tokens; default 30000 */
-    uint32_t total_timeout_ms; /* default 600000 */
+    uint32_t idle_timeout_ms;        /* between two tokens; default 30000 */
+    uint32_t total_timeout_ms;       /* default 600000 */
     const char *const *data_classes; /* classes it may carry; count 0: any */
     size_t data_class_count;
     const tg_endpoint *endpoints;
@@ -68,7 +69,9 @@ int tg_targets_find(const tg_targets *targets, tg_str id);
 
 /* ---- prices.yaml ---- */
 
-/* Dollars per million tokens, effective-dated; gives a price book (libs/money). */
+/* Dollars per million tokens, effective-dated; gives a price book (libs/money). Exact: a price that
+ * is not a whole number of pico-dollars a token is an error. Cache prices that are left out equal
+ * input's. */
 int tg_prices_load(const char *path, tg_error *err, tg_price_book **ret);
 
 /* ---- tenants.yaml ---- */
@@ -90,22 +93,29 @@ const tg_tenant *tg_tenants_find(const tg_tenants *tenants, tg_str id); /* NULL 
 
 /* ---- keys.yaml ---- */
 
-/* An API key as stored: its public id, and SHA-256 of (salt || key) in hex. */
+/* An API key as stored: its public id, and SHA-256 of (salt || key) in hex; the salt is the text in
+ * the file. */
 typedef struct tg_key {
-    const char *id;      /* public: in logs, events and errors */
-    const char *tenant;  /* whose requests it makes */
+    const char *id;             /* public: in logs, events and errors */
+    const char *tenant;         /* whose requests it makes */
     const char *const *tenants; /* others it may name with X-Tenant */
     size_t tenant_count;
-    bool pin;            /* may pin a target by id; default true */
+    bool pin; /* may pin a target by id; default true */
 } tg_key;
 
 typedef struct tg_keys tg_keys;
 /* Every tenant named must exist in `tenants`. */
 int tg_keys_load(const char *path, const tg_tenants *tenants, tg_error *err, tg_keys **ret);
 tg_keys *tg_keys_free(tg_keys *keys);
-/* Hashes `secret` and compares with every stored hash in constant time. NULL: no such key. */
+/* Hashes `secret` and compares with every stored hash in constant time. NULL: no such key. Costs
+ * one hash (about a microsecond) for each distinct salt in the file. */
 const tg_key *tg_keys_check(const tg_keys *keys, tg_str secret);
-/* A new random key: "tg_live_" and 43 characters; and the line for keys.yaml. */
+/* A new random key: "tg_live_" and 43 characters; and the line for the `keys:` list of keys.yaml.
+ * 0, -EINVAL for an id or a tenant that is not a name, -ENOMEM. */
 int tg_keys_make(const char *id, const char *tenant, char ret_secret[64], char ret_yaml[512]);
+
+/* The documents' keys as tables (libs/config/schema.h), for `tollgate config print`. */
+extern const struct tg_schema tg_targets_schema, tg_prices_schema, tg_tenants_schema,
+    tg_keys_schema;
 
 #endif

@@ -1,7 +1,8 @@
 /* The settings of the four services: router.yaml, inference.yaml, billing.yaml, health.yaml.
  *
- * The tables in settings_*.c say what each key means, its unit, bounds and default; `tollgate config
- * print` and docs/configuration.md are made from them. Values may refer to the environment (yaml.h).
+ * The tables in settings_*.c say what each key means, its unit, bounds and default; `tollgate
+ * config print` and docs/configuration.md are made from them. Values may refer to the environment
+ * (yaml.h).
  *
  * Ownership: a loaded struct and its strings live in the arena. Threads: any, read only.
  */

@@ -1,9 +1,9 @@
 /* YAML text → a bounded tree of nodes that remember where they stand.
  *
- * A plain subset on purpose: one document of mappings, sequences and scalars. Anchors, aliases, tags,
- * repeated keys and keys that are not scalars are errors, so a file means what a reader sees. Scalars
- * may refer to the environment, `${NAME}` or `${NAME:-default}` (used when NAME is unset or empty), if
- * the caller passes a lookup. Every error reads "file:line:column: reason".
+ * A plain subset on purpose: one document of mappings, sequences and scalars. Anchors, aliases,
+ * tags, repeated keys and keys that are not scalars are errors, so a file means what a reader sees.
+ * Scalars may refer to the environment, `${NAME}` or `${NAME:-default}` (used when NAME is unset or
+ * empty), if the caller passes a lookup. Every error reads "file:line:column: reason".
  *
  * Ownership: nodes live in the arena. Nothing is read but by tg_yaml_load. Threads: none shared.
  */
@@ -30,8 +30,8 @@ struct tg_yaml_node {
     uint32_t line, column; /* from 1; columns count characters */
     const char *path;      /* the file, as errors show it */
     tg_str text;           /* scalar: its value, NUL-terminated; never holds a NUL byte */
-    bool plain;            /* scalar written without quotes: only such can be a number or a boolean */
-    bool null;             /* plain and empty, ~ or null: a value is missing */
+    bool plain; /* scalar written without quotes: only such can be a number or a boolean */
+    bool null;  /* plain and empty, ~ or null: a value is missing */
     const tg_yaml_node *key;   /* member of a mapping: its key, a scalar */
     const tg_yaml_node *first; /* of the items or members, in order */
     const tg_yaml_node *next;  /* sibling */

@@ -1,0 +1,46 @@
+#include "libs/config/settings_common.h"
+
+#include <errno.h>
+
+const char *const tg_log_level_names[] = {"debug", "info", "warn", "error", NULL};
+
+static const tg_field tls_fields[] = {
+    {"cert_file", TG_FIELD_STRING, TG_AT(tg_tls_settings, cert_file),
+     .doc = "Certificate chain, PEM; empty: no TLS."},
+    {"key_file", TG_FIELD_STRING, TG_AT(tg_tls_settings, key_file), .doc = "Its private key, PEM."},
+    {"ca_file", TG_FIELD_STRING, TG_AT(tg_tls_settings, ca_file),
+     .doc = "Authority that peers' certificates must come from (mTLS), PEM."},
+};
+const tg_schema tg_tls_schema = TG_SCHEMA("tls", tg_tls_settings, tls_fields);
+
+static int load(const tg_schema *schema, const char *path, tg_error *err, tg_arena *arena,
+                size_t tls_offset, const void **ret)
+{
+    const void *value = NULL;
+    int rc = tg_schema_load(schema, path, arena, err, &value);
+    if (rc < 0)
+        return rc;
+    const tg_tls_settings *tls = (const void *)((const char *)value + tls_offset);
+    if (!tls->cert_file != !tls->key_file)
+        return tg_error_set(
+            err, -EINVAL, "%s: tls: cert_file and key_file are given together or not at all", path);
+    *ret = value;
+    return 0;
+}
+
+#define LOADER(name)                                                                               \
+    int tg_##name##_settings_load(const char *path, tg_error *err, tg_arena *arena,                \
+                                  const tg_##name##_settings **ret)                                \
+    {                                                                                              \
+        const void *value = NULL;                                                                  \
+        int rc = load(&tg_##name##_schema, path, err, arena, offsetof(tg_##name##_settings, tls),  \
+                      &value);                                                                     \
+        if (rc == 0)                                                                               \
+            *ret = value;                                                                          \
+        return rc;                                                                                 \
+    }
+
+LOADER(router)
+LOADER(inference)
+LOADER(billing)
+LOADER(health)

@@ -1,0 +1,132 @@
+/* inference.yaml, billing.yaml and health.yaml. */
+#include "libs/config/settings_common.h"
+
+#define IN(type, group, member) .offset = offsetof(type, group.member) - offsetof(type, group)
+#define GROUP(what, type, group, table)                                                            \
+    {                                                                                              \
+        .name = (what), .size = sizeof(((type *)0)->group), .fields = (table),                     \
+        .count = sizeof(table) / sizeof((table)[0])                                                \
+    }
+
+/* ---- inference ---- */
+
+static const tg_field inference_kafka_fields[] = {
+    {"brokers", TG_FIELD_STRING, IN(tg_inference_settings, kafka, brokers), .fallback = "",
+     .doc = "HOST:PORT,…; empty: engine time is not published."},
+    {"topic_engine_time", TG_FIELD_STRING, IN(tg_inference_settings, kafka, topic_engine_time),
+     .fallback = "tollgate.engine-time.v1", .doc = "Topic of engine time by tenant."},
+};
+static const tg_schema inference_kafka_schema =
+    GROUP("kafka", tg_inference_settings, kafka, inference_kafka_fields);
+
+#define AT(member) TG_AT(tg_inference_settings, member)
+static const tg_field inference_fields[] = {
+    TG_COMMON_FIELDS(tg_inference_settings, "inference-1"),
+    {"grpc_listen", TG_FIELD_ADDRESS, AT(grpc_listen), .required = true,
+     .doc = "Address of the gRPC server; port 0: any free one."},
+    {"model_file", TG_FIELD_STRING, AT(model_file), .required = true,
+     .doc = "Path of the GGUF model."},
+    {"model_name", TG_FIELD_STRING, AT(model_name), .fallback = "",
+     .doc = "Name shown for the model; empty: the one in the file."},
+    {"threads", TG_FIELD_U32, AT(threads), .max = 1024,
+     .doc = "Threads of the forward pass; 0: one for each processor."},
+    {"max_seqs", TG_FIELD_U32, AT(max_seqs), .fallback = "8", .min = 1, .max = 4096,
+     .doc = "Sequences computed together."},
+    {"max_queue", TG_FIELD_U32, AT(max_queue), .fallback = "64", .max = 1000000,
+     .doc = "Requests waiting behind them; past it RESOURCE_EXHAUSTED."},
+    {"kv_tokens", TG_FIELD_U32, AT(kv_tokens), .fallback = "16384", .min = 64, .max = 1 << 30,
+     .doc = "Tokens whose keys and values fit in memory, over all sequences."},
+    {"step_token_budget", TG_FIELD_U32, AT(step_token_budget), .fallback = "256", .min = 1,
+     .max = 1 << 20, .doc = "Tokens computed in one step, prompts and outputs together."},
+    {"default_max_tokens", TG_FIELD_U32, AT(default_max_tokens), .fallback = "512", .min = 1,
+     .max = 1 << 20, .doc = "Output limit of a request that states none."},
+    {"request_log", TG_FIELD_STRING, AT(request_log), .fallback = "",
+     .doc = "File to which each served request is appended, counts only; empty: off."},
+    {"kafka", TG_FIELD_STRUCT, AT(kafka), .schema = &inference_kafka_schema,
+     .doc = "Where engine time goes."},
+};
+#undef AT
+const tg_schema tg_inference_schema =
+    TG_SCHEMA("inference.yaml", tg_inference_settings, inference_fields);
+
+/* ---- billing ---- */
+
+static const tg_field billing_kafka_fields[] = {
+    {"brokers", TG_FIELD_STRING, IN(tg_billing_settings, kafka, brokers), .required = true,
+     .doc = "HOST:PORT,…"},
+    {"topic_usage", TG_FIELD_STRING, IN(tg_billing_settings, kafka, topic_usage),
+     .fallback = "tollgate.usage.v1", .doc = "Topic of usage events."},
+    {"group", TG_FIELD_STRING, IN(tg_billing_settings, kafka, group),
+     .fallback = "tollgate-billing",
+     .doc = "Consumer group; its members share the topic's partitions."},
+    {"topic_ledger", TG_FIELD_STRING, IN(tg_billing_settings, kafka, topic_ledger),
+     .fallback = "tollgate.ledger.v1", .doc = "Topic of ledger transactions."},
+};
+static const tg_schema billing_kafka_schema =
+    GROUP("kafka", tg_billing_settings, kafka, billing_kafka_fields);
+
+#define AT(member) TG_AT(tg_billing_settings, member)
+static const tg_field billing_fields[] = {
+    TG_COMMON_FIELDS(tg_billing_settings, "billing-1"),
+    {"grpc_listen", TG_FIELD_ADDRESS, AT(grpc_listen), .required = true,
+     .doc = "Address of the gRPC server; port 0: any free one."},
+    {"database", TG_FIELD_STRING, AT(database), .required = true,
+     .doc = "Path of the SQLite ledger."},
+    {"prices_file", TG_FIELD_STRING, AT(prices_file), .required = true,
+     .doc = "Path of prices.yaml."},
+    {"tenants_file", TG_FIELD_STRING, AT(tenants_file), .required = true,
+     .doc = "Path of tenants.yaml."},
+    {"batch_events_max", TG_FIELD_U32, AT(batch_events_max), .fallback = "1000", .min = 1,
+     .max = 100000, .doc = "Events posted in one transaction."},
+    {"batch_wait_ms", TG_FIELD_DURATION, AT(batch_wait_ms), .fallback = "100ms", .min = 1,
+     .max = 60000, .doc = "Longest wait for a transaction to fill."},
+    {"kafka", TG_FIELD_STRUCT, AT(kafka), .required = true, .schema = &billing_kafka_schema,
+     .doc = "Where usage events come from."},
+};
+#undef AT
+const tg_schema tg_billing_schema = TG_SCHEMA("billing.yaml", tg_billing_settings, billing_fields);
+
+/* ---- health ---- */
+
+static const tg_field circuit_fields[] = {
+    {"error_rate_permille", TG_FIELD_U32, IN(tg_health_settings, circuit, error_rate_permille),
+     .fallback = "500", .min = 1, .max = 1000,
+     .doc = "Share of failures within the window that opens an endpoint's circuit."},
+    {"min_requests", TG_FIELD_U32, IN(tg_health_settings, circuit, min_requests), .fallback = "3",
+     .min = 1, .max = 100000, .doc = "Requests within the window below which it stays closed."},
+    {"open_ms", TG_FIELD_DURATION, IN(tg_health_settings, circuit, open_ms), .fallback = "5s",
+     .min = 1, .max = TG_DAY_MS, .doc = "Time an open circuit lets nothing through."},
+    {"half_open_successes", TG_FIELD_U32, IN(tg_health_settings, circuit, half_open_successes),
+     .fallback = "2", .min = 1, .max = 1000, .doc = "Successful probes that close it again."},
+};
+static const tg_schema circuit_schema =
+    GROUP("circuit", tg_health_settings, circuit, circuit_fields);
+
+static const tg_field health_kafka_fields[] = {
+    {"brokers", TG_FIELD_STRING, IN(tg_health_settings, kafka, brokers), .fallback = "",
+     .doc = "HOST:PORT,…; empty: this replica shares nothing."},
+    {"topic_observations", TG_FIELD_STRING, IN(tg_health_settings, kafka, topic_observations),
+     .fallback = "tollgate.observations.v1", .doc = "Topic by which replicas share observations."},
+};
+static const tg_schema health_kafka_schema =
+    GROUP("kafka", tg_health_settings, kafka, health_kafka_fields);
+
+#define AT(member) TG_AT(tg_health_settings, member)
+static const tg_field health_fields[] = {
+    TG_COMMON_FIELDS(tg_health_settings, "health-1"),
+    {"grpc_listen", TG_FIELD_ADDRESS, AT(grpc_listen), .required = true,
+     .doc = "Address of the gRPC server; port 0: any free one."},
+    {"targets_file", TG_FIELD_STRING, AT(targets_file), .required = true,
+     .doc = "Path of targets.yaml; private endpoints are also watched directly."},
+    {"window_ms", TG_FIELD_DURATION, AT(window_ms), .fallback = "30s", .min = 1000,
+     .max = TG_DAY_MS, .doc = "Time over which latencies and error rates are taken."},
+    {"push_interval_ms", TG_FIELD_DURATION, AT(push_interval_ms), .fallback = "100ms", .min = 1,
+     .max = 60000,
+     .doc = "Shortest time between two pushes of the fleet view; state changes go at once."},
+    {"circuit", TG_FIELD_STRUCT, AT(circuit), .schema = &circuit_schema,
+     .doc = "When an endpoint is taken out and put back."},
+    {"kafka", TG_FIELD_STRUCT, AT(kafka), .schema = &health_kafka_schema,
+     .doc = "How replicas share what they hear."},
+};
+#undef AT
+const tg_schema tg_health_schema = TG_SCHEMA("health.yaml", tg_health_settings, health_fields);
