@@ -56,9 +56,9 @@ def messages(first, last):
     return [b"%d" % n for n in range(first, last)]
 
 
-@pytest.fixture
-def kafka(tmp_path):
-    broker = Kafka(tmp_path / "kafka")
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory):
+    broker = Kafka(tmp_path_factory.mktemp("kafka"))
     broker.start()
     yield broker
     broker.stop()

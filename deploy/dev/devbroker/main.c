@@ -13,8 +13,8 @@
  *  - a partition keeps about 5 MB or 100,000 batches and then drops its oldest, read or not;
  *  - no administration requests: topics are made by --topics, or on first use with 4 partitions;
  *  - one broker, no TLS, no authentication, loopback only;
- *  - a group's first member waits 3 s to join, a later one its own session timeout less 1 s, whether
- *    the member before it left or died: consumers want a short session.timeout.ms here.
+ *  - a group's first member waits 3 s to join, a later one its session timeout less 1 s, even
+ *    when the member before it left: consumers want a short session.timeout.ms here.
  * Whatever must survive a crash, or a long load, is tested against a real Kafka instead.
  */
 #include "libs/base/str.h"
