@@ -66,7 +66,7 @@ def kafka(tmp_path_factory):
 
 @pytest.fixture
 def devbroker(tmp_path):
-    binary = pathlib.Path(os.environ.get("TOLLGATE_BIN_DIR", ROOT / "build" / "bin")) / "devbroker"
+    binary = pathlib.Path(os.environ.get("TOLLGATE_BIN", ROOT / "build" / "bin")) / "devbroker"
     run_file = tmp_path / "devbroker"
     process = subprocess.Popen([binary, "--run-file", run_file, "--partitions", "3",
                                 "--topics", "first,second"], stdout=subprocess.PIPE, text=True)
