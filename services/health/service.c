@@ -49,7 +49,7 @@ static void on_watcher_cancel(tg_rpc_call *call, void *user)
         watcher_end(user, TG_RPC_CANCELLED, "");
 }
 
-static void send(watcher *w)
+static void send_view(watcher *w)
 {
     tg_arena arena;
     if (tg_rpc_send_queued(w->call) > 0) /* it has not read the last one: the next push says it all */
@@ -81,7 +81,7 @@ static void on_watch(void *service, tg_rpc_call *call, const ProtobufCMessage *m
     health->watcher_count++;
     tg_rpc_call_set_user(call, w);
     tg_rpc_call_on_cancel(call, on_watcher_cancel);
-    send(w);
+    send_view(w);
 }
 
 static void on_get(void *service, tg_rpc_call *call, const ProtobufCMessage *message)
@@ -102,7 +102,7 @@ void tg_health_push(tg_health *health)
     {
         watcher *w = TG_CONTAINER_OF(node, watcher, node);
         if (w->sent_version < health->fleet.version)
-            send(w);
+            send_view(w);
     }
     health->pushed_version = health->fleet.version;
 }

@@ -1,0 +1,73 @@
+#include "cli/call.h"
+
+#include <stdio.h>
+
+enum { UNARY_DEADLINE_MS = 10000 };
+
+typedef struct call {
+    tg_rpc_loop *loop;
+    tg_rpc_client *client;
+    bool (*use)(void *user, const ProtobufCMessage *reply);
+    void *user;
+    const char *program, *address;
+    bool stopped;
+    int status;
+} call;
+
+static void on_message(void *user, const ProtobufCMessage *message)
+{
+    call *c = user;
+    if (!c->stopped && !c->use(c->user, message)) {
+        c->stopped = true;
+        tg_rpc_client_cancel(c->client);
+    }
+}
+
+static void on_done(void *user, tg_rpc_code code, const char *message, const tg_rpc_metadata *trailing,
+                    size_t count)
+{
+    call *c = user;
+    (void)trailing, (void)count;
+    if (code != TG_RPC_OK && !c->stopped) {
+        fprintf(stderr, "tollgate %s: %s: %s (%s)\n", c->program, c->address, message,
+                tg_rpc_code_name(code));
+        c->status = 1;
+    }
+    tg_rpc_loop_stop(c->loop);
+}
+
+int tg_cli_call(const char *program, const char *address, const char *method,
+                const ProtobufCMessage *request, const ProtobufCMessageDescriptor *response,
+                bool streaming, bool (*use)(void *user, const ProtobufCMessage *reply), void *user)
+{
+    call c = {.use = use, .user = user, .program = program, .address = address};
+    tg_rpc_channel *channel = NULL;
+    tg_error err = {""};
+    tg_rpc_init();
+    int rc = tg_rpc_loop_new(TG_RPC_LOOP_DEFAULT, &err, &c.loop);
+    if (rc == 0)
+        rc = tg_rpc_channel_new(c.loop, address, NULL, &err, &channel);
+    if (rc == 0) {
+        tg_rpc_start start = {
+            .method = method,
+            .request = request,
+            .response = response,
+            .deadline_ms = streaming ? 0 : UNARY_DEADLINE_MS,
+            .on_message = on_message,
+            .on_done = on_done,
+            .user = &c,
+        };
+        rc = tg_rpc_client_start(channel, &start, &c.client);
+    }
+    if (rc == 0) {
+        tg_rpc_loop_run(c.loop);
+    } else {
+        fprintf(stderr, "tollgate %s: %s: %s\n", program, address, err.text);
+        c.status = 1;
+    }
+    tg_rpc_channel_free(channel);
+    if (c.loop)
+        tg_rpc_loop_free(c.loop);
+    tg_rpc_shutdown();
+    return c.status;
+}
