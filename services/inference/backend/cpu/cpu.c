@@ -1,0 +1,250 @@
+#include "services/inference/backend/cpu/cpu.h"
+
+#include "services/inference/backend/numerics.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* Large, long-lived, zeroed memory; huge pages where the kernel grants them. NULL when out of memory. */
+static void *map_memory(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    madvise(p, bytes, MADV_HUGEPAGE);
+    return p;
+}
+
+static void unmap_memory(void *p, size_t bytes)
+{
+    if (p)
+        munmap(p, bytes);
+}
+
+uint64_t tg_backend_kv_block_bytes(const tg_model *model)
+{
+    const tg_model_shape *s = &model->shape;
+    return (uint64_t)s->layers * s->kv_heads * tg_kv_head_halves(s->head_dim) * sizeof(uint16_t);
+}
+
+/* ---- weights ---- */
+
+typedef struct pack_job {
+    tg_gguf *gguf;
+    const tg_gguf_tensor *tensor;
+    const tg_packed *packed;
+    uint8_t *to;
+} pack_job;
+
+static void pack_task(void *context, uint32_t index, uint32_t thread)
+{
+    (void)thread;
+    const pack_job *job = context;
+    tg_pack_panel(job->tensor, job->packed, index, job->to + index * job->packed->panel_bytes);
+}
+
+/* Visits every matrix: with `to` NULL only sums the sizes, else packs it there. */
+static size_t each_matrix(tg_cpu *cpu, uint8_t *to)
+{
+    const tg_model *m = cpu->model;
+    size_t used = 0;
+    for (uint32_t i = 0; i <= m->shape.layers; i++) {
+        const tg_model_layer *from = i < m->shape.layers ? &m->layers[i] : NULL;
+        tg_cpu_layer *l = from ? &cpu->layers[i] : NULL;
+        const struct {
+            const tg_gguf_tensor *tensor;
+            tg_packed *packed;
+        } layer_pairs[] = {{from ? from->q : m->output, l ? &l->q : &cpu->output},
+                           {from ? from->k : NULL, l ? &l->k : NULL},
+                           {from ? from->v : NULL, l ? &l->v : NULL},
+                           {from ? from->attn_out : NULL, l ? &l->attn_out : NULL},
+                           {from ? from->gate : NULL, l ? &l->gate : NULL},
+                           {from ? from->up : NULL, l ? &l->up : NULL},
+                           {from ? from->down : NULL, l ? &l->down : NULL}};
+        for (size_t k = 0; k < sizeof(layer_pairs) / sizeof(layer_pairs[0]); k++) {
+            if (!layer_pairs[k].tensor)
+                break;
+            size_t bytes = tg_pack_bytes(layer_pairs[k].tensor, layer_pairs[k].packed);
+            if (to) {
+                pack_job job = {m->gguf, layer_pairs[k].tensor, layer_pairs[k].packed, to + used};
+                tg_pool_run(cpu->pool, pack_task, &job, layer_pairs[k].packed->panels);
+                layer_pairs[k].packed->data = to + used;
+                tg_gguf_tensor_drop(m->gguf, layer_pairs[k].tensor);
+            }
+            used += bytes;
+        }
+    }
+    return used;
+}
+
+static int load_weights(tg_cpu *cpu, tg_error *err)
+{
+    const tg_model *m = cpu->model;
+    cpu->layers = calloc(m->shape.layers, sizeof(*cpu->layers));
+    cpu->rope_freqs = calloc(m->shape.rope_dim / 2 + 1, sizeof(*cpu->rope_freqs));
+    if (!cpu->layers || !cpu->rope_freqs)
+        return -ENOMEM;
+    cpu->weights_bytes = each_matrix(cpu, NULL);
+    cpu->weights = map_memory(cpu->weights_bytes);
+    if (!cpu->weights)
+        return tg_error_set(err, -ENOMEM, "no memory for %zu bytes of weights", cpu->weights_bytes);
+    each_matrix(cpu, cpu->weights);
+    for (uint32_t i = 0; i < m->shape.layers; i++) {
+        cpu->layers[i].attn_norm = (const float *)(const void *)m->layers[i].attn_norm->data;
+        cpu->layers[i].ffn_norm = (const float *)(const void *)m->layers[i].ffn_norm->data;
+    }
+    cpu->output_norm = (const float *)(const void *)m->output_norm->data;
+    for (uint32_t i = 0; i < m->shape.rope_dim / 2; i++) {
+        double power = (double)(2 * i) / (double)m->shape.rope_dim;
+        /* Rounded to fp32, as models are trained, which also hides libm's last bits. */
+        float freq = (float)(1.0 / pow((double)m->shape.rope_theta, power));
+        if (m->rope_freqs) {
+            float divisor;
+            memcpy(&divisor, m->rope_freqs->data + i * sizeof(divisor), sizeof(divisor));
+            freq /= divisor;
+        }
+        cpu->rope_freqs[i] = (double)freq;
+    }
+    return 0;
+}
+
+/* ---- scratch ---- */
+
+typedef struct carver { /* first pass: base NULL, sums; second: hands out */
+    uint8_t *base;
+    size_t used;
+} carver;
+
+static void *carve(carver *from, size_t count, size_t size)
+{
+    void *p = from->base ? from->base + from->used : NULL;
+    from->used += (count * size + 63) & ~(size_t)63;
+    return p;
+}
+
+static uint32_t most_inputs(const tg_model_shape *s)
+{
+    uint32_t most = s->heads * s->head_dim;
+    most = most > s->width ? most : s->width;
+    return most > s->ffn_width ? most : s->ffn_width;
+}
+
+static void carve_scratch(tg_cpu *cpu, carver *c)
+{
+    const tg_model_shape *s = &cpu->model->shape;
+    const size_t t = cpu->conf.step_tokens_max, widest = most_inputs(s);
+    const size_t q = (size_t)s->heads * s->head_dim, kv = (size_t)s->kv_heads * s->head_dim;
+    cpu->x = carve(c, t * s->width, sizeof(float));
+    cpu->normed = carve(c, t * s->width, sizeof(float));
+    cpu->q = carve(c, t * q, sizeof(float));
+    cpu->k = carve(c, t * kv, sizeof(float));
+    cpu->v = carve(c, t * kv, sizeof(float));
+    cpu->mixed = carve(c, t * q, sizeof(float));
+    cpu->gate = carve(c, t * s->ffn_width, sizeof(float));
+    cpu->up = carve(c, t * s->ffn_width, sizeof(float));
+    cpu->cos = carve(c, t * s->rope_dim / 2, sizeof(float));
+    cpu->sin = carve(c, t * s->rope_dim / 2, sizeof(float));
+    cpu->logits = carve(c, (size_t)cpu->conf.step_logits_max * s->vocab, sizeof(float));
+    cpu->rows.q = carve(c, t * widest, sizeof(int8_t));
+    cpu->rows.pairs = carve(c, t * widest, sizeof(int16_t));
+    cpu->rows.scale = carve(c, t * (widest / TG_QUANT_BLOCK), sizeof(float));
+    cpu->rows.scaled_sum = carve(c, t * (widest / TG_QUANT_BLOCK), sizeof(float));
+    cpu->rows.sum = carve(c, t * (widest / TG_QUANT_BLOCK), sizeof(int32_t));
+    cpu->tokens = carve(c, t, sizeof(*cpu->tokens));
+    cpu->token_offsets = carve(c, t, sizeof(*cpu->token_offsets));
+    cpu->tiles_max = (uint32_t)(t * (s->heads / s->kv_heads) / TG_ATTEND_ROWS + t + 1);
+    cpu->tiles = carve(c, cpu->tiles_max, sizeof(*cpu->tiles));
+    cpu->attend_scratch = carve(c, cpu->base.threads, sizeof(*cpu->attend_scratch));
+    const size_t per_thread = TG_ATTEND_ROWS * (TG_ATTENTION_SPAN + 2 * (size_t)s->head_dim);
+    for (uint32_t i = 0; i < cpu->base.threads; i++) {
+        float *p = carve(c, per_thread, sizeof(float));
+        if (p)
+            cpu->attend_scratch[i] = p;
+    }
+}
+
+static int make_scratch(tg_cpu *cpu, tg_error *err)
+{
+    carver sizes = {NULL, 0};
+    carve_scratch(cpu, &sizes);
+    cpu->scratch_bytes = sizes.used;
+    cpu->scratch = map_memory(sizes.used);
+    if (!cpu->scratch)
+        return tg_error_set(err, -ENOMEM, "no memory for %zu bytes of scratch", sizes.used);
+    carver memory = {cpu->scratch, 0};
+    carve_scratch(cpu, &memory);
+    cpu->kv_bytes = (size_t)tg_backend_kv_block_bytes(cpu->model) * cpu->conf.kv_blocks;
+    cpu->kv = map_memory(cpu->kv_bytes);
+    if (!cpu->kv)
+        return tg_error_set(err, -ENOMEM, "no memory for %zu bytes of KV blocks", cpu->kv_bytes);
+    return 0;
+}
+
+/* ---- the vtable ---- */
+
+static void close_cpu(tg_backend *backend)
+{
+    tg_cpu *cpu = (tg_cpu *)backend;
+    tg_pool_free(cpu->pool);
+    unmap_memory(cpu->weights, cpu->weights_bytes);
+    unmap_memory(cpu->kv, cpu->kv_bytes);
+    unmap_memory(cpu->scratch, cpu->scratch_bytes);
+    free(cpu->layers);
+    free(cpu->rope_freqs);
+    free(cpu);
+}
+
+static int open_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err, tg_backend **ret);
+
+static const tg_backend_ops ops = {
+    .kind = "cpu", .open = open_cpu, .close = close_cpu, .run = tg_cpu_run};
+
+static int open_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err, tg_backend **ret)
+{
+    if (conf->threads > TG_THREADS_MAX)
+        return tg_error_set(err, -EINVAL, "%u threads; 0 (one per processor) to %d are allowed",
+                            conf->threads, TG_THREADS_MAX);
+    if (conf->kv_blocks == 0 || conf->step_tokens_max == 0 || conf->step_logits_max == 0)
+        return tg_error_set(err, -EINVAL, "KV blocks, step tokens and step logits must be at least 1");
+    tg_cpu *cpu = calloc(1, sizeof(*cpu));
+    if (!cpu)
+        return -ENOMEM;
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    cpu->model = model;
+    cpu->conf = *conf;
+    cpu->base.ops = &ops;
+    cpu->base.threads = conf->threads ? conf->threads
+                        : processors < 1 ? 1
+                        : processors > TG_THREADS_MAX ? TG_THREADS_MAX : (uint32_t)processors;
+    int rc = tg_kernels_choose(getenv("TOLLGATE_CPU"), err, &cpu->kernels);
+    if (rc == 0)
+        rc = tg_pool_new(cpu->base.threads, &cpu->pool);
+    if (rc == 0)
+        rc = load_weights(cpu, err);
+    if (rc == 0)
+        rc = make_scratch(cpu, err);
+    if (rc < 0) {
+        close_cpu(&cpu->base);
+        return tg_error_set(err, rc, "the CPU backend can't start: %s", strerror(-rc));
+    }
+    cpu->base.path = cpu->kernels->name;
+    cpu->base.memory_bytes = cpu->weights_bytes + cpu->kv_bytes + cpu->scratch_bytes;
+    *ret = &cpu->base;
+    return 0;
+}
+
+int tg_backend_open_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err,
+                        tg_backend **ret)
+{
+    return ops.open(model, conf, err, ret);
+}
+
+tg_backend *tg_backend_close(tg_backend *backend)
+{
+    if (backend)
+        backend->ops->close(backend);
+    return NULL;
+}

@@ -1,0 +1,318 @@
+/* One step: all tokens of all sequences through all layers. Each stage is a loop over independent
+ * tasks for the pool; stages over tokens that are too small to share run on the calling thread. */
+#include "services/inference/backend/cpu/cpu.h"
+#include "services/inference/backend/numerics.h"
+
+#include <errno.h>
+
+#define SERIAL_VALUES 16384 /* a stage over tokens with fewer values than this is not worth sharing */
+#define TASKS_PER_THREAD 4  /* finer than the threads, so that a slow one holds nobody up */
+
+static void over_tokens(tg_cpu *cpu, tg_pool_fn fn, uint32_t count, uint32_t values)
+{
+    if ((uint64_t)count * values >= SERIAL_VALUES) {
+        tg_pool_run(cpu->pool, fn, cpu, count);
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        fn(cpu, i, 0);
+}
+
+/* ---- products ---- */
+
+#define PRODUCTS_MAX 3 /* that share their input: q, k, v */
+
+typedef struct product_job {
+    const tg_cpu_kernels *kernels;
+    tg_product products[PRODUCTS_MAX];
+    uint32_t first_task[PRODUCTS_MAX + 1];
+    uint32_t chunk; /* panels per task */
+    uint32_t len;
+} product_job;
+
+static void product_task(void *context, uint32_t index, uint32_t thread)
+{
+    (void)thread;
+    const product_job *job = context;
+    uint32_t which = 0;
+    while (index >= job->first_task[which + 1])
+        which++;
+    const tg_product *product = &job->products[which];
+    uint32_t first = (index - job->first_task[which]) * job->chunk, last = first + job->chunk;
+    if (last > product->weights->panels)
+        last = product->weights->panels;
+    job->kernels->product(product, first, last);
+}
+
+static void run_products(tg_cpu *cpu, product_job *job)
+{
+    uint32_t panels = 0, tasks = cpu->base.threads * TASKS_PER_THREAD;
+    for (uint32_t i = 0; i < job->len; i++)
+        panels += job->products[i].weights->panels;
+    job->kernels = cpu->kernels;
+    job->chunk = (panels + tasks - 1) / tasks;
+    job->first_task[0] = 0;
+    for (uint32_t i = 0; i < job->len; i++)
+        job->first_task[i + 1] =
+            job->first_task[i] + (job->products[i].weights->panels + job->chunk - 1) / job->chunk;
+    tg_pool_run(cpu->pool, product_task, job, job->first_task[job->len]);
+}
+
+static void add_product(product_job *job, const tg_packed *weights, const tg_rows *rows, float *out,
+                        bool accumulate)
+{
+    job->products[job->len++] = (tg_product){weights, rows, out, weights->out, accumulate};
+}
+
+/* The rows of `x` as the next products take them; the quantised form is filled by the caller's stage. */
+static tg_rows *rows_of(tg_cpu *cpu, const float *x, uint32_t in)
+{
+    cpu->rows.len = cpu->tokens_len;
+    cpu->rows.in = in;
+    cpu->rows.x = x;
+    return &cpu->rows;
+}
+
+static void quantise_if(tg_cpu *cpu, const tg_packed *weights, const float *x, uint32_t row)
+{
+    if (tg_packed_is_quantised(weights))
+        cpu->kernels->quantise(x + row * (size_t)weights->in, &cpu->rows, row);
+}
+
+/* Matrices that share an input may differ in type: the quantised form is made if any wants it. */
+static const tg_packed *quantised_of(const tg_packed *a, const tg_packed *b, const tg_packed *c)
+{
+    return tg_packed_is_quantised(a) ? a : tg_packed_is_quantised(b) ? b : c;
+}
+
+/* ---- stages over tokens ---- */
+
+static void embed_task(void *context, uint32_t index, uint32_t thread)
+{
+    (void)thread;
+    tg_cpu *cpu = context;
+    const tg_model_shape *s = &cpu->model->shape;
+    const tg_gguf_tensor *embd = cpu->model->token_embd;
+    const tg_dtype_info *info = tg_dtype_get(embd->type);
+    const tg_cpu_token *token = &cpu->tokens[index];
+    size_t row_bytes = s->width / info->block_len * info->block_bytes;
+    tg_dtype_to_f32(embd->type, embd->data + token->id * row_bytes, s->width,
+                    cpu->x + index * (size_t)s->width);
+    for (uint32_t i = 0; i < s->rope_dim / 2; i++) {
+        double sine, cosine;
+        tg_sincos((double)token->position * cpu->rope_freqs[i], &sine, &cosine);
+        cpu->sin[index * (size_t)(s->rope_dim / 2) + i] = (float)sine;
+        cpu->cos[index * (size_t)(s->rope_dim / 2) + i] = (float)cosine;
+    }
+}
+
+static void norm_for_attention(void *context, uint32_t index, uint32_t thread)
+{
+    (void)thread;
+    tg_cpu *cpu = context;
+    const tg_model_shape *s = &cpu->model->shape;
+    const tg_cpu_layer *l = &cpu->layers[cpu->layer];
+    const size_t at = index * (size_t)s->width;
+    cpu->kernels->norm(cpu->x + at, l->attn_norm, s->width, s->norm_eps, cpu->normed + at);
+    quantise_if(cpu, quantised_of(&l->q, &l->k, &l->v), cpu->normed, index);
+}
+
+static void norm_for_ffn(void *context, uint32_t index, uint32_t thread)
+{
+    (void)thread;
+    tg_cpu *cpu = context;
+    const tg_model_shape *s = &cpu->model->shape;
+    const tg_cpu_layer *l = &cpu->layers[cpu->layer];
+    const size_t at = index * (size_t)s->width;
+    cpu->kernels->norm(cpu->x + at, l->ffn_norm, s->width, s->norm_eps, cpu->normed + at);
+    quantise_if(cpu, quantised_of(&l->gate, &l->up, &l->up), cpu->normed, index);
+}
+
+/* Rotates pairs (2i, 2i + 1) of a head. */
+static void rotate(float *head, const float *cosine, const float *sine, uint32_t pairs)
+{
+    for (uint32_t i = 0; i < pairs; i++) {
+        float a = head[2 * i], b = head[2 * i + 1];
+        head[2 * i] = a * cosine[i] - b * sine[i];
+        head[2 * i + 1] = a * sine[i] + b * cosine[i];
+    }
+}
+
+static uint16_t *kv_block(const tg_cpu *cpu, uint32_t block)
+{
+    const tg_model_shape *s = &cpu->model->shape;
+    return cpu->kv + ((size_t)cpu->layer * cpu->conf.kv_blocks + block) * s->kv_heads *
+                         tg_kv_head_halves(s->head_dim);
+}
+
+/* Position into queries and keys; keys and values into their block, as F16. */
+static void place_task(void *context, uint32_t index, uint32_t thread)
+{
+    (void)thread;
+    tg_cpu *cpu = context;
+    const tg_model_shape *s = &cpu->model->shape;
+    const tg_cpu_token *token = &cpu->tokens[index];
+    const float *cosine = cpu->cos + index * (size_t)(s->rope_dim / 2);
+    const float *sine = cpu->sin + index * (size_t)(s->rope_dim / 2);
+    const uint32_t dim = s->head_dim, slot = token->position % TG_KV_BLOCK_TOKENS;
+    float *q = cpu->q + index * (size_t)s->heads * dim;
+    float *k = cpu->k + index * (size_t)s->kv_heads * dim;
+    const float *v = cpu->v + index * (size_t)s->kv_heads * dim;
+    for (uint32_t h = 0; h < s->heads; h++)
+        rotate(q + h * dim, cosine, sine, s->rope_dim / 2);
+    uint16_t *to =
+        kv_block(cpu, cpu->step->seqs[token->seq].blocks[token->position / TG_KV_BLOCK_TOKENS]);
+    for (uint32_t h = 0; h < s->kv_heads; h++, to += tg_kv_head_halves(dim)) {
+        uint16_t keys[TG_MODEL_HEAD_DIM_MAX];
+        rotate(k + h * dim, cosine, sine, s->rope_dim / 2);
+        cpu->kernels->to_f16(k + h * dim, dim, keys);
+        for (uint32_t d = 0; d < dim; d++)
+            to[d * TG_KV_BLOCK_TOKENS + slot] = keys[d];
+        cpu->kernels->to_f16(v + h * dim, dim, to + (TG_KV_BLOCK_TOKENS + slot) * (size_t)dim);
+    }
+}
+
+static void quantise_mixed(void *context, uint32_t index, uint32_t thread)
+{
+    (void)thread;
+    tg_cpu *cpu = context;
+    quantise_if(cpu, &cpu->layers[cpu->layer].attn_out, cpu->mixed, index);
+}
+
+static void activate_task(void *context, uint32_t index, uint32_t thread)
+{
+    (void)thread;
+    tg_cpu *cpu = context;
+    const uint32_t width = cpu->model->shape.ffn_width;
+    const size_t at = index * (size_t)width;
+    cpu->kernels->silu_mul(cpu->gate + at, cpu->up + at, width, cpu->gate + at);
+    quantise_if(cpu, &cpu->layers[cpu->layer].down, cpu->gate, index);
+}
+
+/* ---- attention ---- */
+
+static void attend_task(void *context, uint32_t index, uint32_t thread)
+{
+    tg_cpu *cpu = context;
+    const tg_model_shape *s = &cpu->model->shape;
+    const uint32_t head = index % s->kv_heads, group = s->heads / s->kv_heads, dim = s->head_dim;
+    const tg_cpu_tile *tile = &cpu->tiles[index / s->kv_heads];
+    const tg_step_seq *seq = &cpu->step->seqs[tile->seq];
+    tg_attend a = {.rows = tile->rows, .head_dim = dim, .blocks = seq->blocks};
+    for (uint32_t r = 0; r < tile->rows; r++) {
+        const uint32_t token = (tile->first_row + r) / group;
+        const uint32_t query = head * group + (tile->first_row + r) % group;
+        const size_t at = ((size_t)(cpu->token_offsets[tile->seq] + token) * s->heads + query) * dim;
+        a.q[r] = cpu->q + at;
+        a.out[r] = cpu->mixed + at;
+        a.position[r] = seq->first_position + token;
+    }
+    a.block_stride = s->kv_heads * tg_kv_head_halves(dim);
+    a.kv = kv_block(cpu, 0) + head * tg_kv_head_halves(dim);
+    a.scale = 1.0f / sqrtf((float)dim);
+    a.scores = cpu->attend_scratch[thread];
+    a.sums = a.scores + (size_t)TG_ATTEND_ROWS * TG_ATTENTION_SPAN;
+    cpu->kernels->attend(&a);
+}
+
+/* ---- the step ---- */
+
+static int lay_out(tg_cpu *cpu, const tg_step *step)
+{
+    const tg_model_shape *s = &cpu->model->shape;
+    const uint32_t group = s->heads / s->kv_heads;
+    uint32_t wanted = 0;
+    cpu->step = step;
+    cpu->tokens_len = cpu->tiles_len = 0;
+    for (uint32_t i = 0; i < step->seqs_len; i++) {
+        const tg_step_seq *seq = &step->seqs[i];
+        if (seq->tokens_len == 0 || seq->tokens_len > cpu->conf.step_tokens_max - cpu->tokens_len)
+            return -EINVAL;
+        cpu->token_offsets[i] = cpu->tokens_len;
+        wanted += seq->wants_logits;
+        for (uint32_t t = 0; t < seq->tokens_len; t++) {
+            if (seq->tokens[t] >= s->vocab)
+                return -EINVAL;
+            cpu->tokens[cpu->tokens_len++] =
+                (tg_cpu_token){i, seq->tokens[t], seq->first_position + t};
+        }
+        for (uint32_t row = 0; row < seq->tokens_len * group; row += TG_ATTEND_ROWS) {
+            uint32_t left = seq->tokens_len * group - row;
+            cpu->tiles[cpu->tiles_len++] =
+                (tg_cpu_tile){i, row, left < TG_ATTEND_ROWS ? left : TG_ATTEND_ROWS};
+        }
+    }
+    return wanted > cpu->conf.step_logits_max ? -EINVAL : 0;
+}
+
+static void run_layer(tg_cpu *cpu)
+{
+    const tg_model_shape *s = &cpu->model->shape;
+    const tg_cpu_layer *l = &cpu->layers[cpu->layer];
+    const uint32_t tokens = cpu->tokens_len;
+    product_job qkv = {0}, attn_out = {0}, gate_up = {0}, down = {0};
+
+    tg_rows *rows = rows_of(cpu, cpu->normed, s->width);
+    over_tokens(cpu, norm_for_attention, tokens, s->width);
+    add_product(&qkv, &l->q, rows, cpu->q, false);
+    add_product(&qkv, &l->k, rows, cpu->k, false);
+    add_product(&qkv, &l->v, rows, cpu->v, false);
+    run_products(cpu, &qkv);
+
+    over_tokens(cpu, place_task, tokens, s->width);
+    tg_pool_run(cpu->pool, attend_task, cpu, cpu->tiles_len * s->kv_heads);
+    rows = rows_of(cpu, cpu->mixed, s->heads * s->head_dim);
+    over_tokens(cpu, quantise_mixed, tokens, s->width);
+    add_product(&attn_out, &l->attn_out, rows, cpu->x, true);
+    run_products(cpu, &attn_out);
+
+    rows = rows_of(cpu, cpu->normed, s->width);
+    over_tokens(cpu, norm_for_ffn, tokens, s->width);
+    add_product(&gate_up, &l->gate, rows, cpu->gate, false);
+    add_product(&gate_up, &l->up, rows, cpu->up, false);
+    run_products(cpu, &gate_up);
+
+    rows = rows_of(cpu, cpu->gate, s->ffn_width);
+    over_tokens(cpu, activate_task, tokens, s->ffn_width);
+    add_product(&down, &l->down, rows, cpu->x, true);
+    run_products(cpu, &down);
+}
+
+/* Only the rows that will be sampled go through the output matrix. */
+static void run_output(tg_cpu *cpu)
+{
+    const tg_model_shape *s = &cpu->model->shape;
+    uint32_t wanted = 0;
+    product_job job = {0};
+    cpu->rows.in = s->width;
+    cpu->rows.x = cpu->normed;
+    for (uint32_t i = 0; i < cpu->step->seqs_len; i++) {
+        const tg_step_seq *seq = &cpu->step->seqs[i];
+        if (!seq->wants_logits)
+            continue;
+        const size_t last = cpu->token_offsets[i] + seq->tokens_len - 1;
+        cpu->kernels->norm(cpu->x + last * s->width, cpu->output_norm, s->width, s->norm_eps,
+                           cpu->normed + wanted * (size_t)s->width);
+        quantise_if(cpu, &cpu->output, cpu->normed, wanted);
+        wanted++;
+    }
+    if (wanted == 0)
+        return;
+    cpu->rows.len = wanted;
+    add_product(&job, &cpu->output, &cpu->rows, cpu->logits, false);
+    run_products(cpu, &job);
+}
+
+int tg_cpu_run(tg_backend *backend, const tg_step *step, const float **ret_logits)
+{
+    tg_cpu *cpu = (tg_cpu *)backend;
+    int rc = lay_out(cpu, step);
+    if (rc < 0)
+        return rc;
+    over_tokens(cpu, embed_task, cpu->tokens_len, cpu->model->shape.width);
+    for (cpu->layer = 0; cpu->layer < cpu->model->shape.layers; cpu->layer++)
+        run_layer(cpu);
+    run_output(cpu);
+    *ret_logits = cpu->logits;
+    return 0;
+}

@@ -1,0 +1,41 @@
+#include "services/inference/backend/numerics.h"
+
+double tg_exp(double x)
+{
+    if (!(x > -700.0))
+        return 0.0;
+    if (x > 700.0)
+        x = 700.0;
+    /* x = n·ln 2 + r with |r| ≤ ln 2 / 2; ln 2 is split so that n·high is exact. */
+    double n = nearbyint(x * 1.4426950408889634074);
+    double r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
+    double sum = 1.0;
+    for (int k = 13; k > 0; k--) /* Taylor, by Horner */
+        sum = 1.0 + sum * r / (double)k;
+    uint64_t bits = (uint64_t)((int64_t)n + 1023) << 52;
+    double scale;
+    memcpy(&scale, &bits, sizeof(scale));
+    return sum * scale;
+}
+
+void tg_sincos(double angle, double *ret_sin, double *ret_cos)
+{
+    /* angle = n·π/2 + r with |r| ≤ π/4, π/2 in three parts of 33 bits, so that the products are exact
+     * for n < 2^20; beyond, the error grows with n and stays below the bound in the header. */
+    double n = nearbyint(angle * 0.63661977236758134308);
+    double r = angle - n * 1.57079632673412561417e+00;
+    r -= n * 6.07710050630396597660e-11;
+    r -= n * 2.02226624879595063154e-21;
+    double r2 = r * r, s = 1.0, c = 1.0;
+    for (int k = 16; k >= 2; k -= 2) { /* Taylor, by Horner: the last terms are below 1e-17 */
+        s = 1.0 - s * r2 / (double)(k * (k + 1));
+        c = 1.0 - c * r2 / (double)(k * (k - 1));
+    }
+    s *= r;
+    switch ((int64_t)n & 3) {
+    case 0: *ret_sin = s, *ret_cos = c; break;
+    case 1: *ret_sin = c, *ret_cos = -s; break;
+    case 2: *ret_sin = -s, *ret_cos = -c; break;
+    default: *ret_sin = -c, *ret_cos = s; break;
+    }
+}

@@ -1,0 +1,39 @@
+/* The rules of the arithmetic. Two runs that follow them give the same bits, whatever the batch, the
+ * chunking, the threads and the cache did. A change to any rule changes the version, which status and
+ * usage events carry.
+ *
+ *  1. Products with quantised weights: activations are quantised per token and block of 32 to int8
+ *     (scale = largest magnitude / 127, round to nearest even). A block's dot product is exact in
+ *     int32. One fp32 chain per output then takes the blocks in ascending order:
+ *         acc = fma((float)dot, weight_scale * activation_scale, acc)
+ *     and for Q4_1, whose weights have a minimum, right after it
+ *         acc = fma(weight_min, activation_scale * (float)sum_of_activations, acc)
+ *  2. Products with F32 and F16 weights: one chain of fma over ascending k, activations in fp32.
+ *  3. Threads share out outputs, never a sum.
+ *  4. K and V are rounded to F16 before any use, those of the current step included.
+ *  5. Attention takes keys in spans of 256 aligned to absolute position; a span's (max, sum,
+ *     accumulator) are merged in ascending order. Masked keys add exactly zero. q·k is one fma chain
+ *     over ascending dimension, p·v one over ascending key.
+ *  6. Long sums (RMSNorm, softmax) run in 16 lanes, element i in lane i mod 16, then fold
+ *     8, 4, 2, 1.
+ *  7. exp, sine and cosine are the ones here. No contraction other than written fma.
+ *  8. Sampling draws from a counter-based generator keyed (seed, choice, position).
+ */
+#ifndef TG_INFERENCE_NUMERICS_H
+#define TG_INFERENCE_NUMERICS_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define TG_NUMERICS_VERSION "1"
+#define TG_ATTENTION_SPAN 256 /* keys; a multiple of TG_KV_BLOCK_TOKENS */
+
+/* e^x in double, without fma, so that every compiler and machine gives the same bits. Error below
+ * 1e-15 relative; 0 below -700. For the sampler. */
+double tg_exp(double x);
+
+/* Sine and cosine of a RoPE angle, 0 ≤ angle ≤ 1e7. Absolute error below 1e-9 there. */
+void tg_sincos(double angle, double *ret_sin, double *ret_cos);
+
+#endif
