@@ -80,8 +80,6 @@ static int read_text(const tg_field *field, const tg_yaml_node *node, tg_error *
 
 static int read_scalar(const tg_field *field, const tg_yaml_node *node, tg_error *err, void *to)
 {
-    if (node->null)
-        return tg_yaml_error(node, err, "'%s' has no value", field->name);
     switch (field->type) {
     case TG_FIELD_BOOL:
         if (!node->plain || !(tg_str_is(node->text, "true") || tg_str_is(node->text, "false")))
@@ -118,8 +116,6 @@ static int read_strings(const tg_field *field, const tg_yaml_node *node, tg_aren
     bool single = node->type == TG_YAML_SCALAR;
     size_t count = single ? 1 : node->count, i = 0;
     const tg_yaml_node *item = single ? node : node->first;
-    if (single && node->null)
-        return tg_yaml_error(node, err, "'%s' has no value", field->name);
     if (single && node->text.len == 0) /* "${NAME:-}" */
         count = 0;
     int rc = check_count(field, node, count, err);
@@ -159,16 +155,28 @@ static int read_structs(const tg_field *field, const tg_yaml_node *node, tg_aren
     return 0;
 }
 
+/* The node type that a field wants; strings may be given as one value too. */
+static tg_yaml_type wanted_type(const tg_field *field, const tg_yaml_node *node)
+{
+    if (field->type == TG_FIELD_STRUCT)
+        return TG_YAML_MAPPING;
+    bool list = field->type == TG_FIELD_STRUCTS ||
+                (field->type == TG_FIELD_STRINGS && node->type != TG_YAML_SCALAR);
+    return list ? TG_YAML_SEQUENCE : TG_YAML_SCALAR;
+}
+
 static int read_field(const tg_field *field, const tg_yaml_node *node, tg_arena *arena,
                       tg_error *err, void *base)
 {
-    bool list = field->type == TG_FIELD_STRUCTS ||
-                (field->type == TG_FIELD_STRINGS && node->type != TG_YAML_SCALAR);
-    tg_yaml_type wanted = field->type == TG_FIELD_STRUCT ? TG_YAML_MAPPING
-                          : list                         ? TG_YAML_SEQUENCE
-                                                         : TG_YAML_SCALAR;
-    if (node->type != wanted) {
-        tg_yaml_node example = {.type = wanted};
+    tg_yaml_node empty = *node;
+    if (node->null && field->type == TG_FIELD_STRUCT) { /* "tls:" with everything below left out */
+        empty.type = TG_YAML_MAPPING;
+        node = &empty;
+    } else if (node->null) {
+        return tg_yaml_error(node, err, "'%s' has no value", field->name);
+    }
+    if (node->type != wanted_type(field, node)) {
+        tg_yaml_node example = {.type = wanted_type(field, node)};
         return tg_yaml_error(node, err, "'%s' must be %s, not %s", field->name,
                              tg_yaml_type_name(&example), tg_yaml_type_name(node));
     }

@@ -26,7 +26,8 @@ static void check_refused(const char *text, size_t len, const char *expected, un
 {
     const tg_yaml_node *root = NULL;
     tg_error err = {""};
-    CU_ASSERT_EQUAL(tg_yaml_parse(&arena, "f.yaml", (tg_str){text, len}, fake_env, &err, &root), -EINVAL);
+    CU_ASSERT_EQUAL(tg_yaml_parse(&arena, "f.yaml", (tg_str){text, len}, fake_env, &err, &root),
+                    -EINVAL);
     check_text(err.text, expected, line);
     CU_ASSERT_PTR_NULL(root);
     tg_arena_free(&arena);
@@ -55,8 +56,9 @@ static void test_tree_and_positions(void)
 
 static void test_environment(void)
 {
-    const tg_yaml_node *root = parse("a: 127.0.0.1:${PORT}\nb: ${PORT}\nc: \"${NONE:-x y}${EMPTY}\"\n"
-                                     "d: ${EMPTY:-e}\ne: ${NONE:-}\nf: $HOME $${PORT}\n");
+    const tg_yaml_node *root =
+        parse("a: 127.0.0.1:${PORT}\nb: ${PORT}\nc: \"${NONE:-x y}${EMPTY}\"\n"
+              "d: ${EMPTY:-e}\ne: ${NONE:-}\nf: $HOME $${PORT}\n");
     CU_ASSERT_TRUE(tg_yaml_is(tg_yaml_get(root, "a"), "127.0.0.1:8080"));
     CU_ASSERT_TRUE(tg_yaml_is(tg_yaml_get(root, "b"), "8080") && tg_yaml_get(root, "b")->plain);
     CU_ASSERT_TRUE(tg_yaml_is(tg_yaml_get(root, "c"), "x y"));
@@ -88,7 +90,8 @@ static void test_refusals(void)
                             "(${NONE:-default} gives a default)");
     REFUSED("a:\n  b: x${PORT\n", "f.yaml:2:6: 'x${PORT': a reference is written ${NAME} or "
                                   "${NAME:-default}");
-    REFUSED("a: ${1X}\n", "f.yaml:1:4: '${1X}': a reference is written ${NAME} or ${NAME:-default}");
+    REFUSED("a: ${1X}\n",
+            "f.yaml:1:4: '${1X}': a reference is written ${NAME} or ${NAME:-default}");
     REFUSED("a: ${}\n", "f.yaml:1:4: '${}': a reference is written ${NAME} or ${NAME:-default}");
     REFUSED("a: [1, 2\n", "f.yaml:2:1: did not find expected ',' or ']'");
     REFUSED("a: 1\n b: 2\n", "f.yaml:2:3: mapping values are not allowed in this context");
@@ -112,12 +115,14 @@ static void test_bounds(void)
     tg_buf_add_char(&buf, '[');
     for (int i = 0; i < TG_YAML_NODES_MAX; i++)
         tg_buf_add_text(&buf, "1,");
-    check_refused(buf.data, buf.len, "f.yaml:1:400000: more than 200000 values in one file", __LINE__);
+    check_refused(buf.data, buf.len, "f.yaml:1:400000: more than 200000 values in one file",
+                  __LINE__);
     tg_buf_free(&buf);
     char *large = calloc(1, TG_YAML_BYTES_MAX + 1);
     tg_error err = {""};
-    CU_ASSERT_EQUAL(tg_yaml_parse(&arena, "f", (tg_str){large, TG_YAML_BYTES_MAX + 1}, NULL, &err, &root),
-                    -E2BIG);
+    CU_ASSERT_EQUAL(
+        tg_yaml_parse(&arena, "f", (tg_str){large, TG_YAML_BYTES_MAX + 1}, NULL, &err, &root),
+        -E2BIG);
     free(large);
     tg_arena_free(&arena);
     tg_arena small;
