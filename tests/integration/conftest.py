@@ -1,0 +1,45 @@
+"""A real Kafka for the session, and one mesh shared by the tests that leave it as they found it."""
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from kafka_fixture import Kafka  # noqa: E402
+from mesh import Mesh  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory):
+    broker = Kafka(tmp_path_factory.mktemp("kafka"))
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_mesh(tmp_path_factory, kafka):
+    mesh = Mesh(tmp_path_factory.mktemp("mesh"), kafka=kafka.bootstrap)
+    kafka.create_topics(f"{mesh.topic}:4")
+    mesh.up()
+    yield mesh
+    mesh.down()
+
+
+@pytest.fixture
+def mesh(shared_mesh):
+    """The shared mesh, without faults before and after."""
+    shared_mesh.no_faults()
+    yield shared_mesh
+    shared_mesh.no_faults()
+
+
+@pytest.fixture
+def own_mesh(tmp_path, kafka):
+    """A mesh for one test, which may break it."""
+    mesh = Mesh(tmp_path / "mesh", kafka=kafka.bootstrap)
+    kafka.create_topics(f"{mesh.topic}:4")
+    mesh.up()
+    yield mesh
+    mesh.down()
