@@ -189,7 +189,7 @@ out:
 
 int main(int argc, char **argv)
 {
-    options opts;
+    options opts = {0};
     sigset_t stop_signals;
     int status = parse_options(argc, argv, &opts);
     if (status != 0)
