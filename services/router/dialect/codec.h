@@ -100,7 +100,8 @@ typedef struct tg_client_encoder {
     char id[64];         /* shown as the answer's id: "chatcmpl-…" or "msg_…" of the request id */
     uint64_t created_unix_s;
     /* State. */
-    char model[TG_USAGE_MODEL_MAX]; /* what ran */
+    char model[TG_USAGE_MODEL_MAX]; /* what ran: set by the owner to what was asked for; an answer that
+                                       names its model replaces it */
     tg_buf text;         /* plain: the whole text */
     tg_stop_reason stop;
     char stop_sequence[64];

@@ -229,7 +229,7 @@ static int send_attempt(tg_dispatch *d)
     tg_error err = {""};
     int rc = tg_ask_build(&d->ask, target, endpoint_of(d),
                           &d->request.credentials[step->target][step->endpoint], d->request.chat,
-                          d->request.plan->max_tokens, &d->event, d->event.opened_unix_ns / 1000000000u,
+                          step->max_tokens, &d->event, d->event.opened_unix_ns / 1000000000u,
                           &err);
     if (rc < 0) {
         tg_attempt_note_local(&d->attempt, err.text);

@@ -113,6 +113,8 @@ static void on_attempt(void *user, const tg_usage_event *event)
                 (h->dialect == TG_DIALECT_ANTHROPIC && strcmp(event->provider, "anthropic") == 0);
     tg_client_encoder_init(&h->encoder, &chat->request, same, chat->request_id,
                            tg_clock_wall_ns() / 1000000000u);
+    /* What runs, where the answer does not say it itself (Bedrock). */
+    tg_str_copy(h->encoder.model, sizeof h->encoder.model, tg_str_of(event->model_sent));
     h->encoder_ready = true;
     tg_buf_clear(&h->out);
 }

@@ -78,6 +78,8 @@ typedef struct tg_step {
     int endpoint;            /* index within the target */
     tg_picousd cost_bound;   /* input bound × price + max output × price; 0 when there is no price */
     bool probe;              /* goes to a half-open endpoint */
+    uint64_t max_tokens;     /* to ask for there: the client's, or what a cap allows; 0: leave it open */
+    bool clamped;            /* the cap lowered it */
 } tg_step;
 
 typedef enum tg_refusal_code {
@@ -107,15 +109,15 @@ typedef struct tg_plan {
     const char *task_type; /* as matched; "" when pinned */
     const tg_step *steps;
     size_t step_count;
-    uint64_t max_tokens;   /* to ask for: the client's, or a clamp's; 0: leave it to the upstream */
-    bool clamped;
+    uint64_t max_tokens;   /* the first step's */
+    bool clamped;          /* the first step's */
     tg_refusal_code refusal;
     unsigned refusal_status; /* HTTP */
     const char *refusal_text;
     uint64_t retry_after_ms;
     const tg_candidate *trace;
     size_t trace_count;
-    /* Other targets of the rule, for counterfactual costs: indexes into the targets. */
+    /* Every target of the rule, for counterfactual costs of an attempt: indexes into the targets. */
     const int *alternatives;
     size_t alternative_count;
 } tg_plan;

@@ -1,0 +1,231 @@
+#include "services/router/policy/decide_inside.h"
+
+#include "libs/base/id.h"
+
+#include <string.h>
+
+enum { BYTES_PER_TOKEN = 4, HALF_OPEN_RETRY_MS = 1000 };
+enum { ENDPOINTS_MAX = sizeof(((tg_fit *)NULL)->endpoints) / sizeof(int) };
+
+static const tg_target *target_at(const tg_decision *d, int index)
+{
+    return tg_targets_at(d->snapshot->targets, (size_t)index);
+}
+
+static const tg_price *price_of(const tg_decision *d, int target)
+{
+    return d->snapshot->prices ? tg_price_book_find(d->snapshot->prices, target_at(d, target)->id,
+                                                    d->now.wall_unix_ns)
+                               : NULL;
+}
+
+static tg_picousd saturate(__int128 sum) { return sum > INT64_MAX ? INT64_MAX : (tg_picousd)sum; }
+
+bool tg_fit_bound(const tg_decision *d, int target, uint64_t output_tokens, tg_picousd *ret)
+{
+    const tg_price *price = price_of(d, target);
+    if (!price)
+        return false;
+    *ret = saturate((__int128)price->per_request + (__int128)price->input * d->facts->input_tokens +
+                    (__int128)price->output * output_tokens);
+    return true;
+}
+
+/* ---- data class, context ---- */
+
+static bool may_carry(const tg_target *target, tg_str data_class)
+{
+    if (data_class.len == 0 || target->data_class_count == 0)
+        return true;
+    for (size_t i = 0; i < target->data_class_count; i++)
+        if (tg_str_is(data_class, target->data_classes[i]))
+            return true;
+    return false;
+}
+
+/* An upper bound made of bytes would turn away most of what fits, so a bound counts as what English text of
+ * that length has; what is too long after all is the upstream's to say. */
+static uint64_t tokens_needed(const tg_facts *facts)
+{
+    uint64_t input = facts->input_tokens, sum;
+    uint64_t output = facts->max_tokens > 0 ? facts->max_tokens : 1;
+    if (!facts->input_tokens_exact)
+        input = input / BYTES_PER_TOKEN;
+    return __builtin_add_overflow(input, output, &sum) ? UINT64_MAX : sum;
+}
+
+/* ---- cost cap ---- */
+
+/* Output tokens that the cap pays for beside the input; 0: not even one. */
+static uint64_t affordable(const tg_decision *d, int target, tg_picousd cap)
+{
+    const tg_price *price = price_of(d, target);
+    tg_picousd input;
+    if (!price || !tg_fit_bound(d, target, 0, &input) || input > cap)
+        return 0;
+    return price->output > 0 ? (uint64_t)((cap - input) / price->output) : UINT64_MAX;
+}
+
+static bool clamps(const tg_rule *rule, const tg_facts *facts)
+{
+    return rule->on_cap == TG_ON_CAP_CLAMP || (rule->on_cap == TG_ON_CAP_DEFAULT && facts->max_tokens == 0);
+}
+
+/* Fills max_tokens, clamped and cost_bound. False when the cap forbids the target. */
+static bool fit_cap(tg_decision *d, const tg_rule *rule, tg_fit *fit)
+{
+    const tg_facts *facts = d->facts;
+    uint64_t output = facts->max_tokens;
+    if (output == 0)
+        output = target_at(d, fit->target)->max_output_tokens;
+    fit->max_tokens = facts->max_tokens;
+    fit->priced = tg_fit_bound(d, fit->target, output, &fit->cost_bound);
+    if (rule->cost_cap == 0)
+        return true;
+    fit->max_tokens = output; /* under a cap nothing is left to the upstream, or the bound would be none */
+    if (!fit->priced)
+        return false;
+    if (fit->cost_bound <= rule->cost_cap)
+        return true;
+    if (!clamps(rule, facts))
+        return false;
+    uint64_t afford = affordable(d, fit->target, rule->cost_cap);
+    fit->max_tokens = afford < output ? afford : output;
+    fit->clamped = true;
+    tg_fit_bound(d, fit->target, fit->max_tokens > 0 ? fit->max_tokens : 1, &fit->cost_bound);
+    return fit->max_tokens > 0;
+}
+
+/* ---- health ---- */
+
+static tg_endpoint_status status_of(const tg_decision *d, int target, size_t endpoint)
+{
+    const tg_fleet *fleet = d->state ? d->state->fleet : NULL;
+    if (!fleet || (size_t)target >= fleet->row_count || !fleet->rows[target])
+        return (tg_endpoint_status){.health = TG_ENDPOINT_UP};
+    return fleet->rows[target][endpoint];
+}
+
+/* May a request go there, and would it be the probe? Otherwise *ret_wait_ms says for how long not. */
+static bool usable(const tg_endpoint_status *status, uint64_t mono_ms, bool *ret_probe, uint64_t *ret_wait_ms)
+{
+    *ret_probe = status->health != TG_ENDPOINT_UP;
+    if (!*ret_probe)
+        return true;
+    if (status->health == TG_ENDPOINT_DOWN && mono_ms < status->retry_at_mono_ms) {
+        *ret_wait_ms = status->retry_at_mono_ms - mono_ms;
+        return false;
+    }
+    *ret_wait_ms = HALF_OPEN_RETRY_MS;
+    return !status->probing;
+}
+
+static void trace_endpoint(tg_decision *d, const tg_rule *rule, int target, size_t endpoint,
+                           const tg_endpoint_status *status, uint64_t wait_ms)
+{
+    const tg_target *t = target_at(d, target);
+    const char *why = status->reason && *status->reason ? status->reason : "no reason given";
+    const char *text = status->probing ? tg_arena_printf(d->arena, "a probe is in flight (%s)", why)
+                                       : tg_arena_printf(d->arena, "down for another %llu ms (%s)",
+                                                         (unsigned long long)wait_ms, why);
+    tg_decision_trace(d, rule->name, t->id, t->endpoints[endpoint].id, false, text, 0);
+}
+
+/* Draws without putting back, each endpoint with a chance proportional to its weight. */
+static void shuffle(tg_fit *fit, const tg_target *target, uint64_t draw)
+{
+    uint64_t state = draw ^ ((uint64_t)fit->target * UINT64_C(0x9E3779B97F4A7C15)), total = 0;
+    if (fit->endpoint_count < 2)
+        return;
+    for (size_t i = 0; i < fit->endpoint_count; i++)
+        total += target->endpoints[fit->endpoints[i]].weight;
+    for (size_t i = 0; i + 1 < fit->endpoint_count && total > 0; i++) {
+        uint64_t left = tg_random_next(&state) % total;
+        size_t pick = i;
+        while (left >= target->endpoints[fit->endpoints[pick]].weight)
+            left -= target->endpoints[fit->endpoints[pick++]].weight;
+        int endpoint = fit->endpoints[pick];
+        bool probe = fit->probes[pick];
+        fit->endpoints[pick] = fit->endpoints[i];
+        fit->probes[pick] = fit->probes[i];
+        fit->endpoints[i] = endpoint;
+        fit->probes[i] = probe;
+        total -= target->endpoints[endpoint].weight;
+    }
+}
+
+static bool fit_health(tg_decision *d, const tg_rule *rule, tg_fit *fit)
+{
+    const tg_target *target = target_at(d, fit->target);
+    fit->retry_after_ms = UINT64_MAX;
+    for (size_t i = 0; i < target->endpoint_count && i < ENDPOINTS_MAX; i++) {
+        tg_endpoint_status status = status_of(d, fit->target, i);
+        uint64_t wait_ms = 0;
+        bool probe;
+        if (usable(&status, d->now.mono_ms, &probe, &wait_ms)) {
+            fit->endpoints[fit->endpoint_count] = (int)i;
+            fit->probes[fit->endpoint_count++] = probe;
+        } else {
+            trace_endpoint(d, rule, fit->target, i, &status, wait_ms);
+            if (wait_ms < fit->retry_after_ms)
+                fit->retry_after_ms = wait_ms;
+        }
+    }
+    shuffle(fit, target, d->facts->draw);
+    return fit->endpoint_count > 0;
+}
+
+/* ---- all of it ---- */
+
+static void drop(tg_decision *d, const tg_rule *rule, tg_fit *fit, tg_obstacle obstacle, const char *reason)
+{
+    fit->obstacle = obstacle;
+    tg_decision_trace(d, rule->name, target_at(d, fit->target)->id, "", false, reason, fit->cost_bound);
+}
+
+static const char *kept_reason(tg_decision *d, const tg_rule *rule, const tg_fit *fit, size_t index)
+{
+    const char *as = index > 0 ? "fallback" : rule->name[0] ? "route_to" : "asked for by name";
+    const char *probe = fit->probes[0] ? ", as a probe" : "";
+    if (fit->clamped)
+        return tg_arena_printf(d->arena, "%s%s, max_tokens clamped to %llu by the cap", as, probe,
+                               (unsigned long long)fit->max_tokens);
+    if (!fit->probes[0] && fit->priced)
+        return as;
+    return tg_arena_printf(d->arena, "%s%s%s", as, probe, fit->priced ? "" : ", no price known");
+}
+
+static const char *cap_reason(tg_decision *d, const tg_rule *rule, const tg_fit *fit)
+{
+    char cap[TG_MONEY_TEXT], bound[TG_MONEY_TEXT];
+    if (!fit->priced)
+        return "no price, so the cap cannot be kept";
+    tg_money_format_usd(rule->cost_cap, cap);
+    tg_money_format_usd(fit->cost_bound, bound);
+    return tg_arena_printf(d->arena, "may cost %s, over the cap of %s", bound, cap);
+}
+
+void tg_fit_judge(tg_decision *d, const tg_rule *rule, size_t index, tg_fit *ret)
+{
+    const tg_target *target = target_at(d, rule->targets[index]);
+    ret->target = rule->targets[index];
+    ret->obstacle = TG_OBSTACLE_NONE;
+    ret->clamped = ret->priced = false;
+    ret->cost_bound = 0;
+    ret->endpoint_count = 0;
+    if (!may_carry(target, d->facts->data_class)) {
+        drop(d, rule, ret, TG_OBSTACLE_DATA_CLASS, "may not carry this data class");
+    } else if (target->context_tokens > 0 && tokens_needed(d->facts) > target->context_tokens) {
+        drop(d, rule, ret, TG_OBSTACLE_CONTEXT,
+             tg_arena_printf(d->arena, "needs about %llu tokens, its context has %llu",
+                             (unsigned long long)tokens_needed(d->facts),
+                             (unsigned long long)target->context_tokens));
+    } else if (!fit_cap(d, rule, ret)) {
+        drop(d, rule, ret, TG_OBSTACLE_CAP, cap_reason(d, rule, ret));
+    } else if (!fit_health(d, rule, ret)) {
+        drop(d, rule, ret, TG_OBSTACLE_HEALTH, "no endpoint is up");
+    } else {
+        tg_decision_trace(d, rule->name, target->id, target->endpoints[ret->endpoints[0]].id, true,
+                          kept_reason(d, rule, ret, index), ret->cost_bound);
+    }
+}
