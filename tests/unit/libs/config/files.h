@@ -4,18 +4,33 @@
 
 #include "tests/unit/harness.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+static char scratch_dir[] = "/tmp/tg-config-XXXXXX";
+
+static inline void remove_scratch(void)
+{
+    DIR *dir = opendir(scratch_dir);
+    for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;)
+        (void)unlinkat(dirfd(dir), entry->d_name, 0); /* refuses "." and ".." */
+    if (dir)
+        closedir(dir);
+    (void)rmdir(scratch_dir);
+}
+
 /* Tests run in a directory of their own, so that a file's name is its path. */
 static inline void enter_scratch(void)
 {
-    static char dir[] = "/tmp/tg-config-XXXXXX";
     static int entered;
-    if (!entered && mkdtemp(dir) && chdir(dir) == 0)
-        entered = 1;
+    if (entered)
+        return;
+    entered = mkdtemp(scratch_dir) && chdir(scratch_dir) == 0;
+    CU_ASSERT_TRUE_FATAL(entered);
+    atexit(remove_scratch);
 }
 
 static inline void write_file(const char *name, const char *text)
