@@ -150,6 +150,11 @@ class Mesh:
         text = comment.group(1).strip() if comment else text
         return dict(part.split("=", 1) for part in text.split("; ") if part)
 
+    @staticmethod
+    def routing_header(response):
+        text = response.headers["x-tollgate-routing"]
+        return dict(part.split("=", 1) for part in text.split("; ") if part)
+
     # ---- the stand-ins ----
 
     def fault(self, dialect, fault, count=-1, **more):

@@ -18,6 +18,15 @@ def kafka(tmp_path_factory):
     broker.stop()
 
 
+@pytest.fixture
+def kafka_of_its_own(tmp_path):
+    """A broker for one test, which may kill it."""
+    broker = Kafka(tmp_path / "kafka")
+    broker.start()
+    yield broker
+    broker.kill9()
+
+
 @pytest.fixture(scope="session")
 def shared_mesh(tmp_path_factory, kafka):
     mesh = Mesh(tmp_path_factory.mktemp("mesh"), kafka=kafka.bootstrap)

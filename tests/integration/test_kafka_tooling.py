@@ -57,7 +57,8 @@ def messages(first, last):
 
 
 @pytest.fixture(scope="module")
-def kafka(tmp_path_factory):
+def own_kafka(tmp_path_factory):
+    """Not the session's: it is killed here."""
     broker = Kafka(tmp_path_factory.mktemp("kafka"))
     broker.start()
     yield broker
@@ -77,30 +78,30 @@ def devbroker(tmp_path):
     process.stdout.close()
 
 
-def test_kafka_keeps_data_and_offsets_over_kill_9(kafka):
-    kafka.create_topics("kept:3")
-    produce(kafka.bootstrap, "kept", messages(0, 200))
-    before = consume(kafka.bootstrap, "kept", "group", 120)
+def test_kafka_keeps_data_and_offsets_over_kill_9(own_kafka):
+    own_kafka.create_topics("kept:3")
+    produce(own_kafka.bootstrap, "kept", messages(0, 200))
+    before = consume(own_kafka.bootstrap, "kept", "group", 120)
     assert len(before) == 120
 
-    kafka.kill9()
-    kafka.start()
+    own_kafka.kill9()
+    own_kafka.start()
 
-    produce(kafka.bootstrap, "kept", messages(200, 250))
-    after = consume(kafka.bootstrap, "kept", "group", 130)
+    produce(own_kafka.bootstrap, "kept", messages(200, 250))
+    after = consume(own_kafka.bootstrap, "kept", "group", 130)
     assert sorted(before + after) == sorted(messages(0, 250)), "lost or doubled over the kill"
 
 
-def test_kafka_makes_topics_on_first_use_and_again_without_complaint(kafka):
+def test_kafka_makes_topics_on_first_use_and_again_without_complaint(own_kafka):
     topic = f"unnamed-{uuid.uuid4()}"
-    produce(kafka.bootstrap, topic, messages(0, 5))
-    kafka.create_topics(topic)
-    assert sorted(consume(kafka.bootstrap, topic, "group", 5)) == messages(0, 5)
+    produce(own_kafka.bootstrap, topic, messages(0, 5))
+    own_kafka.create_topics(topic)
+    assert sorted(consume(own_kafka.bootstrap, topic, "group", 5)) == messages(0, 5)
 
 
-def test_a_second_broker_in_the_same_place_is_refused(kafka):
+def test_a_second_broker_in_the_same_place_is_refused(own_kafka):
     with pytest.raises(KafkaError, match="already runs"):
-        Kafka(kafka.directory).start()
+        Kafka(own_kafka.directory).start()
 
 
 def test_devbroker_serves_a_group_with_committed_offsets(devbroker):

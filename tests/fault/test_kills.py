@@ -1,0 +1,142 @@
+"""kill -9 at the worst moments: afterwards nothing is lost and nothing is doubled.
+
+Four moments, TG_KILLS each (5 unless told otherwise): mid-stream, between *opened* and *closed*, after
+Kafka's acknowledgement, inside the ledger's transaction. After all of them, four independent accounts must
+agree: what clients received, what the stand-ins logged, the events in Kafka, the ledger.
+"""
+import concurrent.futures
+import os
+import random
+import time
+
+import httpx
+import pytest
+
+from mesh import Mesh, until
+
+KILLS = int(os.environ.get("TG_KILLS", "5"))
+SEED = int(os.environ.get("TG_TEST_SEED", "0")) or int(time.time())
+MANAGED = "openai-gpt4o-mini"
+
+
+class Clients:
+    """Clients that remember what they were told."""
+
+    def __init__(self, mesh):
+        self.mesh = mesh
+        self.completed = {}  # request id: (input tokens, output tokens)
+        self.broken = 0
+        self.pool = concurrent.futures.ThreadPoolExecutor(8)
+
+    def one(self, stream, model=MANAGED):
+        try:
+            response = self.mesh.chat("tell me", model=model, stream=stream,
+                                      stream_options={"include_usage": True} if stream else None)
+        except httpx.HTTPError:
+            self.broken += 1
+            return
+        route = self.mesh.routing(response)
+        if response.status_code != 200 or "cost_usd" not in route:
+            self.broken += 1
+            return
+        self.completed[route["request"]] = float(route["cost_usd"])
+
+    def burst(self, count, **how):
+        futures = [self.pool.submit(self.one, i % 2 == 0, **how) for i in range(count)]
+        return futures
+
+    def finish(self, futures):
+        for future in futures:
+            future.result(timeout=90)
+
+
+@pytest.fixture(scope="module")
+def killed_mesh(tmp_path_factory, kafka):
+    print(f"TG_TEST_SEED={SEED}")
+    mesh = Mesh(tmp_path_factory.mktemp("kills"), kafka=kafka.bootstrap)
+    kafka.create_topics(f"{mesh.topic}:4")
+    mesh.up()
+    mesh.clients = Clients(mesh)
+    yield mesh
+    mesh.down()
+
+
+def wait_for_death(mesh, part):
+    until(f"{part} reaches its fault point", lambda: not mesh.alive(part), 60)
+
+
+def reconcile(mesh):
+    """Waits for the accounts to meet, then compares them."""
+    served = {i: e for i, e in mesh.served().items() if e["status"] == 200}
+    events = until("every served attempt is an event in Kafka",
+                   lambda: (lambda found: found if set(served) <= set(found) else None)(mesh.events()), 60)
+    verified = mesh.settled(len(events))
+    assert verified["ok"], verified
+    assert verified["transactions"] == len(events), "a transaction per distinct event, no more, no less"
+    assert verified["quarantined"] == 0
+    for request, cost in mesh.clients.completed.items():
+        mine = [e for i, e in events.items() if i.startswith(request)]
+        assert mine, f"request {request} was answered and has no event"
+        final = max((e[0] for e in mine), key=lambda e: e["attempt"])
+        assert final["outcome"] == "ok" and round(cost * 1e12) == final["cost_picousd"]
+    for event_id, copies in events.items():
+        assert len({c["cost_picousd"] for c in copies}) == 1, f"copies of {event_id} differ"
+        if copies[0]["outcome"] == "ok":
+            log = served[event_id]
+            assert (copies[0]["input_tokens"], copies[0]["output_tokens"]) == \
+                (log["input_tokens"], log["output_tokens"])
+    return events
+
+
+def test_router_killed_mid_stream(killed_mesh):
+    mesh, rng = killed_mesh, random.Random(SEED)
+    for _ in range(KILLS):
+        mesh.fault("openai", {"slow_token_ms": 20})
+        futures = mesh.clients.burst(6)
+        time.sleep(rng.uniform(0.1, 0.6))
+        mesh.kill("router")
+        mesh.clients.finish(futures)
+        mesh.no_faults()
+        mesh.start("router")
+    events = reconcile(mesh)
+    assert any(c[0]["outcome"] == "aborted" for c in events.values()), "no attempt was under way at any kill"
+
+
+@pytest.mark.parametrize("point", ["spool_after_opened", "spool_after_closed", "producer_after_ack"])
+def test_router_killed_at(killed_mesh, point):
+    mesh, rng = killed_mesh, random.Random(SEED + 1)
+    for _ in range(KILLS):
+        mesh.stop("router")
+        mesh.start("router", env={"TOLLGATE_FAULT_POINT": f"{point}:{rng.randint(1, 6)}"})
+        while mesh.alive("router"):
+            mesh.clients.finish(mesh.clients.burst(4))
+            time.sleep(0.05)
+        mesh.start("router")
+    reconcile(mesh)
+
+
+def test_billing_killed_inside_its_transaction(killed_mesh):
+    mesh, rng = killed_mesh, random.Random(SEED + 2)
+    for _ in range(KILLS):
+        mesh.stop("billing")
+        mesh.start("billing", env={"TOLLGATE_FAULT_POINT": f"ledger_in_transaction:{rng.randint(1, 3)}"},
+                   wait=False)
+        deadline = time.monotonic() + 60
+        while mesh.alive("billing") and time.monotonic() < deadline:
+            mesh.clients.finish(mesh.clients.burst(4))
+            time.sleep(0.1)
+        wait_for_death(mesh, "billing")
+        mesh.start("billing")
+    reconcile(mesh)
+
+
+def test_every_service_killed_under_load(killed_mesh):
+    mesh, rng = killed_mesh, random.Random(SEED + 3)
+    for part in ("router", "billing", "health", "inference"):
+        futures = mesh.clients.burst(12) + mesh.clients.burst(2, model="private-gpu-llama-70b")
+        time.sleep(rng.uniform(0.05, 0.3))
+        mesh.kill(part)
+        mesh.clients.finish(futures)
+        mesh.start(part)
+    mesh.clients.finish(mesh.clients.burst(4))
+    reconcile(mesh)
