@@ -47,8 +47,12 @@ class Kafka:
         return self.directory / "kafka.log"
 
     def start(self):
-        self._tool(START_LIMIT_S, "start", self.directory, self.port)
-        self.running = True
+        self.running = True  # from here on kill9 has something to end, even if this is cut short
+        try:
+            self._tool(START_LIMIT_S, "start", self.directory, self.port)
+        except KafkaError:
+            self.running = False
+            raise
 
     def stop(self):
         """Ends it cleanly; nothing happens if it does not run."""
