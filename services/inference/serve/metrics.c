@@ -1,0 +1,70 @@
+#include "services/inference/serve/inference.h"
+
+#include <errno.h>
+
+static tg_gauge *gauge(tg_metrics *m, const char *name, const char *help)
+{
+    tg_metric_family *family = tg_metrics_gauge(m, name, help, "");
+    return family ? tg_gauge_of(family, NULL) : NULL;
+}
+
+static tg_counter *counter(tg_metrics *m, const char *name, const char *help)
+{
+    tg_metric_family *family = tg_metrics_counter(m, name, help, "");
+    return family ? tg_counter_of(family, NULL) : NULL;
+}
+
+static tg_histogram *histogram(tg_metrics *m, const char *name, const char *help)
+{
+    tg_metric_family *family = tg_metrics_histogram(m, name, help, "", 1e-9);
+    return family ? tg_histogram_of(family, NULL) : NULL;
+}
+
+int tg_inference_metrics_init(tg_inference_metrics *i)
+{
+    tg_metrics *m = i->registry = tg_metrics_new();
+    if (!m)
+        return -ENOMEM;
+    i->requests = tg_metrics_counter(m, "tollgate_generations_total", "Generations ended, by how.", "finish");
+    i->refusals = tg_metrics_counter(m, "tollgate_generation_refusals_total",
+                                     "Generations refused at the door, by reason.", "reason");
+    i->queue_depth = gauge(m, "tollgate_engine_queue_depth", "Requests waiting for admission.");
+    i->running = gauge(m, "tollgate_engine_running", "Sequences in the running batch.");
+    i->kv_free = gauge(m, "tollgate_engine_kv_blocks_free", "Free KV blocks.");
+    i->kv_used = gauge(m, "tollgate_engine_kv_blocks_used", "KV blocks of running sequences.");
+    i->kv_cached = gauge(m, "tollgate_engine_kv_blocks_cached", "KV blocks kept for prefix reuse.");
+    i->memory = gauge(m, "tollgate_engine_memory_bytes", "Weights, KV and scratch.");
+    i->prompt_tokens = counter(m, "tollgate_engine_prompt_tokens_total", "Prompt tokens admitted.");
+    i->cached_tokens = counter(m, "tollgate_engine_cached_tokens_total",
+                               "Prompt tokens taken from the prefix cache.");
+    i->output_tokens = counter(m, "tollgate_engine_output_tokens_total", "Tokens sampled.");
+    i->steps = counter(m, "tollgate_engine_steps_total", "Scheduler steps.");
+    i->busy_ns = counter(m, "tollgate_engine_busy_nanoseconds_total", "Wall time of steps.");
+    i->idle_ns = counter(m, "tollgate_engine_idle_nanoseconds_total", "Wall time with nothing to do.");
+    i->queue_ns = histogram(m, "tollgate_engine_queue_seconds", "From submission to admission.");
+    i->first_token_ns = histogram(m, "tollgate_engine_first_token_seconds",
+                                  "From submission to the first token.");
+    i->decode_ns = histogram(m, "tollgate_engine_inter_token_seconds", "Mean time between tokens.");
+    return i->requests && i->refusals && i->idle_ns && i->decode_ns && i->queue_ns ? 0 : -ENOMEM;
+}
+
+static void set_counter(tg_counter *c, uint64_t value) { tg_counter_add(c, value - tg_counter_value(c)); }
+
+void tg_inference_metrics_collect(tg_inference *inference)
+{
+    tg_inference_metrics *m = &inference->metrics;
+    tg_engine_status s;
+    tg_engine_get_status(inference->engine, &s);
+    tg_gauge_set(m->queue_depth, s.queue_depth);
+    tg_gauge_set(m->running, s.running);
+    tg_gauge_set(m->kv_free, s.kv_blocks_free);
+    tg_gauge_set(m->kv_used, s.kv_blocks_used);
+    tg_gauge_set(m->kv_cached, s.kv_blocks_cached);
+    tg_gauge_set(m->memory, (int64_t)s.memory_bytes);
+    set_counter(m->prompt_tokens, s.prompt_tokens_total);
+    set_counter(m->cached_tokens, s.cached_tokens_total);
+    set_counter(m->output_tokens, s.output_tokens_total);
+    set_counter(m->steps, s.steps_total);
+    set_counter(m->busy_ns, s.shared_ns);
+    set_counter(m->idle_ns, s.idle_ns);
+}

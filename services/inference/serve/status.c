@@ -1,0 +1,156 @@
+/* Inference.WatchStatus: what the engine is doing, for health and for people. */
+#include "services/inference/serve/inference.h"
+
+#include "libs/base/clock.h"
+
+#include "tollgate/v1/inference.pb-c.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum { INTERVAL_DEFAULT_MS = 1000, INTERVAL_MIN_MS = 100 };
+
+typedef struct watcher {
+    tg_list node;
+    tg_inference *inference;
+    tg_rpc_call *call;
+    uint32_t interval_ms;
+    uint64_t due_ms;
+} watcher;
+
+static void fill(tg_inference *inference, Tollgate__V1__InferenceStatus *out)
+{
+    tg_engine_status s;
+    tg_engine_get_status(inference->engine, &s);
+    tollgate__v1__inference_status__init(out);
+    out->model = (char *)inference->settings->model_name;
+    out->quantisation = (char *)s.quantisation;
+    out->instruction_path = (char *)s.path;
+    out->numerics = (char *)s.numerics;
+    out->context_limit = s.context_limit;
+    out->queue_depth = s.queue_depth;
+    out->queue_limit = s.queue_limit;
+    out->running = s.running;
+    out->running_limit = s.running_limit;
+    out->kv_blocks_free = s.kv_blocks_free;
+    out->kv_blocks_used = s.kv_blocks_used;
+    out->kv_blocks_cached = s.kv_blocks_cached;
+    out->prompt_tokens_total = s.prompt_tokens_total;
+    out->output_tokens_total = s.output_tokens_total;
+    out->draining = tg_service_draining(inference->service);
+}
+
+static void send_status(watcher *w)
+{
+    Tollgate__V1__InferenceStatus status;
+    if (tg_rpc_send_queued(w->call) > 0)
+        return; /* it has not read the last one */
+    fill(w->inference, &status);
+    tg_rpc_send(w->call, &status.base);
+}
+
+static void watcher_end(watcher *w, tg_rpc_code code, const char *why)
+{
+    tg_list_remove(&w->node);
+    w->inference->watcher_count--;
+    tg_rpc_call_set_user(w->call, NULL);
+    tg_rpc_finish(w->call, code, why);
+    free(w);
+}
+
+static void on_cancel(tg_rpc_call *call, void *user)
+{
+    (void)call;
+    if (user)
+        watcher_end(user, TG_RPC_CANCELLED, "");
+}
+
+void tg_inference_watch(void *service, tg_rpc_call *call, const ProtobufCMessage *request)
+{
+    tg_inference *inference = service;
+    const Tollgate__V1__WatchStatusRequest *in = (const Tollgate__V1__WatchStatusRequest *)request;
+    uint32_t interval = in->interval_ms ? in->interval_ms : INTERVAL_DEFAULT_MS;
+    watcher *w = NULL;
+    if (interval < INTERVAL_MIN_MS) {
+        tg_rpc_fail(call, TG_RPC_INVALID_ARGUMENT, "interval_ms: %u; at least %d", interval,
+                    INTERVAL_MIN_MS);
+        return;
+    }
+    if (inference->watcher_count < TG_INFERENCE_WATCHERS_MAX)
+        w = calloc(1, sizeof *w);
+    if (!w) {
+        tg_rpc_fail(call, TG_RPC_RESOURCE_EXHAUSTED, "at most %d watchers", TG_INFERENCE_WATCHERS_MAX);
+        return;
+    }
+    w->inference = inference;
+    w->call = call;
+    w->interval_ms = interval;
+    w->due_ms = tg_clock_mono_ns() / 1000000u + interval;
+    tg_list_add_tail(&inference->watchers, &w->node);
+    inference->watcher_count++;
+    tg_rpc_call_set_user(call, w);
+    tg_rpc_call_on_cancel(call, on_cancel);
+    send_status(w);
+}
+
+void tg_inference_push_status(tg_inference *inference)
+{
+    uint64_t now_ms = tg_clock_mono_ns() / 1000000u;
+    TG_LIST_EACH(node, &inference->watchers)
+    {
+        watcher *w = TG_CONTAINER_OF(node, watcher, node);
+        if (now_ms < w->due_ms)
+            continue;
+        w->due_ms = now_ms + w->interval_ms;
+        send_status(w);
+    }
+}
+
+void tg_inference_end_watchers(tg_inference *inference)
+{
+    while (!tg_list_empty(&inference->watchers)) {
+        watcher *w = TG_CONTAINER_OF(inference->watchers.next, watcher, node);
+        send_status(w);
+        watcher_end(w, TG_RPC_UNAVAILABLE, "draining");
+    }
+}
+
+static int count_tokens(tg_inference *inference, tg_rpc_call *call,
+                        const Tollgate__V1__CountTokensRequest *in, tg_error *err, uint32_t *ret)
+{
+    tg_str text = tg_str_of(in->text);
+    size_t count = 0;
+    const tg_chat_message *messages =
+        in->messages ? tg_inference_messages(call, in->messages, &count, err) : NULL;
+    if ((in->messages != NULL) == (text.len > 0))
+        return tg_error_set(err, -EINVAL, "exactly one of messages and text must be given");
+    if (in->messages && !messages)
+        return -ENOMEM;
+    return tg_engine_count_tokens(inference->engine, messages, count, messages ? NULL : &text, err, ret);
+}
+
+static void on_count(void *service, tg_rpc_call *call, const ProtobufCMessage *request)
+{
+    Tollgate__V1__CountTokensResponse out = TOLLGATE__V1__COUNT_TOKENS_RESPONSE__INIT;
+    tg_error err = {""};
+    uint32_t tokens = 0;
+    int rc = count_tokens(service, call, (const Tollgate__V1__CountTokensRequest *)request, &err, &tokens);
+    out.tokens = tokens;
+    if (rc < 0)
+        tg_rpc_fail(call, rc == -ENOMEM ? TG_RPC_RESOURCE_EXHAUSTED : TG_RPC_INVALID_ARGUMENT, "%s",
+                    err.text);
+    else
+        tg_rpc_reply(call, &out.base);
+}
+
+tg_rpc_service tg_inference_rpc_service(tg_inference *inference)
+{
+    /* Embed is declared and answers UNIMPLEMENTED. */
+    static const tg_rpc_method methods[] = {{"Generate", true, tg_inference_generate},
+                                            {"CountTokens", false, on_count},
+                                            {"WatchStatus", true, tg_inference_watch}};
+    return (tg_rpc_service){.descriptor = &tollgate__v1__inference__descriptor,
+                            .methods = methods,
+                            .method_count = sizeof methods / sizeof *methods,
+                            .user = inference};
+}
