@@ -258,6 +258,12 @@ int tg_service_listen(tg_service *s, const tg_rpc_service *services, size_t coun
     return rc;
 }
 
+void tg_service_set_serving(tg_service *s, bool serving)
+{
+    if (s->grpc)
+        tg_rpc_server_set_serving(s->grpc, serving && !s->draining);
+}
+
 int tg_service_run(tg_service *s)
 {
     int rc = tg_rpc_loop_run(s->loop);

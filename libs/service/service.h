@@ -51,6 +51,8 @@ const tg_rpc_tls *tg_service_tls(const tg_service *service);
 
 /* Opens the ports and installs the signals. */
 int tg_service_listen(tg_service *service, const tg_rpc_service *services, size_t count, tg_error *err);
+/* What grpc.health.v1 answers; true once the ports are open, for a service that is not ready by then. */
+void tg_service_set_serving(tg_service *service, bool serving);
 /* The service's own work is over (once, after `drain` was called). */
 void tg_service_drained(tg_service *service);
 int tg_service_run(tg_service *service);
