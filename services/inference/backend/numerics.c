@@ -9,9 +9,13 @@ double tg_exp(double x)
     /* x = n·ln 2 + r with |r| ≤ ln 2 / 2; ln 2 is split so that n·high is exact. */
     double n = nearbyint(x * 1.4426950408889634074);
     double r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
-    double sum = 1.0;
-    for (int k = 13; k > 0; k--) /* Taylor, by Horner */
-        sum = 1.0 + sum * r / (double)k;
+    static const double inverse_factorials[] = {
+        1.0,         1.0,          1.0 / 2,       1.0 / 6,        1.0 / 24,        1.0 / 120,
+        1.0 / 720,   1.0 / 5040,   1.0 / 40320,   1.0 / 362880,   1.0 / 3628800,   1.0 / 39916800,
+        1.0 / 479001600};
+    double sum = inverse_factorials[12];
+    for (int k = 11; k >= 0; k--) /* Taylor, by Horner */
+        sum = sum * r + inverse_factorials[k];
     uint64_t bits = (uint64_t)((int64_t)n + 1023) << 52;
     double scale;
     memcpy(&scale, &bits, sizeof(scale));

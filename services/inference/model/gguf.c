@@ -61,7 +61,7 @@ static int take(reader *in, void *to, size_t len, const char *what)
 
 static int take_str(reader *in, tg_str *ret, const char *what)
 {
-    uint64_t len;
+    uint64_t len = 0;
     int rc = take(in, &len, sizeof(len), what);
     if (rc < 0)
         return rc;
@@ -74,7 +74,7 @@ static int take_str(reader *in, tg_str *ret, const char *what)
 
 static int skip_array(reader *in, entry *out)
 {
-    uint32_t element;
+    uint32_t element = 0;
     int rc = take(in, &element, sizeof(element), "an array");
     if (rc == 0)
         rc = take(in, &out->count, sizeof(out->count), "an array");
@@ -100,7 +100,7 @@ static int skip_array(reader *in, entry *out)
 
 static int read_entry(reader *in, entry *out)
 {
-    uint32_t type;
+    uint32_t type = 0;
     int rc = take_str(in, &out->key, "a metadata key");
     if (rc == 0)
         rc = take(in, &type, sizeof(type), "a metadata value");

@@ -18,17 +18,18 @@ struct tg_pool {
     uint32_t threads;
     worker *workers; /* threads − 1 of them; the caller is thread 0 */
     uint32_t started;
-    /* The loop in progress. Written before `generation` is raised, read after it is seen. */
+    /* The loop in progress. Written before `open` is set, read after it is seen. */
     tg_pool_fn fn;
     void *context;
     uint32_t count;
     _Alignas(64) atomic_uint next;       /* next index to hand out */
     _Alignas(64) atomic_uint generation; /* raised once per loop */
-    _Alignas(64) atomic_uint busy;       /* workers that have not finished the loop */
+    atomic_bool open;                    /* a loop is in progress: workers may enter */
+    _Alignas(64) atomic_uint inside;     /* workers that entered, or are about to look at `open` */
     atomic_bool stop;
     pthread_mutex_t lock; /* for sleeping only */
     pthread_cond_t wake;  /* generation changed, or stop */
-    pthread_cond_t done;  /* busy reached 0 */
+    pthread_cond_t done;  /* inside reached 0 */
 };
 
 static void pause_cpu(void)
@@ -75,8 +76,12 @@ static void *worker_main(void *arg)
         if (now == seen)
             return NULL;
         seen = now;
-        work(pool, self->index);
-        if (atomic_fetch_sub_explicit(&pool->busy, 1, memory_order_acq_rel) == 1) {
+        /* Sequentially consistent on both sides: either this worker sees the loop closed, or the caller
+         * sees it inside. One that wakes late is not waited for. */
+        atomic_fetch_add(&pool->inside, 1);
+        if (atomic_load(&pool->open))
+            work(pool, self->index);
+        if (atomic_fetch_sub(&pool->inside, 1) == 1) {
             pthread_mutex_lock(&pool->lock);
             pthread_cond_signal(&pool->done);
             pthread_mutex_unlock(&pool->lock);
@@ -95,20 +100,21 @@ void tg_pool_run(tg_pool *pool, tg_pool_fn fn, void *context, uint32_t count)
     pool->context = context;
     pool->count = count;
     atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&pool->busy, pool->started, memory_order_relaxed);
+    atomic_store(&pool->open, true);
     /* Raised under the lock, so that a worker on its way to sleep can't miss it. */
     pthread_mutex_lock(&pool->lock);
     atomic_fetch_add_explicit(&pool->generation, 1, memory_order_release);
     pthread_cond_broadcast(&pool->wake);
     pthread_mutex_unlock(&pool->lock);
     work(pool, 0);
+    atomic_store(&pool->open, false);
     for (int i = 0; i < SPINS; i++) {
-        if (atomic_load_explicit(&pool->busy, memory_order_acquire) == 0)
+        if (atomic_load(&pool->inside) == 0)
             return;
         pause_cpu();
     }
     pthread_mutex_lock(&pool->lock);
-    while (atomic_load(&pool->busy) != 0)
+    while (atomic_load(&pool->inside) != 0)
         pthread_cond_wait(&pool->done, &pool->lock);
     pthread_mutex_unlock(&pool->lock);
 }

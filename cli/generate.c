@@ -1,0 +1,212 @@
+#include "cli/generate.h"
+
+#include "services/inference/backend/backend.h"
+#include "services/inference/engine/engine.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+static const char usage_text[] =
+    "usage: tollgate generate --model FILE --prompt TEXT [options]\n"
+    "  --chat             the prompt is a user's message: apply the model's chat template\n"
+    "  --system TEXT      with --chat: the system message\n"
+    "  --echo             print the prompt before its continuation\n"
+    "  --max-tokens N     stop after N tokens (default 256)\n"
+    "  --temperature T    0 is greedy (default 0)\n"
+    "  --top-p P, --top-k K, --min-p P\n"
+    "  --seed S           for a temperature above 0 (default: drawn, and printed)\n"
+    "  --stop TEXT        stop before TEXT; may be given up to 16 times\n"
+    "  --threads N        default: one per processor\n";
+
+typedef struct options {
+    const char *model, *prompt, *system;
+    bool chat, echo, has_seed;
+    uint32_t max_tokens, threads;
+    tg_sampling sampling;
+    tg_str stop[TG_STOP_STRINGS_MAX];
+    size_t stop_len;
+} options;
+
+static int parse_number(const char *name, const char *text, double most, double *ret)
+{
+    char *end;
+    errno = 0;
+    *ret = strtod(text, &end);
+    if (errno == 0 && *text != '\0' && *end == '\0' && *ret >= 0 && *ret <= most)
+        return 0;
+    fprintf(stderr, "tollgate generate: --%s is '%s'; a number from 0 to %g is allowed\n", name, text,
+            most);
+    return -EINVAL;
+}
+
+static int parse_seed(const char *text, options *o)
+{
+    char *end;
+    errno = 0;
+    o->sampling.seed = strtoull(text, &end, 0);
+    o->has_seed = true;
+    if (errno == 0 && *text >= '0' && *text <= '9' && *end == '\0')
+        return 0;
+    fprintf(stderr, "tollgate generate: --seed is '%s'; 0 to 2^64 − 1 is allowed\n", text);
+    return -EINVAL;
+}
+
+static int parse_option(int which, const char *name, options *o)
+{
+    double number = 0;
+    int rc = 0;
+    switch (which) {
+    case 'm': o->model = optarg; return 0;
+    case 'p': o->prompt = optarg; return 0;
+    case 'y': o->system = optarg; return 0;
+    case 'c': o->chat = true; return 0;
+    case 'e': o->echo = true; return 0;
+    case 's': return parse_seed(optarg, o);
+    case 'S':
+        if (o->stop_len == TG_STOP_STRINGS_MAX)
+            return -EINVAL;
+        o->stop[o->stop_len++] = tg_str_of(optarg);
+        return 0;
+    case 'n':
+        rc = parse_number(name, optarg, 1e6, &number);
+        o->max_tokens = (uint32_t)number;
+        return rc;
+    case 'j':
+        rc = parse_number(name, optarg, TG_THREADS_MAX, &number);
+        o->threads = (uint32_t)number;
+        return rc;
+    case 'k':
+        rc = parse_number(name, optarg, 1e6, &number);
+        o->sampling.top_k = (uint32_t)number;
+        return rc;
+    case 't':
+        rc = parse_number(name, optarg, 100, &number);
+        o->sampling.temperature = (float)number;
+        return rc;
+    case 'P':
+        rc = parse_number(name, optarg, 1, &number);
+        o->sampling.top_p = (float)number;
+        return rc;
+    case 'M':
+        rc = parse_number(name, optarg, 1, &number);
+        o->sampling.min_p = (float)number;
+        return rc;
+    default: return -EINVAL;
+    }
+}
+
+static int parse(int argc, char **argv, options *o)
+{
+    static const struct option known[] = {
+        {"model", required_argument, NULL, 'm'},       {"prompt", required_argument, NULL, 'p'},
+        {"system", required_argument, NULL, 'y'},      {"chat", no_argument, NULL, 'c'},
+        {"echo", no_argument, NULL, 'e'},              {"max-tokens", required_argument, NULL, 'n'},
+        {"temperature", required_argument, NULL, 't'}, {"top-p", required_argument, NULL, 'P'},
+        {"top-k", required_argument, NULL, 'k'},       {"min-p", required_argument, NULL, 'M'},
+        {"seed", required_argument, NULL, 's'},        {"stop", required_argument, NULL, 'S'},
+        {"threads", required_argument, NULL, 'j'},     {NULL, 0, NULL, 0}};
+    int which, index = 0;
+    optind = 1;
+    while ((which = getopt_long(argc, argv, "", known, &index)) != -1)
+        if (which == '?' || parse_option(which, known[index].name, o) < 0)
+            return -EINVAL;
+    return o->model && o->prompt && optind == argc ? 0 : -EINVAL;
+}
+
+typedef struct progress {
+    sem_t ready;
+    tg_finish finish;
+    tg_gen_usage usage;
+} progress;
+
+static void on_ready(void *user) { sem_post(&((progress *)user)->ready); }
+
+static void on_event(void *user, const tg_engine_event *event)
+{
+    progress *p = user;
+    fwrite(event->text.data, 1, event->text.len, stdout);
+    fflush(stdout);
+    if (event->finish != TG_FINISH_NONE) {
+        p->finish = event->finish;
+        p->usage = event->usage;
+    }
+}
+
+static double per_second(uint32_t tokens, uint64_t ns)
+{
+    return ns ? (double)tokens * 1e9 / (double)ns : 0;
+}
+
+static int generate(tg_engine *engine, const options *o, progress *p, tg_error *err)
+{
+    tg_chat_message messages[2] = {{TG_STR("system"), tg_str_of(o->system)},
+                                   {TG_STR("user"), tg_str_of(o->prompt)}};
+    const tg_str text = tg_str_of(o->prompt);
+    tg_gen_request request = {.sampling = o->sampling, .max_tokens = o->max_tokens, .stop = o->stop,
+                              .stop_len = o->stop_len};
+    if (o->chat) {
+        request.messages = o->system ? messages : messages + 1;
+        request.messages_len = o->system ? 2 : 1;
+    } else {
+        request.text = &text;
+    }
+    tg_gen_ticket ticket;
+    int rc = tg_engine_submit(engine, &request, err, &ticket);
+    if (rc < 0)
+        return rc;
+    if (o->echo)
+        fputs(o->prompt, stdout);
+    while (p->finish == TG_FINISH_NONE) {
+        while (sem_wait(&p->ready) < 0 && errno == EINTR)
+            ;
+        tg_engine_drain(engine, on_event, p);
+    }
+    putchar('\n');
+    if (p->finish == TG_FINISH_ERROR)
+        return tg_error_set(err, -EDOM, "the generation failed: the model's logits are not numbers");
+    return 0;
+}
+
+static void print_figures(tg_engine *engine, const options *o, const tg_gen_usage *usage)
+{
+    tg_engine_status status;
+    tg_engine_get_status(engine, &status);
+    fprintf(stderr, "%s %s, %s, %u threads: %u prompt tokens at %.0f/s, %u output tokens at %.1f/s",
+            status.model, status.quantisation, status.path, status.threads, usage->prompt_tokens,
+            per_second(usage->prompt_tokens, usage->prefill_ns), usage->output_tokens,
+            per_second(usage->output_tokens - (usage->output_tokens > 0), usage->decode_ns));
+    if (o->sampling.temperature > 0)
+        fprintf(stderr, ", seed %llu", (unsigned long long)o->sampling.seed);
+    fputc('\n', stderr);
+}
+
+int tg_cli_generate(int argc, char **argv)
+{
+    options o = {.max_tokens = 256};
+    progress p = {.finish = TG_FINISH_NONE};
+    tg_engine *engine = NULL;
+    tg_error err = {""};
+    if (parse(argc, argv, &o) < 0) {
+        fputs(usage_text, stderr);
+        return 2;
+    }
+    if (!o.has_seed && getrandom(&o.sampling.seed, sizeof(o.sampling.seed), 0) < 0)
+        o.sampling.seed = 0;
+    sem_init(&p.ready, 0, 0);
+    const tg_engine_conf conf = {.model_path = o.model, .threads = o.threads, .max_seqs = 1,
+                                 .max_queue = 1, .notify = on_ready, .notify_user = &p};
+    int rc = tg_engine_new(&conf, &err, &engine);
+    if (rc == 0)
+        rc = generate(engine, &o, &p, &err);
+    if (rc == 0)
+        print_figures(engine, &o, &p.usage);
+    else
+        fprintf(stderr, "tollgate generate: %s\n", err.text[0] ? err.text : "out of memory");
+    tg_engine_free(engine);
+    sem_destroy(&p.ready);
+    return rc == 0 ? 0 : 1;
+}

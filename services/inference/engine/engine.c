@@ -1,0 +1,259 @@
+#include "services/inference/engine/engine.h"
+
+#include "libs/base/clock.h"
+#include "services/inference/backend/numerics.h"
+#include "services/inference/engine/engine_state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+static int check_conf(tg_engine *e, tg_error *err)
+{
+    tg_engine_conf *c = &e->conf;
+    const uint32_t context = e->model->shape.context;
+    c->max_seqs = c->max_seqs ? c->max_seqs : 8;
+    c->max_queue = c->max_queue ? c->max_queue : 64;
+    c->step_token_budget = c->step_token_budget ? c->step_token_budget : 256;
+    if (c->kv_tokens == 0)
+        c->kv_tokens = context > c->max_seqs * 2048u ? context : c->max_seqs * 2048u;
+    if (c->max_seqs > TG_ENGINE_SEQS_MAX || c->max_queue > TG_ENGINE_QUEUE_MAX)
+        return tg_error_set(err, -EINVAL, "%u sequences and a queue of %u; at most %d and %d are allowed",
+                            c->max_seqs, c->max_queue, TG_ENGINE_SEQS_MAX, TG_ENGINE_QUEUE_MAX);
+    if (c->step_token_budget < c->max_seqs || c->step_token_budget > TG_ENGINE_STEP_TOKENS_MAX)
+        return tg_error_set(err, -EINVAL, "a budget of %u tokens a step; %u (one per sequence) to %d are "
+                            "allowed", c->step_token_budget, c->max_seqs, TG_ENGINE_STEP_TOKENS_MAX);
+    if (c->kv_tokens < 2 * TG_KV_BLOCK_TOKENS || c->kv_tokens > 1u << 30)
+        return tg_error_set(err, -EINVAL, "KV memory for %u tokens; 32 to 2^30 are allowed",
+                            c->kv_tokens);
+    e->context_limit = context < c->kv_tokens ? context : c->kv_tokens;
+    return 0;
+}
+
+static int start(tg_engine *e, tg_error *err)
+{
+    uint8_t key[16];
+    int rc = tg_model_open(e->conf.model_path, err, &e->model);
+    if (rc == 0)
+        rc = check_conf(e, err);
+    if (rc < 0)
+        return rc;
+    if (getrandom(key, sizeof(key), 0) != (ssize_t)sizeof(key))
+        return tg_error_set(err, -EIO, "no random key for the prefix cache");
+    const tg_backend_conf backend = {.threads = e->conf.threads,
+                                     .kv_blocks = e->conf.kv_tokens / TG_KV_BLOCK_TOKENS,
+                                     .step_tokens_max = e->conf.step_token_budget,
+                                     .step_logits_max = e->conf.max_seqs};
+    e->scratch = malloc((size_t)2 * e->model->shape.vocab * sizeof(*e->scratch));
+    if (!e->scratch)
+        return -ENOMEM;
+    rc = tg_kv_new(backend.kv_blocks, key, &e->kv);
+    if (rc == 0)
+        rc = tg_backend_open_cpu(e->model, &backend, err, &e->backend);
+    if (rc < 0)
+        return rc;
+    e->sched = (tg_sched){.kv = e->kv, .max_seqs = e->conf.max_seqs, .max_queue = e->conf.max_queue,
+                          .budget = e->conf.step_token_budget};
+    e->told = true;
+    e->mark_ns = tg_clock_mono_ns();
+    rc = -pthread_create(&e->thread, NULL, tg_engine_main, e);
+    e->started = rc == 0;
+    return rc;
+}
+
+int tg_engine_new(const tg_engine_conf *conf, tg_error *err, tg_engine **ret)
+{
+    tg_engine *e = calloc(1, sizeof(*e));
+    if (!e)
+        return -ENOMEM;
+    e->conf = *conf;
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_cond_init(&e->work, NULL);
+    pthread_cond_init(&e->drained, NULL);
+    int rc = tg_batch_init(&e->ready);
+    if (rc == 0)
+        rc = tg_batch_init(&e->draining);
+    if (rc == 0)
+        rc = start(e, err);
+    if (rc < 0) {
+        tg_engine_free(e);
+        return tg_error_set(err, rc, "the engine can't start: %s", strerror(-rc));
+    }
+    *ret = e;
+    return 0;
+}
+
+tg_engine *tg_engine_free(tg_engine *e)
+{
+    if (!e)
+        return NULL;
+    if (e->started) {
+        pthread_mutex_lock(&e->lock);
+        e->stop = true;
+        pthread_cond_broadcast(&e->work);
+        pthread_cond_broadcast(&e->drained);
+        pthread_mutex_unlock(&e->lock);
+        pthread_join(e->thread, NULL);
+    }
+    for (uint32_t p = 0; p < TG_PRIORITIES; p++) {
+        while (e->sched.first[p]) {
+            tg_seq *seq = e->sched.first[p];
+            tg_sched_remove(&e->sched, seq);
+            tg_seq_free(seq);
+        }
+    }
+    while (e->sched.running_len > 0) {
+        tg_seq *seq = e->sched.running[0];
+        tg_sched_remove(&e->sched, seq);
+        tg_seq_free(seq);
+    }
+    tg_batch_free(&e->ready);
+    tg_batch_free(&e->draining);
+    pthread_cond_destroy(&e->drained);
+    pthread_cond_destroy(&e->work);
+    pthread_mutex_destroy(&e->lock);
+    tg_backend_close(e->backend);
+    tg_kv_free(e->kv);
+    free(e->scratch);
+    tg_model_free(e->model);
+    free(e);
+    return NULL;
+}
+
+const tg_model *tg_engine_model(const tg_engine *e) { return e->model; }
+
+static int encode(const tg_engine *e, const tg_chat_message *messages, size_t messages_len,
+                  const tg_str *text, tg_error *err, tg_tokens *tokens)
+{
+    int rc;
+    if (messages) {
+        rc = tg_chat_encode(e->model, messages, messages_len, err, tokens);
+    } else {
+        tg_token_span span = {*text, false};
+        rc = tg_tokenizer_encode(e->model->tokenizer, &span, 1, true, tokens);
+    }
+    if (rc == -EMSGSIZE)
+        tg_error_set(err, rc, "the prompt is longer than %zu bytes", TG_TOKENIZER_TEXT_BYTES_MAX);
+    return rc;
+}
+
+static int encode_request(const tg_engine *e, const tg_gen_request *r, tg_error *err, tg_tokens *tokens)
+{
+    if ((r->messages != NULL) + (r->text != NULL) + (r->tokens != NULL) != 1)
+        return tg_error_set(err, -EINVAL, "exactly one of messages, text and tokens is needed");
+    if (!r->tokens)
+        return encode(e, r->messages, r->messages_len, r->text, err, tokens);
+    if (r->tokens_len >= e->context_limit)
+        return tg_error_set(err, -EMSGSIZE, "the prompt has %zu tokens; with room for an answer at most "
+                            "%u fit", r->tokens_len, e->context_limit - 1);
+    int rc = 0;
+    for (size_t i = 0; i < r->tokens_len && rc == 0; i++)
+        rc = tg_tokens_add(tokens, r->tokens[i]);
+    return rc;
+}
+
+static int queue_full(const tg_engine *e, tg_error *err)
+{
+    return tg_error_set(err, -EAGAIN, "the queue is full: %u requests wait", e->conf.max_queue);
+}
+
+int tg_engine_submit(tg_engine *e, const tg_gen_request *request, tg_error *err, tg_gen_ticket *ret)
+{
+    tg_tokens tokens = {0};
+    tg_seq *seq = NULL;
+    pthread_mutex_lock(&e->lock); /* a full queue is refused before the work of encoding */
+    bool full = e->sched.waiting_len >= e->sched.max_queue;
+    pthread_mutex_unlock(&e->lock);
+    if (full)
+        return queue_full(e, err);
+    int rc = encode_request(e, request, err, &tokens);
+    if (rc == 0)
+        rc = tg_seq_new(request, e->model, e->kv, e->context_limit,
+                        e->conf.kv_tokens / TG_KV_BLOCK_TOKENS, &tokens, err, &seq);
+    tg_tokens_free(&tokens);
+    if (rc < 0)
+        return rc;
+    seq->submitted_ns = tg_clock_mono_ns();
+    pthread_mutex_lock(&e->lock);
+    seq->id = ++e->last_id;
+    rc = tg_sched_enqueue(&e->sched, seq);
+    if (rc == 0) { /* the sequence is the engine thread's once the lock is let go */
+        *ret = (tg_gen_ticket){seq->id, seq->prompt_len};
+        pthread_cond_signal(&e->work);
+    }
+    pthread_mutex_unlock(&e->lock);
+    if (rc < 0) {
+        tg_seq_free(seq);
+        return queue_full(e, err);
+    }
+    return 0;
+}
+
+int tg_engine_cancel(tg_engine *e, uint64_t seq_id)
+{
+    pthread_mutex_lock(&e->lock);
+    tg_seq *seq = tg_sched_find(&e->sched, seq_id);
+    if (seq) {
+        seq->cancelled = true;
+        e->cancels = true;
+        pthread_cond_signal(&e->work);
+    }
+    pthread_mutex_unlock(&e->lock);
+    return seq ? 0 : -ENOENT;
+}
+
+size_t tg_engine_drain(tg_engine *e, tg_engine_event_fn fn, void *user)
+{
+    pthread_mutex_lock(&e->lock);
+    tg_batch batch = e->ready;
+    e->ready = e->draining;
+    e->draining = batch;
+    pthread_cond_signal(&e->drained);
+    pthread_mutex_unlock(&e->lock);
+    for (size_t i = 0; i < batch.len; i++) {
+        tg_engine_event event = batch.events[i].event;
+        event.text = (tg_str){batch.text.data + batch.events[i].text_at, event.text.len};
+        fn(user, &event);
+    }
+    tg_batch_clear(&e->draining);
+    return batch.len;
+}
+
+void tg_engine_get_status(tg_engine *e, tg_engine_status *ret)
+{
+    pthread_mutex_lock(&e->lock);
+    const tg_kv_counts kv = tg_kv_count(e->kv);
+    *ret = e->totals;
+    ret->queue_depth = e->sched.waiting_len;
+    ret->running = e->sched.running_len;
+    if (e->idle)
+        ret->idle_ns += tg_clock_mono_ns() - e->mark_ns;
+    pthread_mutex_unlock(&e->lock);
+    ret->model = e->model->name;
+    ret->quantisation = e->model->quantisation;
+    ret->path = e->backend->path;
+    ret->numerics = TG_NUMERICS_VERSION;
+    ret->threads = e->backend->threads;
+    ret->context_limit = e->context_limit;
+    ret->queue_limit = e->conf.max_queue;
+    ret->running_limit = e->conf.max_seqs;
+    ret->kv_blocks_total = kv.total;
+    ret->kv_blocks_free = kv.free;
+    ret->kv_blocks_used = kv.used;
+    ret->kv_blocks_cached = kv.cached;
+    ret->memory_bytes = e->backend->memory_bytes;
+}
+
+int tg_engine_count_tokens(tg_engine *e, const tg_chat_message *messages, size_t messages_len,
+                           const tg_str *text, tg_error *err, uint32_t *ret)
+{
+    tg_tokens tokens = {0};
+    if ((messages != NULL) == (text != NULL))
+        return tg_error_set(err, -EINVAL, "exactly one of messages and text is needed");
+    int rc = encode(e, messages, messages_len, text, err, &tokens);
+    if (rc == 0)
+        *ret = (uint32_t)tokens.len;
+    tg_tokens_free(&tokens);
+    return rc;
+}

@@ -1,0 +1,143 @@
+/* The engine: one model, many generations at once.
+ *
+ * An engine thread runs steps. A step is one forward pass over all running sequences: a token of each
+ * that decodes, and prompt chunks of those that do not yet, within a budget of tokens. Sequences join
+ * and leave between steps (continuous batching). Requests wait in a bounded queue, batch-priority ones
+ * behind interactive ones, and are admitted when KV memory for their longest possible output is
+ * certain, so a running sequence never has to give way.
+ *
+ * Results: after each step the engine thread puts all that the step produced into one batch and calls
+ * conf.notify. The owner's thread then calls tg_engine_drain, which hands the events over.
+ *
+ *     submit ──► queue ──► [engine thread: admit, plan, run, sample] ──► batch ──► notify
+ *                                                                          └──► drain(callback)
+ *
+ * Determinism: a sequence's tokens depend on its own request alone, see numerics.h.
+ *
+ * Ownership: everything in a request is copied. Every accepted sequence ends with exactly one end
+ *            event, cancelled ones too (unless the engine is freed first).
+ * Threads:   submit, cancel, status and count_tokens from any thread; drain from one thread at a time;
+ *            notify is called on the engine thread and must not call back into the engine.
+ */
+#ifndef TG_ENGINE_ENGINE_H
+#define TG_ENGINE_ENGINE_H
+
+#include "services/inference/engine/sampler.h"
+#include "services/inference/engine/stop.h"
+#include "services/inference/model/chat.h"
+
+typedef struct tg_engine tg_engine;
+
+typedef struct tg_engine_conf { /* 0 means the default in brackets */
+    const char *model_path;
+    uint32_t threads;           /* [one per processor] */
+    uint32_t max_seqs;          /* running at once [8], at most TG_ENGINE_SEQS_MAX */
+    uint32_t max_queue;         /* waiting [64], at most TG_ENGINE_QUEUE_MAX */
+    uint32_t kv_tokens;         /* KV memory [max_seqs × 2,048, or the model's context if larger] */
+    uint32_t step_token_budget; /* tokens in one step [256]; at least max_seqs */
+    void (*notify)(void *notify_user); /* a batch is ready to drain; may be NULL */
+    void *notify_user;
+} tg_engine_conf;
+
+#define TG_ENGINE_SEQS_MAX 256
+#define TG_ENGINE_QUEUE_MAX 16384
+#define TG_ENGINE_STEP_TOKENS_MAX 8192
+#define TG_ENGINE_STOP_IDS_MAX 16
+#define TG_ENGINE_EVENTS_MAX 65536 /* undrained; then the engine waits for drain */
+
+int tg_engine_new(const tg_engine_conf *conf, tg_error *err, tg_engine **ret);
+tg_engine *tg_engine_free(tg_engine *engine); /* stops after the step in progress */
+
+typedef struct tg_gen_request {
+    /* Exactly one of the three. */
+    const tg_chat_message *messages; /* the model's chat template is applied */
+    size_t messages_len;
+    const tg_str *text; /* as it is; control tokens in it are ordinary characters */
+    const uint32_t *tokens;
+    size_t tokens_len;
+
+    const uint32_t *generated; /* output produced elsewhere already; generation goes on after it */
+    size_t generated_len;
+    tg_sampling sampling;
+    uint32_t max_tokens; /* of output, `generated` included; 0: until the context is full */
+    const tg_str *stop;
+    size_t stop_len; /* at most TG_STOP_STRINGS_MAX */
+    const uint32_t *stop_ids; /* besides the model's own */
+    size_t stop_ids_len;
+    bool ignore_end;   /* go on after the model's own end tokens; for benches */
+    tg_str tenant;     /* salts the prefix cache */
+    uint32_t priority; /* 0 interactive, 1 batch */
+    void *user;        /* comes back in every event */
+} tg_gen_request;
+
+typedef struct tg_gen_ticket {
+    uint64_t seq_id; /* never 0, never reused */
+    uint32_t prompt_tokens;
+} tg_gen_ticket;
+
+/* 0; -EAGAIN when the queue is full; -EMSGSIZE when it can never fit; -EINVAL or -ENOTSUP; -ENOMEM;
+ * each with a message. */
+int tg_engine_submit(tg_engine *engine, const tg_gen_request *request, tg_error *err, tg_gen_ticket *ret);
+
+/* Takes effect within one step; the end event says cancelled. -ENOENT when the sequence is over. */
+int tg_engine_cancel(tg_engine *engine, uint64_t seq_id);
+
+typedef enum tg_finish {
+    TG_FINISH_NONE, /* goes on */
+    TG_FINISH_STOP, /* an end token or a stop string */
+    TG_FINISH_LENGTH,
+    TG_FINISH_CANCELLED,
+    TG_FINISH_ERROR, /* the logits were not numbers, or memory ran out */
+} tg_finish;
+
+typedef struct tg_gen_usage {
+    uint32_t prompt_tokens; /* without `generated` */
+    uint32_t cached_tokens; /* of the prompt and `generated`: taken from the prefix cache */
+    uint32_t output_tokens; /* sampled here, an end token included */
+    uint64_t queue_ns;      /* submitted → admitted */
+    uint64_t prefill_ns;    /* admitted → first token */
+    uint64_t decode_ns;     /* first token → end */
+    uint64_t engine_ns;     /* this sequence's share of the steps' wall time */
+} tg_gen_usage;
+
+typedef struct tg_engine_event { /* valid during the callback */
+    uint64_t seq_id;
+    void *user;
+    uint32_t token; /* TG_TOKEN_NONE in an end event without a token */
+    tg_str text;    /* whole UTF-8 characters; often empty */
+    tg_finish finish;
+    tg_gen_usage usage; /* set when finish is not NONE */
+} tg_engine_event;
+
+typedef void (*tg_engine_event_fn)(void *user, const tg_engine_event *event);
+
+/* Calls `fn` for every event that is ready, in order, and returns how many there were. */
+size_t tg_engine_drain(tg_engine *engine, tg_engine_event_fn fn, void *user);
+
+typedef struct tg_engine_status {
+    const char *model, *quantisation, *path, *numerics; /* live as long as the engine */
+    uint32_t threads;
+    uint32_t context_limit; /* tokens of prompt and output together */
+    uint32_t queue_depth, queue_limit;
+    uint32_t running, running_limit;
+    uint32_t kv_blocks_total, kv_blocks_free, kv_blocks_used, kv_blocks_cached;
+    uint64_t prompt_tokens_total; /* of admitted sequences; cached ones included */
+    uint64_t cached_tokens_total;
+    uint64_t output_tokens_total;
+    uint64_t steps_total;
+    /* Where the engine thread's time went; they sum to its age, to the nanosecond. */
+    uint64_t shared_ns;   /* steps, divided among their sequences as engine_ns */
+    uint64_t overhead_ns; /* turns in which nothing ran */
+    uint64_t idle_ns;
+    uint64_t memory_bytes; /* weights, KV and scratch */
+} tg_engine_status;
+
+void tg_engine_get_status(tg_engine *engine, tg_engine_status *ret);
+
+/* Tokens of a prompt as submit would count them. Exactly one of messages and text. */
+int tg_engine_count_tokens(tg_engine *engine, const tg_chat_message *messages, size_t messages_len,
+                           const tg_str *text, tg_error *err, uint32_t *ret);
+
+const tg_model *tg_engine_model(const tg_engine *engine);
+
+#endif

@@ -1,0 +1,53 @@
+/* Who owns which KV block: reference counts, a free list, and a prefix cache.
+ *
+ * A block holds the keys and values of 16 consecutive tokens. When it is full it may be sealed under a
+ * hash of everything that decides its contents: the tenant's salt and all tokens up to its end. A
+ * later sequence of the same tenant that begins with the same tokens takes the sealed blocks instead
+ * of computing them. Two tenants never share a block, since their salts differ: how fast a prompt is
+ * answered says nothing about another tenant's prompts. The hash is SipHash-2-4-128 under a key drawn
+ * per process, so nobody outside can make two prefixes collide.
+ *
+ * A sealed block without owners stays cached until its memory is needed; the least recently used goes
+ * first, and a sequence gives its blocks back last first, so a prefix outlives its extensions.
+ *
+ * Pure bookkeeping: no clock, no I/O, no memory but its own tables. Threads: one at a time.
+ */
+#ifndef TG_ENGINE_KV_H
+#define TG_ENGINE_KV_H
+
+#include "libs/base/str.h"
+#include "services/inference/backend/backend.h"
+
+typedef struct tg_kv tg_kv;
+
+typedef struct tg_kv_hash {
+    uint64_t a, b;
+} tg_kv_hash;
+
+int tg_kv_new(uint32_t blocks, const uint8_t key[16], tg_kv **ret); /* 0 or -ENOMEM */
+tg_kv *tg_kv_free(tg_kv *kv);
+
+tg_kv_hash tg_kv_salt(const tg_kv *kv, tg_str tenant); /* the hash of an empty prefix */
+tg_kv_hash tg_kv_extend(const tg_kv *kv, tg_kv_hash prefix, const uint32_t tokens[TG_KV_BLOCK_TOKENS]);
+
+/* The block sealed under this hash, with one more reference; or -ENOENT. */
+int tg_kv_find(tg_kv *kv, tg_kv_hash hash, uint32_t *ret_block);
+
+/* A block for new contents, with one reference: a free one, else the least recently used cached one.
+ * -ENOSPC when every block has an owner. */
+int tg_kv_take(tg_kv *kv, uint32_t *ret_block);
+
+/* The block is full and these are its contents. If another block already has them, nothing changes. */
+void tg_kv_seal(tg_kv *kv, uint32_t block, tg_kv_hash hash);
+void tg_kv_release(tg_kv *kv, uint32_t block); /* one reference less */
+
+typedef struct tg_kv_counts { /* in blocks; free + used + cached = total */
+    uint32_t total, free, used, cached;
+} tg_kv_counts;
+
+tg_kv_counts tg_kv_count(const tg_kv *kv);
+
+/* Walks every list and table; false when they contradict each other. For tests. */
+bool tg_kv_check(const tg_kv *kv);
+
+#endif

@@ -1,0 +1,151 @@
+#include "services/inference/engine/seq.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int check_ids(const uint32_t *ids, size_t len, uint32_t vocab, const char *what, tg_error *err)
+{
+    for (size_t i = 0; i < len; i++)
+        if (ids[i] >= vocab)
+            return tg_error_set(err, -EINVAL, "%s %zu is %u; the vocabulary has %u", what, i, ids[i],
+                                vocab);
+    return 0;
+}
+
+static int check_request(const tg_gen_request *r, const tg_model *model, const tg_tokens *tokens,
+                         uint32_t context_limit, tg_error *err)
+{
+    int rc = tg_sampling_check(&r->sampling, err);
+    if (rc == 0 && r->stop_ids_len > TG_ENGINE_STOP_IDS_MAX)
+        rc = tg_error_set(err, -EINVAL, "%zu stop token ids; at most %d are allowed", r->stop_ids_len,
+                          TG_ENGINE_STOP_IDS_MAX);
+    if (rc == 0 && r->priority > 1)
+        rc = tg_error_set(err, -EINVAL, "priority is %u; 0 and 1 are allowed", r->priority);
+    if (rc == 0)
+        rc = check_ids(r->stop_ids, r->stop_ids_len, model->shape.vocab, "stop token id", err);
+    if (rc == 0)
+        rc = check_ids(r->generated, r->generated_len, model->shape.vocab, "generated token", err);
+    if (rc == 0)
+        rc = check_ids(tokens->ids, tokens->len, model->shape.vocab, "prompt token", err);
+    if (rc == 0 && tokens->len == 0)
+        rc = tg_error_set(err, -EINVAL, "the prompt is empty");
+    if (rc == 0 && tokens->len + r->generated_len >= context_limit)
+        rc = tg_error_set(err, -EMSGSIZE, "the prompt has %zu tokens; with room for an answer at most "
+                          "%u fit", tokens->len + r->generated_len, context_limit - 1);
+    if (rc == 0 && r->max_tokens > 0 && r->generated_len >= r->max_tokens)
+        rc = tg_error_set(err, -EINVAL, "%zu tokens are generated already; max_tokens is %u",
+                          r->generated_len, r->max_tokens);
+    return rc;
+}
+
+/* The text of what was generated elsewhere has been shown there; only its unfinished end matters. */
+static int replay(tg_seq *seq, const tg_model *model, const uint32_t *generated, size_t len)
+{
+    tg_buf shown;
+    tg_finish ignored;
+    int rc = 0;
+    tg_buf_init(&shown, 0);
+    for (size_t i = 0; i < len && rc == 0; i++) {
+        rc = tg_seq_accept(seq, model, generated[i], &shown, &ignored);
+        tg_buf_clear(&shown);
+    }
+    tg_buf_free(&shown);
+    return rc;
+}
+
+int tg_seq_new(const tg_gen_request *r, const tg_model *model, const tg_kv *kv, uint32_t context_limit,
+               uint32_t kv_blocks, tg_tokens *tokens, tg_error *err, tg_seq **ret)
+{
+    int rc = check_request(r, model, tokens, context_limit, err);
+    if (rc < 0)
+        return rc;
+    tg_seq *seq = calloc(1, sizeof(*seq));
+    if (!seq)
+        return -ENOMEM;
+    seq->user = r->user;
+    seq->priority = r->priority;
+    seq->sampling = r->sampling;
+    seq->ignore_end = r->ignore_end;
+    seq->stop_ids_len = r->stop_ids_len;
+    if (r->stop_ids_len > 0)
+        memcpy(seq->stop_ids, r->stop_ids, r->stop_ids_len * sizeof(*r->stop_ids));
+    seq->prompt_len = (uint32_t)tokens->len;
+    seq->given_len = seq->prompt_len + (uint32_t)r->generated_len;
+    seq->limit = context_limit;
+    if (r->max_tokens > 0 && r->max_tokens < context_limit - seq->prompt_len)
+        seq->limit = seq->prompt_len + r->max_tokens;
+    /* The last token is never fed back, so it needs no slot. */
+    seq->blocks_needed = (seq->limit - 1 + TG_KV_BLOCK_TOKENS - 1) / TG_KV_BLOCK_TOKENS;
+    seq->salt = seq->hash = tg_kv_salt(kv, r->tenant);
+    /* Text given is a beginning; an answer after it is not, so its first space stays. */
+    seq->detokenizer.at_start = r->text && tokens->len <= 1;
+    seq->tokens = malloc(seq->limit * sizeof(*seq->tokens));
+    seq->blocks = malloc(seq->blocks_needed * sizeof(*seq->blocks));
+    rc = tg_stop_init(&seq->stop, r->stop, r->stop_len, err);
+    if (rc == 0 && (!seq->tokens || !seq->blocks))
+        rc = -ENOMEM;
+    if (rc == 0 && seq->blocks_needed > kv_blocks)
+        rc = tg_error_set(err, -EMSGSIZE, "prompt and answer may take %u tokens; the KV memory holds %u",
+                          seq->limit, kv_blocks * TG_KV_BLOCK_TOKENS);
+    if (rc == 0)
+        rc = replay(seq, model, r->generated, r->generated_len);
+    if (rc < 0) {
+        tg_seq_free(seq);
+        return rc;
+    }
+    memcpy(seq->tokens, tokens->ids, tokens->len * sizeof(*seq->tokens));
+    if (r->generated_len > 0)
+        memcpy(seq->tokens + tokens->len, r->generated, r->generated_len * sizeof(*seq->tokens));
+    seq->len = seq->given_len;
+    seq->usage.prompt_tokens = seq->prompt_len;
+    *ret = seq;
+    return 0;
+}
+
+tg_seq *tg_seq_free(tg_seq *seq)
+{
+    if (!seq)
+        return NULL;
+    tg_stop_free(&seq->stop);
+    free(seq->tokens);
+    free(seq->blocks);
+    free(seq);
+    return NULL;
+}
+
+int tg_seq_accept(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *text, tg_finish *ret)
+{
+    tg_buf piece;
+    bool hit = false;
+    *ret = TG_FINISH_NONE;
+    if (!seq->ignore_end && tg_model_is_stop(model, token))
+        *ret = TG_FINISH_STOP;
+    for (size_t i = 0; i < seq->stop_ids_len; i++)
+        if (seq->stop_ids[i] == token)
+            *ret = TG_FINISH_STOP;
+    if (*ret == TG_FINISH_STOP)
+        return 0;
+    tg_buf_init(&piece, 0);
+    int rc = tg_detokenizer_push(&seq->detokenizer, model->tokenizer, token, &piece);
+    if (rc == 0)
+        rc = tg_stop_push(&seq->stop, tg_buf_str(&piece), text, &hit);
+    tg_buf_free(&piece);
+    if (hit)
+        *ret = TG_FINISH_STOP;
+    return rc;
+}
+
+int tg_seq_flush(tg_seq *seq, tg_buf *text)
+{
+    tg_buf piece;
+    bool hit = false;
+    tg_buf_init(&piece, 0);
+    int rc = tg_detokenizer_end(&seq->detokenizer, &piece);
+    if (rc == 0)
+        rc = tg_stop_push(&seq->stop, tg_buf_str(&piece), text, &hit);
+    if (rc == 0 && !hit)
+        rc = tg_stop_end(&seq->stop, text);
+    tg_buf_free(&piece);
+    return rc;
+}

@@ -1,0 +1,55 @@
+/* One generation on its way through the engine; internal to engine/. */
+#ifndef TG_ENGINE_SEQ_H
+#define TG_ENGINE_SEQ_H
+
+#include "services/inference/engine/engine.h"
+#include "services/inference/engine/kv.h"
+
+typedef struct tg_seq tg_seq;
+struct tg_seq {
+    /* Fixed when submitted. */
+    uint64_t id;
+    void *user;
+    uint32_t priority;
+    tg_sampling sampling;
+    uint32_t stop_ids[TG_ENGINE_STOP_IDS_MAX];
+    size_t stop_ids_len;
+    bool ignore_end;
+    uint32_t prompt_len; /* tokens given, without those generated elsewhere */
+    uint32_t given_len;  /* with them */
+    uint32_t limit;      /* most tokens in all */
+    tg_kv_hash salt;
+    uint64_t submitted_ns;
+    bool cancelled; /* set under the engine's lock at any time */
+    tg_seq *prev, *next; /* in the waiting or the running list */
+
+    /* The engine thread's. */
+    uint32_t *tokens;  /* room for `limit` */
+    uint32_t len;      /* given and sampled */
+    uint32_t computed; /* of which keys and values are in the blocks */
+    uint32_t *blocks;  /* room for blocks_needed */
+    uint32_t blocks_len, blocks_needed;
+    uint32_t sealed; /* blocks offered to the prefix cache */
+    tg_kv_hash hash; /* of the sealed prefix */
+    uint32_t planned; /* tokens in the step in progress */
+    tg_detokenizer detokenizer;
+    tg_stop stop;
+    uint64_t admitted_ns, first_token_ns;
+    tg_gen_usage usage;
+};
+
+/* Checks and copies a request. `tokens` (the prompt) is taken over on success. Errors as
+ * tg_engine_submit's. */
+int tg_seq_new(const tg_gen_request *request, const tg_model *model, const tg_kv *kv,
+               uint32_t context_limit, uint32_t kv_blocks, tg_tokens *tokens, tg_error *err,
+               tg_seq **ret);
+tg_seq *tg_seq_free(tg_seq *seq); /* its blocks must have been given back */
+
+/* Takes one sampled token in: text that may be shown is appended to *text, and the reason to end, if
+ * there is one now, returned. -errno when memory ran out. */
+int tg_seq_accept(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *text, tg_finish *ret);
+
+/* What still waits to be shown at the end. */
+int tg_seq_flush(tg_seq *seq, tg_buf *text);
+
+#endif
