@@ -98,6 +98,9 @@ typedef struct tg_rpc_service {
     void *user; /* handed to start as `service` */
 } tg_rpc_service;
 
+/* 0 when the table agrees with the .proto about which methods stream; else -1 and the reason. */
+int tg_rpc_check_methods(const tg_rpc_service *service, tg_error *err);
+
 /* Runs before start; may refuse by tg_rpc_fail and returning false. */
 typedef bool tg_rpc_interceptor(void *user, tg_rpc_call *call, const char *method);
 

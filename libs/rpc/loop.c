@@ -1,0 +1,283 @@
+#include "libs/rpc/internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { BATCH_MAX = 256, CLOSE_ROUNDS = 2000, CLOSE_ROUND_US = 1000 };
+
+void tg_rpc_init(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    grpc_init();
+}
+
+void tg_rpc_shutdown(void) { grpc_shutdown_blocking(); }
+
+const char *tg_rpc_code_name(tg_rpc_code code)
+{
+    static const char *const names[] = {
+        "OK",           "CANCELLED",         "UNKNOWN",        "INVALID_ARGUMENT",    "DEADLINE_EXCEEDED",
+        "NOT_FOUND",    "ALREADY_EXISTS",    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+        "ABORTED",      "OUT_OF_RANGE",      "UNIMPLEMENTED",  "INTERNAL",            "UNAVAILABLE",
+        "DATA_LOSS",    "UNAUTHENTICATED"};
+    return (unsigned)code < sizeof names / sizeof *names ? names[code] : "UNKNOWN";
+}
+
+void tg_rpc_tag_out(tg_rpc_loop *loop, tg_rpc_tag *tag)
+{
+    loop->outstanding++;
+    TG_RPC_HANDED_IN(tag);
+}
+
+void tg_rpc_batch(tg_rpc_loop *loop, grpc_call *call, const grpc_op *ops, size_t count, tg_rpc_tag *tag)
+{
+    tg_rpc_tag_out(loop, tag);
+    grpc_call_error error = grpc_call_start_batch(call, ops, count, tag, NULL);
+    if (error != GRPC_CALL_OK) {
+        fprintf(stderr, "tollgate: gRPC refused a batch: %s\n", grpc_call_error_to_string(error));
+        abort();
+    }
+}
+
+static void run_tag(tg_rpc_loop *loop, tg_rpc_tag *tag, bool ok)
+{
+    loop->outstanding--;
+    tag->run(tag, ok);
+}
+
+/* ---- owner UV ---- */
+
+/* The queue's thread: blocks for the first event, takes what else is ready, wakes libuv once. */
+static void *drain_queue(void *user)
+{
+    tg_rpc_loop *loop = user;
+    for (;;) {
+        tg_rpc_tag *first = NULL, **tail = &first;
+        grpc_event event =
+            grpc_completion_queue_next(loop->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+        for (unsigned n = 0; event.type == GRPC_OP_COMPLETE;) {
+            tg_rpc_tag *tag = event.tag;
+            TG_RPC_HANDED_OUT(tag);
+            tag->ok = event.success != 0;
+            tag->next = NULL;
+            *tail = tag;
+            tail = &tag->next;
+            if (++n == BATCH_MAX)
+                break;
+            event = grpc_completion_queue_next(loop->queue, gpr_inf_past(GPR_CLOCK_MONOTONIC), NULL);
+        }
+        if (first) {
+            pthread_mutex_lock(&loop->mutex);
+            bool was_empty = loop->ready == NULL;
+            *loop->ready_tail = first;
+            loop->ready_tail = tail;
+            pthread_mutex_unlock(&loop->mutex);
+            if (was_empty)
+                uv_async_send(&loop->wake);
+        }
+        if (event.type == GRPC_QUEUE_SHUTDOWN)
+            return NULL;
+    }
+}
+
+static void run_ready(tg_rpc_loop *loop)
+{
+    pthread_mutex_lock(&loop->mutex);
+    tg_rpc_tag *tag = loop->ready;
+    loop->ready = NULL;
+    loop->ready_tail = &loop->ready;
+    pthread_mutex_unlock(&loop->mutex);
+    while (tag) {
+        tg_rpc_tag *next = tag->next;
+        run_tag(loop, tag, tag->ok);
+        tag = next;
+    }
+}
+
+static void on_wake(uv_async_t *async) { run_ready(async->data); }
+
+static int start_uv_owner(tg_rpc_loop *loop)
+{
+    sigset_t all, old;
+    pthread_mutex_init(&loop->mutex, NULL);
+    loop->ready_tail = &loop->ready;
+    loop->wake.data = loop;
+    int rc = uv_async_init(&loop->uv, &loop->wake, on_wake);
+    if (rc < 0)
+        return rc;
+    uv_unref((uv_handle_t *)&loop->wake);
+    sigfillset(&all); /* signals belong to the loop's thread */
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    rc = -pthread_create(&loop->thread, NULL, drain_queue, loop);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return rc;
+}
+
+/* ---- owner QUEUE ---- */
+
+static void on_woken(tg_rpc_tag *tag, bool ok)
+{
+    tg_rpc_loop *loop = TG_CONTAINER_OF(tag, tg_rpc_loop, wake_tag);
+    (void)ok;
+    loop->outstanding++; /* the waker's tags are not counted when they go out */
+    __atomic_store_n(&loop->wake_pending, false, __ATOMIC_RELEASE);
+}
+
+/* Watches libuv's descriptor and puts an empty batch into the queue when it becomes readable. */
+static void *watch_uv(void *user)
+{
+    tg_rpc_loop *loop = user;
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.fd = loop->backend_fd};
+    epoll_ctl(epoll, EPOLL_CTL_ADD, loop->backend_fd, &event);
+    event = (struct epoll_event){.events = EPOLLIN, .data.fd = loop->end_fd};
+    epoll_ctl(epoll, EPOLL_CTL_ADD, loop->end_fd, &event);
+    while (epoll_wait(epoll, &event, 1, -1) != 0 && event.data.fd != loop->end_fd) {
+        if (!__atomic_exchange_n(&loop->wake_pending, true, __ATOMIC_ACQ_REL)) {
+            TG_RPC_HANDED_IN(&loop->wake_tag);
+            grpc_call_start_batch(loop->waker, NULL, 0, &loop->wake_tag, NULL);
+        }
+    }
+    close(epoll);
+    return NULL;
+}
+
+static int start_queue_owner(tg_rpc_loop *loop)
+{
+    sigset_t all, old;
+    loop->lame = grpc_lame_client_channel_create("wake", GRPC_STATUS_UNAVAILABLE, "wake");
+    loop->waker = grpc_channel_create_call(loop->lame, NULL, 0, loop->queue,
+                                           grpc_slice_from_static_string("/wake/wake"), NULL,
+                                           gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+    loop->wake_tag.run = on_woken;
+    loop->backend_fd = uv_backend_fd(&loop->uv);
+    loop->end_fd = eventfd(0, EFD_CLOEXEC);
+    if (loop->end_fd < 0)
+        return -errno;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int rc = -pthread_create(&loop->thread, NULL, watch_uv, loop);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return rc;
+}
+
+static gpr_timespec after_ms(int ms)
+{
+    if (ms < 0)
+        return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+    return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(ms, GPR_TIMESPAN));
+}
+
+/* One turn: what is ready in the queue (waiting for it if nothing is), then libuv without waiting. */
+static void queue_turn(tg_rpc_loop *loop)
+{
+    uv_run(&loop->uv, UV_RUN_NOWAIT); /* also registers watchers that handlers made */
+    if (loop->stop)
+        return;
+    grpc_event event =
+        grpc_completion_queue_next(loop->queue, after_ms(uv_backend_timeout(&loop->uv)), NULL);
+    for (unsigned n = 0; event.type == GRPC_OP_COMPLETE; n++) {
+        TG_RPC_HANDED_OUT(event.tag);
+        run_tag(loop, event.tag, event.success != 0);
+        if (n == BATCH_MAX)
+            break;
+        event = grpc_completion_queue_next(loop->queue, gpr_inf_past(GPR_CLOCK_MONOTONIC), NULL);
+    }
+}
+
+/* ---- the face ---- */
+
+int tg_rpc_loop_new(tg_rpc_loop_owner owner, tg_error *err, tg_rpc_loop **ret)
+{
+    tg_rpc_loop *loop = calloc(1, sizeof *loop);
+    if (!loop)
+        return -ENOMEM;
+    loop->owner = owner == TG_RPC_LOOP_QUEUE ? TG_RPC_LOOP_QUEUE : TG_RPC_LOOP_UV;
+    int rc = uv_loop_init(&loop->uv);
+    if (rc < 0) {
+        free(loop);
+        return tg_error_set(err, rc, "the event loop cannot start: %s", uv_strerror(rc));
+    }
+    loop->queue = grpc_completion_queue_create_for_next(NULL);
+    rc = loop->owner == TG_RPC_LOOP_UV ? start_uv_owner(loop) : start_queue_owner(loop);
+    if (rc < 0) {
+        grpc_completion_queue_shutdown(loop->queue);
+        grpc_completion_queue_destroy(loop->queue);
+        uv_loop_close(&loop->uv);
+        free(loop);
+        return tg_error_set(err, rc, "the event loop cannot start: %s", strerror(-rc));
+    }
+    *ret = loop;
+    return 0;
+}
+
+uv_loop_t *tg_rpc_loop_uv(tg_rpc_loop *loop) { return &loop->uv; }
+
+void tg_rpc_loop_stop(tg_rpc_loop *loop)
+{
+    loop->stop = true;
+    if (loop->owner == TG_RPC_LOOP_UV)
+        uv_stop(&loop->uv);
+}
+
+void tg_rpc_loop_pump(tg_rpc_loop *loop)
+{
+    if (loop->owner == TG_RPC_LOOP_QUEUE) {
+        queue_turn(loop);
+        return;
+    }
+    uv_ref((uv_handle_t *)&loop->wake);
+    uv_run(&loop->uv, UV_RUN_ONCE);
+    uv_unref((uv_handle_t *)&loop->wake);
+}
+
+int tg_rpc_loop_run(tg_rpc_loop *loop)
+{
+    loop->stop = false;
+    while (!loop->stop)
+        tg_rpc_loop_pump(loop);
+    loop->stop = false;
+    return 0;
+}
+
+tg_rpc_loop *tg_rpc_loop_free(tg_rpc_loop *loop)
+{
+    if (!loop)
+        return NULL;
+    loop->stop = false;
+    if (loop->owner == TG_RPC_LOOP_UV) {
+        while (loop->outstanding > 0)
+            tg_rpc_loop_pump(loop);
+        grpc_completion_queue_shutdown(loop->queue);
+        pthread_join(loop->thread, NULL);
+        uv_close((uv_handle_t *)&loop->wake, NULL);
+        pthread_mutex_destroy(&loop->mutex);
+    } else {
+        uint64_t one = 1;
+        while (loop->outstanding > 0)
+            queue_turn(loop);
+        ssize_t written = write(loop->end_fd, &one, sizeof one);
+        (void)written;
+        pthread_join(loop->thread, NULL);
+        grpc_call_unref(loop->waker);
+        grpc_channel_destroy(loop->lame);
+        grpc_completion_queue_shutdown(loop->queue);
+        while (grpc_completion_queue_next(loop->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type !=
+               GRPC_QUEUE_SHUTDOWN)
+            continue;
+        close(loop->end_fd);
+    }
+    grpc_completion_queue_destroy(loop->queue);
+    for (int i = 0; i < CLOSE_ROUNDS && uv_loop_close(&loop->uv) == UV_EBUSY; i++) {
+        uv_run(&loop->uv, UV_RUN_NOWAIT);
+        usleep(CLOSE_ROUND_US);
+    }
+    free(loop);
+    return NULL;
+}
