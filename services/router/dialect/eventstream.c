@@ -123,7 +123,9 @@ static int feed_some(tg_eventstream *stream, tg_str *bytes, tg_eventstream_on_me
     if (rc < 0)
         return tg_error_set(err, rc, "out of memory");
     *bytes = (tg_str){bytes->data + take, bytes->len - take};
-    if (partial->len < total || total == PRELUDE)
+    if (partial->len == PRELUDE)
+        return read_prelude(stream, partial->data, err, &total);
+    if (partial->len < total)
         return 0;
     rc = read_message(tg_buf_str(partial), on_message, user, err);
     tg_buf_clear(partial);

@@ -73,6 +73,23 @@ static void test_any_flipped_bit(void)
     tg_buf_free(&out);
 }
 
+/* A bad prelude is noticed with its last byte, whether its bytes come at once or one by one. */
+static void test_prelude_in_pieces(void)
+{
+    static const char bad[12] = "\x00\x00\x00\x10\x00\x00\x00\x00\x05\xc2\x48\xec";
+    tg_eventstream stream;
+    tg_buf out;
+    tg_error err = {""};
+    tg_buf_init(&out, 0);
+    CU_ASSERT_EQUAL(feed((tg_str){bad, 12}, 1000, &out, &err), -EBADMSG);
+    tg_eventstream_init(&stream, 1000);
+    for (size_t i = 0; i < 12; i++)
+        CU_ASSERT_EQUAL(tg_eventstream_feed(&stream, (tg_str){bad + i, 1}, print_message, &out, &err),
+                        i < 11 ? 0 : -EBADMSG);
+    tg_eventstream_free(&stream);
+    tg_buf_free(&out);
+}
+
 /* Right checksums over lengths that lie. */
 static void put_raw(tg_buf *out, uint32_t total, uint32_t headers, tg_str rest)
 {
@@ -133,6 +150,7 @@ static void test_callback_ends_the_feed(void)
 static const tg_test tests[] = {{"messages", test_messages},
                                 {"known_bytes", test_known_bytes},
                                 {"any_flipped_bit", test_any_flipped_bit},
+                                {"prelude_in_pieces", test_prelude_in_pieces},
                                 {"lengths_that_lie", test_lengths_that_lie},
                                 {"callback_ends_the_feed", test_callback_ends_the_feed}};
 TG_TEST_MAIN("router_dialect_eventstream", tests)
