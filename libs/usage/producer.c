@@ -2,6 +2,7 @@
 
 #include "libs/base/fault.h"
 #include "libs/base/list.h"
+#include "libs/usage/tsan.h"
 
 #include <errno.h>
 #include <librdkafka/rdkafka.h>
@@ -13,18 +14,6 @@
 #define RETRY_MS 500         /* pause before a record whose delivery failed is sent again */
 #define STATISTICS_MS "2000" /* how often librdkafka says whether a broker is connected */
 #define DRAIN_MS 20          /* how often a flush looks */
-
-/* librdkafka and libuv are not instrumented by ThreadSanitizer, so it cannot see that the queue's
- * wake-up comes after what this thread did. */
-#if defined(__SANITIZE_THREAD__)
-void __tsan_acquire(void *address);
-void __tsan_release(void *address);
-#define HAND_OVER(address) __tsan_release(address)
-#define TAKE_OVER(address) __tsan_acquire(address)
-#else
-#define HAND_OVER(address) ((void)(address))
-#define TAKE_OVER(address) ((void)(address))
-#endif
 
 typedef struct flush {
     void (*done)(void *user, bool all);
@@ -64,7 +53,7 @@ static void note_error(tg_producer *p, const char *text)
 static void on_queue_ready(rd_kafka_t *kafka, void *opaque)
 {
     (void)kafka;
-    TAKE_OVER(opaque);
+    TG_TAKE_OVER(opaque);
     tg_producer *p = opaque;
     uv_async_send(&p->wake);
 }
@@ -120,7 +109,7 @@ static int start_kafka(tg_producer *p, tg_error *err)
         return rc;
     }
     p->queue = rd_kafka_queue_get_main(p->kafka);
-    HAND_OVER(p);
+    TG_HAND_OVER(p);
     rd_kafka_queue_cb_event_enable(p->queue, on_queue_ready, p);
     return 0;
 }

@@ -1,5 +1,7 @@
 #include "services/billing/consume/consumer.h"
 
+#include "libs/usage/tsan.h"
+
 #include <errno.h>
 #include <librdkafka/rdkafka.h>
 #include <pthread.h>
