@@ -215,7 +215,7 @@ int tg_dialect_decode_request(tg_dialect dialect, tg_json_doc *doc, tg_str body,
     tg_json root;
     int rc = tg_json_parse(doc, body, TG_CODEC_BODY_MAX, err, &root);
     if (rc < 0) {
-        tg_error_prefix(err, "the body cannot be read");
+        tg_error_prefix(err, "the body is not valid JSON");
         return rc == -ENOMEM ? rc : -EINVAL;
     }
     rc = read_body(dialect, root, &reader);

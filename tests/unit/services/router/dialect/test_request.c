@@ -99,8 +99,8 @@ static void expect_refusals(tg_dialect dialect, const refusal *cases, size_t cou
 static void test_openai_refusals(void)
 {
     static const refusal cases[] = {
-        {"", "the body cannot be read"},
-        {"{\"messages\":", "the body cannot be read: line 1, column"},
+        {"", "the body is not valid JSON"},
+        {"{\"messages\":", "the body is not valid JSON: line 1, column"},
         {"[]", "the body must be a JSON object"},
         {"{}", "`messages` must be an array of at least one message"},
         {"{\"messages\":[]}", "`messages` must be an array"},
