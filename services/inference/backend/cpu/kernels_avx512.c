@@ -136,7 +136,7 @@ INLINE void run_tile(const tg_product *p, const uint8_t *panel, uint32_t index, 
     else
         tile_float(p->weights, panel, &where, n, type, acc);
     const uint32_t out = index * TG_PANEL, width = p->weights->out - out;
-    const __mmask16 lanes = width < TG_PANEL ? (__mmask16)((1u << width) - 1) : (__mmask16)0xffff;
+    const __mmask16 lanes = (__mmask16)(width < TG_PANEL ? (1u << width) - 1u : 0xffffu);
     UNROLL
     for (int t = 0; t < n; t++) {
         float *to = p->out + (row + (uint32_t)t) * p->stride + out;
