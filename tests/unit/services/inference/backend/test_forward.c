@@ -1,0 +1,189 @@
+/* A token's logits depend on its own prefix alone: not on batch, chunks, threads or block numbers. */
+#include "services/inference/backend/backend.h"
+#include "tests/unit/harness.h"
+#include "tests/unit/services/inference/tiny_model.h"
+
+#include <math.h>
+
+#define LEN 300 /* past one span of attention */
+#define BLOCKS 64
+
+static tg_model *load(tiny_conf conf, tg_buf *file)
+{
+    tg_gguf *gguf = NULL;
+    tg_model *model = NULL;
+    tg_error err = {""};
+    tiny_model(conf, file);
+    if (tg_gguf_parse((const uint8_t *)file->data, file->len, &err, &gguf) < 0 ||
+        tg_model_new(gguf, &err, &model) < 0)
+        printf("# %s\n", err.text);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(model);
+    return model;
+}
+
+static tg_backend *open_backend(const tg_model *model, uint32_t threads, const char *path)
+{
+    const tg_backend_conf conf = {threads, 2 * BLOCKS, 512, 8};
+    tg_backend *backend = NULL;
+    if (path)
+        setenv("TOLLGATE_CPU", path, 1);
+    int rc = tg_backend_open_cpu(model, &conf, NULL, &backend);
+    unsetenv("TOLLGATE_CPU");
+    if (rc < 0 && path)
+        return NULL;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(backend);
+    return backend;
+}
+
+static void fill(uint32_t *tokens, uint32_t len, uint32_t vocab, uint64_t *random)
+{
+    for (uint32_t i = 0; i < len; i++)
+        tokens[i] = (uint32_t)(tiny_random(random) % vocab);
+}
+
+/* The logits after `len` tokens, given in chunks of at most `chunk`. */
+static void run_chunks(tg_backend *backend, const uint32_t *tokens, uint32_t len, uint32_t chunk,
+                       const uint32_t *blocks, uint32_t vocab, float *ret)
+{
+    const float *logits = NULL;
+    for (uint32_t at = 0; at < len; at += chunk) {
+        uint32_t n = len - at < chunk ? len - at : chunk;
+        const tg_step_seq seq = {tokens + at, n, at, blocks, at + n == len};
+        const tg_step step = {&seq, 1};
+        CU_ASSERT_EQUAL_FATAL(backend->ops->run(backend, &step, &logits), 0);
+    }
+    memcpy(ret, logits, vocab * sizeof(float));
+}
+
+static void check_invariance(tiny_conf conf)
+{
+    tg_buf file;
+    tg_model *model = load(conf, &file);
+    const uint32_t vocab = model->shape.vocab;
+    uint32_t tokens[LEN], other[LEN], blocks[BLOCKS], reversed[BLOCKS];
+    uint64_t random = conf.seed;
+    float *want = malloc(vocab * sizeof(float)), *got = malloc(vocab * sizeof(float));
+    fill(tokens, LEN, vocab, &random);
+    fill(other, LEN, vocab, &random);
+    for (uint32_t i = 0; i < BLOCKS; i++) {
+        blocks[i] = i;
+        reversed[i] = 2 * BLOCKS - 1 - i;
+    }
+    tg_backend *one = open_backend(model, 1, NULL), *three = open_backend(model, 3, NULL);
+    run_chunks(one, tokens, LEN, LEN, blocks, vocab, want);
+    const uint32_t chunks[] = {1, 7, 64, 255};
+    for (size_t i = 0; i < sizeof(chunks) / sizeof(chunks[0]); i++) {
+        run_chunks(three, tokens, LEN, chunks[i], reversed, vocab, got);
+        CU_ASSERT_EQUAL(memcmp(want, got, vocab * sizeof(float)), 0);
+    }
+    /* In company: the last token decodes while others prefill. */
+    run_chunks(three, tokens, LEN - 1, 100, blocks, vocab, got);
+    const tg_step_seq seqs[] = {{other, 150, 0, reversed, true},
+                                {tokens + LEN - 1, 1, LEN - 1, blocks, true},
+                                {other + 5, 3, 0, reversed + 20, false}};
+    const tg_step step = {seqs, 3};
+    const float *logits = NULL;
+    CU_ASSERT_EQUAL(three->ops->run(three, &step, &logits), 0);
+    CU_ASSERT_EQUAL(memcmp(want, logits + vocab, vocab * sizeof(float)), 0);
+    tg_backend_close(one);
+    tg_backend_close(three);
+    free(want);
+    free(got);
+    tg_model_free(model);
+    tg_buf_free(&file);
+}
+
+static void test_invariance(void)
+{
+    check_invariance((tiny_conf){.seed = 1, .type = TG_DTYPE_F32, .tied = true});
+    check_invariance((tiny_conf){.seed = 2, .type = TG_DTYPE_F16, .heads = 4, .kv_heads = 1});
+    check_invariance((tiny_conf){.seed = 3, .type = TG_DTYPE_Q8_0, .kv_heads = 4});
+    check_invariance((tiny_conf){.seed = 4, .type = TG_DTYPE_Q4_0, .width = 96, .heads = 6});
+    check_invariance((tiny_conf){.seed = 5, .type = TG_DTYPE_Q4_1, .width = 96, .heads = 3, .kv_heads = 1});
+}
+
+/* All instruction sets, and the tied and the separate output: the same bits on a quantised model. */
+static void test_paths_agree(void)
+{
+    static const char *const paths[] = {"scalar", "avx2", "avx512"};
+    tg_buf file;
+    tg_model *model = load((tiny_conf){.seed = 9, .type = TG_DTYPE_Q4_1}, &file);
+    const uint32_t vocab = model->shape.vocab;
+    uint32_t tokens[40], blocks[BLOCKS];
+    uint64_t random = 9;
+    float *want = malloc(vocab * sizeof(float)), *got = malloc(vocab * sizeof(float));
+    fill(tokens, 40, vocab, &random);
+    for (uint32_t i = 0; i < BLOCKS; i++)
+        blocks[i] = i;
+    for (size_t i = 0; i < 3; i++) {
+        tg_backend *backend = open_backend(model, 2, paths[i]);
+        if (!backend) {
+            tg_test_skip("this processor lacks AVX2 or AVX-512");
+            continue;
+        }
+        run_chunks(backend, tokens, 40, 16, blocks, vocab, i ? got : want);
+        CU_ASSERT(i == 0 || memcmp(want, got, vocab * sizeof(float)) == 0);
+        tg_backend_close(backend);
+    }
+    free(want);
+    free(got);
+    tg_model_free(model);
+    tg_buf_free(&file);
+}
+
+/* A stored fingerprint of logits: a change of any rule in numerics.h shows here. */
+static void test_numerics_version(void)
+{
+    static const struct {
+        tg_dtype type;
+        uint64_t want;
+    } stored[] = {{TG_DTYPE_F32, 0x313bba2971b9a42u},
+                {TG_DTYPE_Q8_0, 0x629e9952e586b32du},
+                {TG_DTYPE_Q4_1, 0xf0b6616c69bb50bu}};
+    for (size_t i = 0; i < sizeof(stored) / sizeof(stored[0]); i++) {
+        tg_buf file;
+        tg_model *model = load((tiny_conf){.seed = 11, .type = stored[i].type}, &file);
+        const uint32_t vocab = model->shape.vocab;
+        uint32_t tokens[20], blocks[2] = {1, 0};
+        uint64_t random = 11, hash = 0xcbf29ce484222325u;
+        float *logits = malloc(vocab * sizeof(float));
+        fill(tokens, 20, vocab, &random);
+        tg_backend *backend = open_backend(model, 1, NULL);
+        run_chunks(backend, tokens, 20, 20, blocks, vocab, logits);
+        for (size_t k = 0; k < vocab * sizeof(float); k++)
+            hash = (hash ^ ((const unsigned char *)logits)[k]) * 0x100000001b3u;
+        if (hash != stored[i].want)
+            printf("# %s: the fingerprint is 0x%llx\n", tg_dtype_get(stored[i].type)->name,
+                   (unsigned long long)hash);
+        CU_ASSERT_EQUAL(hash, stored[i].want);
+        tg_backend_close(backend);
+        free(logits);
+        tg_model_free(model);
+        tg_buf_free(&file);
+    }
+}
+
+static void test_bad_steps(void)
+{
+    tg_buf file;
+    tg_model *model = load((tiny_conf){.seed = 1}, &file);
+    tg_backend *backend = open_backend(model, 2, NULL);
+    const uint32_t tokens[] = {1, model->shape.vocab}, blocks[] = {0};
+    const float *logits;
+    tg_step_seq seq = {tokens, 2, 0, blocks, true};
+    const tg_step step = {&seq, 1};
+    CU_ASSERT(backend->ops->run(backend, &step, &logits) < 0);
+    seq.tokens_len = 0;
+    CU_ASSERT(backend->ops->run(backend, &step, &logits) < 0);
+    seq.tokens_len = 1;
+    CU_ASSERT_EQUAL(backend->ops->run(backend, &step, &logits), 0);
+    tg_backend_close(backend);
+    tg_model_free(model);
+    tg_buf_free(&file);
+}
+
+static const tg_test tests[] = {{"logits_depend_on_the_prefix_alone", test_invariance},
+                                {"paths_agree", test_paths_agree},
+                                {"numerics_version", test_numerics_version},
+                                {"bad_steps", test_bad_steps}};
+TG_TEST_MAIN("services_inference_backend_forward", tests)

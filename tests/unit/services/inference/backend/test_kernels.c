@@ -1,0 +1,275 @@
+/* Every instruction set against the scalar reference, bit for bit. */
+#include "services/inference/backend/cpu/kernels.h"
+#include "services/inference/model/model.h"
+#include "services/inference/backend/numerics.h"
+#include "tests/unit/harness.h"
+#include "tests/unit/services/inference/tiny_model.h"
+
+#include <math.h>
+
+
+/* The kernels of a path, or NULL with the running test marked as skipped. */
+static const tg_cpu_kernels *kernels_of(const char *path)
+{
+    const tg_cpu_kernels *kernels = NULL;
+    if (tg_kernels_choose(path, NULL, &kernels) < 0)
+        tg_test_skip(path[3] == '5' ? "this processor has no AVX-512 with VNNI"
+                                    : "this processor has no AVX2 with FMA and F16C");
+    return kernels;
+}
+
+typedef struct fixture {
+    tg_packed packed;
+    uint8_t *raw, *panels;
+    float *x;
+    tg_rows rows;
+} fixture;
+
+static void fixture_make(fixture *f, tg_dtype type, uint32_t in, uint32_t out, uint32_t rows,
+                         uint64_t *random)
+{
+    const tg_dtype_info *info = tg_dtype_get(type);
+    const size_t row_bytes = in / info->block_len * info->block_bytes;
+    f->raw = malloc(row_bytes * out);
+    f->x = malloc((size_t)in * rows * sizeof(float));
+    float *row = malloc(in * sizeof(float));
+    for (uint32_t o = 0; o < out; o++) {
+        for (uint32_t i = 0; i < in; i++)
+            row[i] = tiny_uniform(random);
+        tg_dtype_from_f32(type, row, in, f->raw + o * row_bytes);
+        if (type == TG_DTYPE_Q8_0) /* the value quantisers avoid but files may hold */
+            f->raw[o * row_bytes + 2 + tiny_random(random) % 32] = 0x80;
+    }
+    free(row);
+    const tg_gguf_tensor tensor = {.dims = {in, out, 1, 1}, .dims_len = 2, .type = type, .data = f->raw,
+                                   .size_bytes = row_bytes * out};
+    f->panels = aligned_alloc(64, tg_pack_bytes(&tensor, &f->packed));
+    for (uint32_t p = 0; p < f->packed.panels; p++)
+        tg_pack_panel(&tensor, &f->packed, p, f->panels + p * f->packed.panel_bytes);
+    f->packed.data = f->panels;
+    for (size_t i = 0; i < (size_t)in * rows; i++)
+        f->x[i] = tiny_uniform(random) * 4;
+    const size_t blocks = (size_t)in / 32 * rows;
+    f->rows = (tg_rows){.len = rows, .in = in, .x = f->x};
+    f->rows.q = malloc((size_t)in * rows);
+    f->rows.pairs = malloc((size_t)in * rows * sizeof(int16_t));
+    f->rows.scale = malloc(blocks * sizeof(float) + 1);
+    f->rows.scaled_sum = malloc(blocks * sizeof(float) + 1);
+    f->rows.sum = malloc(blocks * sizeof(int32_t) + 1);
+    if (type != TG_DTYPE_F32 && type != TG_DTYPE_F16)
+        for (uint32_t r = 0; r < rows; r++)
+            tg_kernels_scalar.quantise(f->x + r * (size_t)in, &f->rows, r);
+}
+
+static void fixture_free(fixture *f)
+{
+    free(f->raw);
+    free(f->panels);
+    free(f->x);
+    free(f->rows.q);
+    free(f->rows.pairs);
+    free(f->rows.scale);
+    free(f->rows.scaled_sum);
+    free(f->rows.sum);
+}
+
+static void compare_products(const tg_cpu_kernels *kernels, tg_dtype type, uint64_t *random)
+{
+    const uint32_t block = tg_dtype_get(type)->block_len > 1 ? 32 : 1;
+    const uint32_t in = block * (1 + (uint32_t)(tiny_random(random) % 9));
+    const uint32_t out = 1 + (uint32_t)(tiny_random(random) % 70);
+    const uint32_t rows = 1 + (uint32_t)(tiny_random(random) % 19);
+    fixture f;
+    fixture_make(&f, type, in, out, rows, random);
+    const size_t len = (size_t)out * rows;
+    float *want = malloc(len * sizeof(float)), *got = malloc(len * sizeof(float));
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+        for (size_t i = 0; i < len; i++)
+            want[i] = got[i] = tiny_uniform(random);
+        tg_product product = {&f.packed, &f.rows, want, out, accumulate != 0};
+        tg_kernels_scalar.product(&product, 0, f.packed.panels);
+        product.out = got;
+        kernels->product(&product, 0, f.packed.panels);
+        CU_ASSERT_EQUAL(memcmp(want, got, len * sizeof(float)), 0);
+    }
+    free(want);
+    free(got);
+    fixture_free(&f);
+}
+
+static void products_of(const char *path)
+{
+    static const tg_dtype types[] = {TG_DTYPE_F32, TG_DTYPE_F16, TG_DTYPE_Q8_0, TG_DTYPE_Q4_0,
+                                     TG_DTYPE_Q4_1};
+    const tg_cpu_kernels *kernels = kernels_of(path);
+    uint64_t random = tg_test_seed();
+    for (size_t round = 0; kernels && round < tg_test_rounds(30); round++)
+        for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+            compare_products(kernels, types[i], &random);
+}
+
+static void test_products_avx2(void) { products_of("avx2"); }
+static void test_products_avx512(void) { products_of("avx512"); }
+
+/* The scalar product itself, against doubles of the dequantised weights. */
+static void test_products_are_products(void)
+{
+    static const tg_dtype types[] = {TG_DTYPE_F32, TG_DTYPE_F16, TG_DTYPE_Q8_0, TG_DTYPE_Q4_0,
+                                     TG_DTYPE_Q4_1};
+    uint64_t random = 7;
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        enum { IN = 96, OUT = 20 };
+        fixture f;
+        float out[OUT], row[IN];
+        fixture_make(&f, types[i], IN, OUT, 1, &random);
+        tg_product product = {&f.packed, &f.rows, out, OUT, false};
+        tg_kernels_scalar.product(&product, 0, f.packed.panels);
+        const tg_dtype_info *info = tg_dtype_get(types[i]);
+        for (uint32_t o = 0; o < OUT; o++) {
+            double want = 0, size = 0;
+            tg_dtype_to_f32(types[i], f.raw + o * (IN / info->block_len * info->block_bytes), IN, row);
+            for (uint32_t k = 0; k < IN; k++) {
+                want += (double)row[k] * (double)f.x[k];
+                size += fabs((double)row[k] * (double)f.x[k]);
+            }
+            CU_ASSERT(fabs(want - (double)out[o]) <= size * 0.01);
+        }
+        fixture_free(&f);
+    }
+}
+
+static void compare_vector_ops(const tg_cpu_kernels *kernels, uint64_t *random)
+{
+    enum { MOST = 200 };
+    float x[MOST], y[MOST], want[MOST], got[MOST];
+    uint16_t want_f16[MOST], got_f16[MOST];
+    const uint32_t len = 1 + (uint32_t)(tiny_random(random) % MOST);
+    const float scale = (float)(1u << tiny_random(random) % 12);
+    for (uint32_t i = 0; i < len; i++) {
+        x[i] = tiny_uniform(random) * scale;
+        y[i] = tiny_uniform(random);
+    }
+    tg_kernels_scalar.norm(x, y, len, 1e-5f, want);
+    kernels->norm(x, y, len, 1e-5f, got);
+    CU_ASSERT_EQUAL(memcmp(want, got, len * sizeof(float)), 0);
+    tg_kernels_scalar.silu_mul(x, y, len, want);
+    kernels->silu_mul(x, y, len, got);
+    CU_ASSERT_EQUAL(memcmp(want, got, len * sizeof(float)), 0);
+    tg_kernels_scalar.to_f16(x, len, want_f16);
+    kernels->to_f16(x, len, got_f16);
+    CU_ASSERT_EQUAL(memcmp(want_f16, got_f16, len * sizeof(uint16_t)), 0);
+}
+
+static void compare_quantise(const tg_cpu_kernels *kernels, uint64_t *random)
+{
+    enum { IN = 96, BLOCKS = IN / 32 };
+    float x[IN], scale[2][BLOCKS], scaled_sum[2][BLOCKS];
+    int8_t q[2][IN];
+    int16_t pairs[2][IN];
+    int32_t sum[2][BLOCKS];
+    for (uint32_t i = 0; i < IN; i++)
+        x[i] = i < 32 && tiny_random(random) % 4 == 0 ? 0 : tiny_uniform(random) * 100;
+    for (int k = 0; k < 2; k++) {
+        tg_rows rows = {1, IN, x, q[k], pairs[k], scale[k], scaled_sum[k], sum[k]};
+        (k ? kernels : &tg_kernels_scalar)->quantise(x, &rows, 0);
+    }
+    CU_ASSERT_EQUAL(memcmp(q[0], q[1], sizeof(q[0])), 0);
+    CU_ASSERT_EQUAL(memcmp(pairs[0], pairs[1], sizeof(pairs[0])), 0);
+    CU_ASSERT_EQUAL(memcmp(scale[0], scale[1], sizeof(scale[0])), 0);
+    CU_ASSERT_EQUAL(memcmp(scaled_sum[0], scaled_sum[1], sizeof(scaled_sum[0])), 0);
+    CU_ASSERT_EQUAL(memcmp(sum[0], sum[1], sizeof(sum[0])), 0);
+}
+
+static void test_vector_ops(void)
+{
+    const tg_cpu_kernels *kernels = kernels_of("avx2");
+    uint64_t random = tg_test_seed();
+    for (size_t round = 0; kernels && round < tg_test_rounds(200); round++) {
+        compare_vector_ops(kernels, &random);
+        compare_quantise(kernels, &random);
+    }
+}
+
+/* Random keys and values; queries at ascending positions. */
+static void run_attention(const tg_cpu_kernels *kernels, uint32_t dim, uint32_t rows, uint32_t last,
+                          const uint16_t *kv, const uint32_t *blocks, const float *q, float *out)
+{
+    static float scores[TG_ATTEND_ROWS * TG_ATTENTION_SPAN];
+    static float sums[2 * TG_ATTEND_ROWS * TG_MODEL_HEAD_DIM_MAX];
+    tg_attend a = {.rows = rows, .head_dim = dim, .kv = kv, .block_stride = tg_kv_head_halves(dim),
+                   .blocks = blocks, .scale = 1.0f / sqrtf((float)dim), .scores = scores, .sums = sums};
+    for (uint32_t r = 0; r < rows; r++) {
+        a.q[r] = q + r * dim;
+        a.out[r] = out + r * dim;
+        a.position[r] = last - (rows - 1 - r) / 2; /* two heads share a key head */
+    }
+    kernels->attend(&a);
+}
+
+static void compare_attention(const tg_cpu_kernels *kernels, uint64_t *random)
+{
+    enum { BLOCKS = 40, DIM_MAX = 80 };
+    static uint16_t kv[BLOCKS * 2 * 16 * DIM_MAX];
+    uint32_t blocks[BLOCKS];
+    float q[TG_ATTEND_ROWS * DIM_MAX], want[TG_ATTEND_ROWS * DIM_MAX], got[TG_ATTEND_ROWS * DIM_MAX];
+    const uint32_t dim = 2 * (1 + (uint32_t)(tiny_random(random) % (DIM_MAX / 2)));
+    const uint32_t rows = 1 + (uint32_t)(tiny_random(random) % TG_ATTEND_ROWS);
+    const uint32_t last = rows + (uint32_t)(tiny_random(random) % (BLOCKS * 16 - TG_ATTEND_ROWS));
+    for (size_t i = 0; i < sizeof(kv) / sizeof(kv[0]); i++)
+        kv[i] = tg_f32_to_f16(tiny_uniform(random));
+    for (uint32_t i = 0; i < BLOCKS; i++)
+        blocks[i] = BLOCKS - 1 - i;
+    for (uint32_t i = 0; i < rows * dim; i++)
+        q[i] = tiny_uniform(random) * 5;
+    run_attention(&tg_kernels_scalar, dim, rows, last, kv, blocks, q, want);
+    run_attention(kernels, dim, rows, last, kv, blocks, q, got);
+    CU_ASSERT_EQUAL(memcmp(want, got, rows * dim * sizeof(float)), 0);
+    /* A row alone gives what it gave in company. */
+    run_attention(kernels, dim, 1, last, kv, blocks, q + (rows - 1) * dim, got);
+    CU_ASSERT_EQUAL(memcmp(want + (rows - 1) * dim, got, dim * sizeof(float)), 0);
+}
+
+static void test_attention(void)
+{
+    const tg_cpu_kernels *kernels = kernels_of("avx2");
+    uint64_t random = tg_test_seed();
+    for (size_t round = 0; kernels && round < tg_test_rounds(20); round++)
+        compare_attention(kernels, &random);
+}
+
+static void test_exp_and_sincos(void)
+{
+    for (double x = -90; x <= 20; x += 0.00917) {
+        CU_ASSERT(fabs(tg_exp(x) - exp(x)) <= exp(x) * 1e-14);
+        float gate = (float)-x, up = 1, y; /* silu(g) = g / (1 + e^−g) shows the fp32 exponential */
+        tg_kernels_scalar.silu_mul(&gate, &up, 1, &y);
+        double want = (double)gate / (1 + exp(-(double)gate));
+        CU_ASSERT(fabs((double)y - want) <= fabs(want) * 1e-6 + 1e-37);
+    }
+    CU_ASSERT_EQUAL(tg_exp(-1e9), 0.0);
+    for (double angle = 0; angle < 200000; angle += 13.7) {
+        double s, c;
+        tg_sincos(angle, &s, &c);
+        CU_ASSERT(fabs(s - sin(angle)) < 1e-12 && fabs(c - cos(angle)) < 1e-12);
+    }
+}
+
+static void test_unknown_path(void)
+{
+    const tg_cpu_kernels *kernels = NULL;
+    tg_error err = {""};
+    CU_ASSERT(tg_kernels_choose("mmx", &err, &kernels) < 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "mmx"));
+    CU_ASSERT_EQUAL(tg_kernels_choose("scalar", &err, &kernels), 0);
+    CU_ASSERT_PTR_EQUAL(kernels, &tg_kernels_scalar);
+    CU_ASSERT_EQUAL(tg_kernels_choose(NULL, &err, &kernels), 0);
+}
+
+static const tg_test tests[] = {{"products_avx2_equal_scalar", test_products_avx2},
+                                {"products_avx512_equal_scalar", test_products_avx512},
+                                {"products_are_products", test_products_are_products},
+                                {"vector_ops_equal_scalar", test_vector_ops},
+                                {"attention_equals_scalar", test_attention},
+                                {"exp_and_sincos", test_exp_and_sincos},
+                                {"unknown_path", test_unknown_path}};
+TG_TEST_MAIN("services_inference_backend_kernels", tests)

@@ -1,0 +1,373 @@
+#include "services/inference/engine/engine.h"
+#include "tests/unit/harness.h"
+#include "tests/unit/services/inference/tiny_model.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+
+#define SEQS 64
+
+typedef struct result {
+    uint64_t id;
+    tg_tokens tokens;
+    tg_buf text;
+    tg_finish finish;
+    tg_gen_usage usage;
+    int ends;
+} result;
+
+typedef struct world {
+    char path[64];
+    tg_engine *engine;
+    sem_t ready;
+    result results[SEQS];
+    size_t open;
+} world;
+
+static void on_ready(void *user) { sem_post(&((world *)user)->ready); }
+
+static void on_event(void *user, const tg_engine_event *event)
+{
+    world *w = user;
+    result *r = event->user;
+    CU_ASSERT(r->id == 0 || r->id == event->seq_id);
+    CU_ASSERT(tg_utf8_valid(event->text.data, event->text.len));
+    tg_buf_add_str(&r->text, event->text);
+    if (event->token != TG_TOKEN_NONE)
+        tg_tokens_add(&r->tokens, event->token);
+    if (event->finish == TG_FINISH_NONE)
+        return;
+    r->finish = event->finish;
+    r->usage = event->usage;
+    r->ends++;
+    w->open--;
+}
+
+static void world_make_file(world *w, const char *path, uint32_t max_seqs, uint32_t max_queue,
+                            uint32_t kv_tokens)
+{
+    tg_error err = {""};
+    sem_init(&w->ready, 0, 0);
+    for (size_t i = 0; i < SEQS; i++)
+        tg_buf_init(&w->results[i].text, 0);
+    const tg_engine_conf conf = {.model_path = path, .threads = 2, .max_seqs = max_seqs,
+                                 .max_queue = max_queue, .kv_tokens = kv_tokens,
+                                 .step_token_budget = 48, .notify = on_ready, .notify_user = w};
+    if (tg_engine_new(&conf, &err, &w->engine) < 0)
+        printf("# %s\n", err.text);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(w->engine);
+}
+
+static void world_make(world *w, uint32_t max_seqs, uint32_t max_queue, uint32_t kv_tokens)
+{
+    *w = (world){.path = ""};
+    CU_ASSERT_EQUAL_FATAL(tiny_model_file((tiny_conf){.seed = 21, .type = TG_DTYPE_Q8_0, .bpe = true},
+                                          w->path), 0);
+    world_make_file(w, w->path, max_seqs, max_queue, kv_tokens);
+}
+
+static void world_free(world *w)
+{
+    w->engine = tg_engine_free(w->engine);
+    for (size_t i = 0; i < SEQS; i++) {
+        tg_buf_free(&w->results[i].text);
+        tg_tokens_free(&w->results[i].tokens);
+    }
+    if (w->path[0])
+        unlink(w->path);
+    sem_destroy(&w->ready);
+}
+
+static int submit(world *w, size_t index, tg_gen_request request, tg_error *err)
+{
+    tg_gen_ticket ticket;
+    result *r = &w->results[index];
+    tg_buf_clear(&r->text);
+    r->tokens.len = 0;
+    r->finish = TG_FINISH_NONE;
+    r->ends = 0;
+    r->id = 0;
+    request.user = r;
+    int rc = tg_engine_submit(w->engine, &request, err, &ticket);
+    if (rc == 0) {
+        w->open++;
+        r->id = ticket.seq_id;
+    }
+    return rc;
+}
+
+static void drain_all(world *w)
+{
+    while (w->open > 0) {
+        while (sem_wait(&w->ready) < 0 && errno == EINTR)
+            ;
+        tg_engine_drain(w->engine, on_event, w);
+    }
+}
+
+static tg_gen_request text_request(const tg_str *text, uint32_t max_tokens, uint64_t seed)
+{
+    return (tg_gen_request){.text = text, .max_tokens = max_tokens, .ignore_end = true,
+                            .sampling = {.temperature = 1, .seed = seed}};
+}
+
+static bool same_tokens(const tg_tokens *a, const tg_tokens *b)
+{
+    return a->len == b->len && memcmp(a->ids, b->ids, a->len * sizeof(*a->ids)) == 0;
+}
+
+static void test_same_alone_and_in_company(void)
+{
+    static const tg_str texts[4] = {{"hello", 5}, {"the quick brown fox jumps over it all", 37}, {"x", 1},
+                                    {"a longer prompt that takes several steps to be read in, since the "
+                                     "budget of tokens a step is small", 98}};
+    world alone, crowd;
+    world_make(&alone, 1, 64, 512);
+    world_make(&crowd, 8, 64, 4096);
+    for (uint32_t i = 0; i < 32; i++) {
+        CU_ASSERT_EQUAL(submit(&crowd, i, text_request(&texts[i % 4], 20 + i, i / 4), NULL), 0);
+        CU_ASSERT_EQUAL(submit(&alone, i, text_request(&texts[i % 4], 20 + i, i / 4), NULL), 0);
+    }
+    drain_all(&crowd);
+    drain_all(&alone);
+    for (uint32_t i = 0; i < 32; i++) {
+        const result *a = &alone.results[i], *c = &crowd.results[i];
+        CU_ASSERT(a->ends == 1 && c->ends == 1);
+        CU_ASSERT(a->finish == TG_FINISH_LENGTH && a->tokens.len == 20 + i);
+        CU_ASSERT(same_tokens(&a->tokens, &c->tokens));
+        CU_ASSERT(tg_str_eq(tg_buf_str(&a->text), tg_buf_str(&c->text)));
+        CU_ASSERT(c->usage.output_tokens == 20 + i && c->usage.engine_ns > 0);
+    }
+    world_free(&alone);
+    world_free(&crowd);
+}
+
+static void test_continues_elsewhere(void)
+{
+    static const tg_str text = {"hello hello", 11};
+    world first, second;
+    world_make(&first, 2, 8, 1024);
+    world_make(&second, 2, 8, 1024);
+    CU_ASSERT_EQUAL(submit(&first, 0, text_request(&text, 60, 7), NULL), 0);
+    drain_all(&first);
+    for (uint32_t done = 1; done < 60; done += 13) { /* the client got `done` tokens, then moved */
+        tg_gen_request request = text_request(&text, 60, 7);
+        request.generated = first.results[0].tokens.ids;
+        request.generated_len = done;
+        CU_ASSERT_EQUAL(submit(&second, 0, request, NULL), 0);
+        drain_all(&second);
+        const result *r = &second.results[0];
+        CU_ASSERT_EQUAL_FATAL(r->tokens.len, 60 - done);
+        CU_ASSERT_EQUAL(memcmp(r->tokens.ids, first.results[0].tokens.ids + done,
+                               r->tokens.len * sizeof(*r->tokens.ids)), 0);
+        /* Its text is the end of the whole text. */
+        const tg_buf *whole = &first.results[0].text;
+        CU_ASSERT_FATAL(r->text.len <= whole->len);
+        CU_ASSERT_EQUAL(memcmp(whole->data + whole->len - r->text.len, r->text.data, r->text.len), 0);
+    }
+    world_free(&first);
+    world_free(&second);
+}
+
+static void test_prefix_cache(void)
+{
+    char prompt[200];
+    memset(prompt, 'p', sizeof(prompt));
+    const tg_str text = {prompt, sizeof(prompt)};
+    world w;
+    world_make(&w, 2, 8, 2048);
+    tg_gen_request request = text_request(&text, 10, 3);
+    request.tenant = TG_STR("acme");
+    submit(&w, 0, request, NULL);
+    drain_all(&w);
+    submit(&w, 1, request, NULL);
+    drain_all(&w);
+    request.tenant = TG_STR("bell");
+    submit(&w, 2, request, NULL);
+    drain_all(&w);
+    CU_ASSERT_EQUAL(w.results[0].usage.cached_tokens, 0);
+    CU_ASSERT_EQUAL(w.results[1].usage.cached_tokens, 192);
+    CU_ASSERT_EQUAL(w.results[2].usage.cached_tokens, 0);
+    CU_ASSERT(same_tokens(&w.results[0].tokens, &w.results[1].tokens));
+    CU_ASSERT(same_tokens(&w.results[0].tokens, &w.results[2].tokens));
+    world_free(&w);
+}
+
+static void test_cancel(void)
+{
+    static const tg_str text = {"hello", 5};
+    world w;
+    tg_engine_status status;
+    world_make(&w, 2, 64, 4096);
+    for (uint32_t i = 0; i < 40; i++)
+        CU_ASSERT_EQUAL(submit(&w, i, text_request(&text, 900, i), NULL), 0);
+    for (uint32_t i = 0; i < 40; i++)
+        CU_ASSERT_EQUAL(tg_engine_cancel(w.engine, w.results[i].id), 0);
+    drain_all(&w);
+    for (uint32_t i = 0; i < 40; i++)
+        CU_ASSERT(w.results[i].finish == TG_FINISH_CANCELLED && w.results[i].ends == 1);
+    CU_ASSERT_EQUAL(tg_engine_cancel(w.engine, w.results[0].id), -ENOENT);
+    tg_engine_get_status(w.engine, &status);
+    CU_ASSERT(status.running == 0 && status.queue_depth == 0 && status.kv_blocks_used == 0);
+    CU_ASSERT_EQUAL(status.kv_blocks_free + status.kv_blocks_cached, status.kv_blocks_total);
+    world_free(&w);
+}
+
+static void test_limits(void)
+{
+    static const tg_str text = {"hello", 5}, empty = {"", 0};
+    char long_prompt[600];
+    memset(long_prompt, 'x', sizeof(long_prompt));
+    const tg_str too_long = {long_prompt, sizeof(long_prompt)};
+    const uint32_t odd[] = {1, 999999};
+    world w;
+    tg_error err = {""};
+    int rc = 0, accepted = 0;
+    world_make(&w, 1, 3, 512);
+    CU_ASSERT_EQUAL(submit(&w, 0, text_request(&too_long, 5, 0), &err), -EMSGSIZE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "600 tokens"));
+    CU_ASSERT_EQUAL(submit(&w, 0, text_request(&empty, 5, 0), NULL), -EINVAL);
+    CU_ASSERT_EQUAL(submit(&w, 0, (tg_gen_request){.max_tokens = 1}, NULL), -EINVAL);
+    CU_ASSERT_EQUAL(submit(&w, 0, (tg_gen_request){.tokens = odd, .tokens_len = 2}, NULL), -EINVAL);
+    tg_gen_request hot = text_request(&text, 5, 0);
+    hot.sampling.temperature = -1;
+    CU_ASSERT_EQUAL(submit(&w, 0, hot, NULL), -EINVAL);
+    hot = text_request(&text, 5, 0);
+    hot.stop_len = 1000000;
+    CU_ASSERT_EQUAL(submit(&w, 0, hot, NULL), -EINVAL);
+    for (uint32_t i = 0; i < 30 && rc == 0; i++) {
+        err.text[0] = '\0';
+        rc = submit(&w, i, text_request(&text, 400, i), &err);
+        accepted += rc == 0;
+    }
+    CU_ASSERT_EQUAL(rc, -EAGAIN);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "queue is full"));
+    CU_ASSERT(accepted >= 3 && accepted <= 6);
+    drain_all(&w);
+    /* Without max_tokens: until the context is full. */
+    CU_ASSERT_EQUAL(submit(&w, 0, text_request(&text, 0, 1), NULL), 0);
+    drain_all(&w);
+    CU_ASSERT_EQUAL(w.results[0].finish, TG_FINISH_LENGTH);
+    CU_ASSERT_EQUAL(w.results[0].usage.prompt_tokens + w.results[0].usage.output_tokens, 512);
+    world_free(&w);
+}
+
+static void test_stops(void)
+{
+    static const tg_str text = {"hello", 5};
+    world w;
+    world_make(&w, 2, 8, 1024);
+    submit(&w, 0, text_request(&text, 200, 5), NULL);
+    drain_all(&w);
+    const result *whole = &w.results[0];
+    tg_gen_request request = text_request(&text, 200, 5);
+    request.stop_ids = &whole->tokens.ids[50];
+    request.stop_ids_len = 1;
+    submit(&w, 1, request, NULL);
+    drain_all(&w);
+    CU_ASSERT_EQUAL(w.results[1].finish, TG_FINISH_STOP);
+    CU_ASSERT(w.results[1].tokens.len <= 51);
+    /* A stop string taken from the middle of the text, at a character. */
+    size_t at = whole->text.len / 2;
+    while ((whole->text.data[at] & 0xc0) == 0x80)
+        at++;
+    size_t len = 7;
+    while ((whole->text.data[at + len] & 0xc0) == 0x80)
+        len++;
+    const tg_str stop = {whole->text.data + at, len};
+    request = text_request(&text, 200, 5);
+    request.stop = &stop;
+    request.stop_len = 1;
+    submit(&w, 2, request, NULL);
+    drain_all(&w);
+    const tg_buf *shown = &w.results[2].text;
+    CU_ASSERT_EQUAL(w.results[2].finish, TG_FINISH_STOP);
+    CU_ASSERT_PTR_NULL(memmem(shown->data, shown->len, stop.data, stop.len));
+    CU_ASSERT_EQUAL(memcmp(shown->data, whole->text.data, shown->len), 0);
+    world_free(&w);
+}
+
+static void test_time_adds_up(void)
+{
+    static const tg_str text = {"hello there", 11};
+    world w;
+    tg_engine_status status;
+    uint64_t shares = 0;
+    world_make(&w, 4, 64, 4096);
+    for (uint32_t i = 0; i < 20; i++)
+        submit(&w, i, text_request(&text, 1 + i, i), NULL);
+    drain_all(&w);
+    tg_engine_get_status(w.engine, &status);
+    for (uint32_t i = 0; i < 20; i++)
+        shares += w.results[i].usage.engine_ns;
+    CU_ASSERT_EQUAL(shares, status.shared_ns);
+    CU_ASSERT(status.steps_total > 0 && status.output_tokens_total == 20 * 21 / 2);
+    CU_ASSERT_EQUAL(status.prompt_tokens_total, 20 * (uint64_t)w.results[0].usage.prompt_tokens);
+    world_free(&w);
+}
+
+static void test_messages_and_counts(void)
+{
+    const tg_chat_message user = {TG_STR("user"), TG_STR("hello")};
+    static const tg_str text = {"hello", 5};
+    world w;
+    uint32_t count = 0;
+    world_make(&w, 1, 4, 512);
+    CU_ASSERT_EQUAL(submit(&w, 0, (tg_gen_request){.messages = &user, .messages_len = 1,
+                                                   .max_tokens = 3, .ignore_end = true}, NULL), 0);
+    drain_all(&w);
+    CU_ASSERT_EQUAL(tg_engine_count_tokens(w.engine, &user, 1, NULL, NULL, &count), 0);
+    CU_ASSERT_EQUAL(count, w.results[0].usage.prompt_tokens);
+    CU_ASSERT_EQUAL(tg_engine_count_tokens(w.engine, NULL, 0, &text, NULL, &count), 0);
+    CU_ASSERT_EQUAL(count, 1);
+    CU_ASSERT_EQUAL(tg_engine_count_tokens(w.engine, NULL, 0, NULL, NULL, &count), -EINVAL);
+    world_free(&w);
+}
+
+static void test_freed_while_running(void)
+{
+    static const tg_str text = {"hello", 5};
+    world w;
+    world_make(&w, 2, 16, 4096);
+    for (uint32_t i = 0; i < 10; i++)
+        submit(&w, i, text_request(&text, 900, i), NULL);
+    world_free(&w);
+}
+
+/* A real model's greedy continuation of the empty prompt, byte for byte. */
+static void test_golden_text(void)
+{
+    static const char model[] = "../shared/models/stories260K-f32.gguf";
+    static const char golden[] = "../shared/models/stories260K_greedy_n200.txt";
+    char want[1024];
+    static const tg_str empty = {"", 0};
+    FILE *file = fopen(golden, "rb");
+    if (!file || access(model, R_OK) != 0) {
+        if (file)
+            fclose(file);
+        tg_test_skip("../shared/models is not there");
+        return;
+    }
+    size_t len = fread(want, 1, sizeof(want), file);
+    fclose(file);
+    world w = {.path = ""};
+    world_make_file(&w, model, 1, 4, 512);
+    CU_ASSERT_EQUAL(submit(&w, 0, (tg_gen_request){.text = &empty, .max_tokens = 200}, NULL), 0);
+    drain_all(&w);
+    CU_ASSERT_EQUAL(w.results[0].text.len + 1, len); /* the file ends with a line end */
+    CU_ASSERT_EQUAL(memcmp(w.results[0].text.data, want, w.results[0].text.len), 0);
+    world_free(&w);
+}
+
+static const tg_test tests[] = {{"same_alone_and_in_company", test_same_alone_and_in_company},
+                                {"continues_elsewhere", test_continues_elsewhere},
+                                {"prefix_cache", test_prefix_cache},
+                                {"cancel", test_cancel},
+                                {"limits", test_limits},
+                                {"stops", test_stops},
+                                {"time_adds_up", test_time_adds_up},
+                                {"messages_and_counts", test_messages_and_counts},
+                                {"freed_while_running", test_freed_while_running},
+                                {"golden_text", test_golden_text}};
+TG_TEST_MAIN("services_inference_engine_engine", tests)

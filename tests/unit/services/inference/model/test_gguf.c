@@ -1,0 +1,151 @@
+#include "services/inference/model/model.h"
+#include "tests/unit/harness.h"
+#include "tests/unit/services/inference/tiny_model.h"
+
+#include <errno.h>
+
+/* Parses a copy at its exact size, so that the sanitizer sees one byte too far. */
+static int parse(const char *data, size_t len, tg_error *err)
+{
+    tg_gguf *gguf = NULL;
+    tg_model *model = NULL;
+    uint8_t *copy = malloc(len ? len : 1);
+    err->text[0] = '\0';
+    if (len > 0)
+        memcpy(copy, data, len);
+    int rc = tg_gguf_parse(copy, len, err, &gguf);
+    if (rc == 0)
+        rc = tg_model_new(gguf, err, &model);
+    tg_model_free(model);
+    free(copy);
+    return rc;
+}
+
+static bool fails_with(const tg_buf *file, const char *words)
+{
+    tg_error err;
+    int rc = parse(file->data, file->len, &err);
+    if (rc == -EINVAL && strstr(err.text, words))
+        return true;
+    printf("# %d: '%s' lacks '%s'\n", rc, err.text, words);
+    return false;
+}
+
+/* Overwrites the first place that holds `from`; the lengths are equal. */
+static void patch(tg_buf *file, const char *from, const char *to, size_t len)
+{
+    char *at = memmem(file->data, file->len, from, len);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+    memcpy(at, to, len);
+}
+
+static void test_good_file(void)
+{
+    tg_buf file;
+    tg_gguf *gguf = NULL;
+    tg_model *model = NULL;
+    tg_error err = {""};
+    tiny_model((tiny_conf){.seed = 1, .type = TG_DTYPE_Q8_0, .bpe = true, .layers = 3}, &file);
+    CU_ASSERT_EQUAL_FATAL(tg_gguf_parse((const uint8_t *)file.data, file.len, &err, &gguf), 0);
+    CU_ASSERT_EQUAL_FATAL(tg_model_new(gguf, &err, &model), 0);
+    CU_ASSERT_EQUAL(model->shape.layers, 3);
+    CU_ASSERT_EQUAL(model->shape.head_dim, 16);
+    CU_ASSERT_EQUAL(model->shape.vocab, TINY_BPE_TOKENS);
+    CU_ASSERT_STRING_EQUAL(model->quantisation, "Q8_0");
+    CU_ASSERT_STRING_EQUAL(model->name, "tiny");
+    CU_ASSERT(tg_model_is_stop(model, 0) && tg_model_is_stop(model, 2) && !tg_model_is_stop(model, 1));
+    CU_ASSERT_PTR_NOT_EQUAL(model->output, model->token_embd);
+    tg_model_free(model);
+    tg_buf_free(&file);
+}
+
+static void test_every_truncation_is_refused(void)
+{
+    tg_buf file;
+    tg_error err;
+    tiny_model((tiny_conf){.seed = 1, .layers = 1, .tied = true}, &file);
+    CU_ASSERT_EQUAL(parse(file.data, file.len, &err), 0);
+    const size_t data_at = file.len - 64 * (size_t)TINY_SPM_TOKENS * 4; /* somewhere in the tensors */
+    for (size_t len = 0; len < file.len; len += len < data_at ? 1 + len / 400 : 4099) {
+        CU_ASSERT(parse(file.data, len, &err) < 0);
+        CU_ASSERT(err.text[0] != '\0');
+    }
+    file.len -= 64; /* the last tensor's end */
+    CU_ASSERT(fails_with(&file, "truncated"));
+    tg_buf_free(&file);
+}
+
+/* Bytes changed at random never crash, and a refusal always has words. */
+static void test_damage(void)
+{
+    tg_buf file;
+    uint64_t random = tg_test_seed();
+    tiny_model((tiny_conf){.seed = 1, .layers = 1, .tied = true, .bpe = true}, &file);
+    const size_t head = 24000 < file.len ? 24000 : file.len;
+    for (size_t round = 0; round < tg_test_rounds(300); round++) {
+        tg_error err;
+        char *copy = malloc(file.len);
+        memcpy(copy, file.data, file.len);
+        for (uint64_t n = 1 + tiny_random(&random) % 4; n > 0; n--)
+            copy[tiny_random(&random) % head] = (char)tiny_random(&random);
+        if (parse(copy, file.len, &err) < 0)
+            CU_ASSERT(err.text[0] != '\0');
+        free(copy);
+    }
+    tg_buf_free(&file);
+}
+
+static void test_refusals_name_the_matter(void)
+{
+    tg_buf file;
+    tiny_model((tiny_conf){.seed = 1, .architecture = "mamba"}, &file);
+    CU_ASSERT(fails_with(&file, "'mamba' is not supported"));
+    tg_buf_free(&file);
+
+    tiny_model((tiny_conf){.seed = 1}, &file);
+    patch(&file, "GGUF", "GGML", 4);
+    CU_ASSERT(fails_with(&file, "not a GGUF file"));
+    patch(&file, "GGML\x03", "GGUF\x01", 5);
+    CU_ASSERT(fails_with(&file, "version 1"));
+    patch(&file, "GGUF\x01", "GGUF\x03", 5);
+    patch(&file, "blk.1.attn_q.weight", "blk.1.attn_q.wrong!", 19);
+    CU_ASSERT(fails_with(&file, "'blk.1.attn_q.weight' is missing"));
+    patch(&file, "blk.1.attn_q.wrong!", "blk.0.attn_q.weight", 19);
+    CU_ASSERT(fails_with(&file, "'blk.0.attn_q.weight' appears twice"));
+    tg_buf_free(&file);
+
+    tiny_model((tiny_conf){.seed = 1}, &file);
+    patch(&file, "output.weight", "output.wright", 13); /* tied then, and a stranger */
+    CU_ASSERT(fails_with(&file, "'output.wright' is not part of the llama architecture"));
+    char *name = memmem(file.data, file.len, "token_embd.weight", 17);
+    const uint32_t q4_k = 12;
+    memcpy(name + 17 + 4 + 16, &q4_k, 4); /* after the name: dimensions, two sizes, then the type */
+    CU_ASSERT(fails_with(&file, "Q4_K"));
+    const uint32_t beyond = 1000;
+    memcpy(name + 17 + 4 + 16, &beyond, 4);
+    CU_ASSERT(fails_with(&file, "unknown (1000)"));
+    tg_buf_free(&file);
+
+    tiny_model((tiny_conf){.seed = 1}, &file);
+    patch(&file, "llama.attention.head_count_kv", "llama.attention.head_count_KV", 29);
+    CU_ASSERT(fails_with(&file, "attn_k.weight' is 64 × 32"));
+    tg_buf_free(&file);
+}
+
+static void test_missing_files(void)
+{
+    tg_model *model = NULL;
+    tg_error err = {""};
+    CU_ASSERT_EQUAL(tg_model_open("/nowhere/model.gguf", &err, &model), -ENOENT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "/nowhere/model.gguf"));
+    err.text[0] = '\0';
+    CU_ASSERT_EQUAL(tg_model_open("/tmp", &err, &model), -EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "not a regular file"));
+}
+
+static const tg_test tests[] = {{"good_file", test_good_file},
+                                {"every_truncation_is_refused", test_every_truncation_is_refused},
+                                {"damage", test_damage},
+                                {"refusals_name_the_matter", test_refusals_name_the_matter},
+                                {"missing_files", test_missing_files}};
+TG_TEST_MAIN("services_inference_model_gguf", tests)
