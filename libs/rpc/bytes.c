@@ -12,14 +12,29 @@ grpc_byte_buffer *tg_rpc_pack(const ProtobufCMessage *message)
     return bytes;
 }
 
-grpc_slice tg_rpc_flatten(grpc_byte_buffer *bytes)
+tg_str tg_rpc_view_open(tg_rpc_view *view, grpc_byte_buffer *bytes)
 {
-    grpc_byte_buffer_reader reader;
-    if (!grpc_byte_buffer_reader_init(&reader, bytes))
-        return grpc_empty_slice();
-    grpc_slice slice = grpc_byte_buffer_reader_readall(&reader);
-    grpc_byte_buffer_reader_destroy(&reader);
-    return slice;
+    grpc_slice *only;
+    view->copy = grpc_empty_slice();
+    view->open = grpc_byte_buffer_reader_init(&view->reader, bytes) != 0;
+    if (!view->open)
+        return TG_STR("");
+    if (grpc_byte_buffer_reader_peek(&view->reader, &only)) {
+        size_t len = GRPC_SLICE_LENGTH(*only);
+        if (len == grpc_byte_buffer_length(view->reader.buffer_out))
+            return (tg_str){(const char *)GRPC_SLICE_START_PTR(*only), len};
+        grpc_byte_buffer_reader_destroy(&view->reader);
+        grpc_byte_buffer_reader_init(&view->reader, bytes); /* peek has moved it on */
+    }
+    view->copy = grpc_byte_buffer_reader_readall(&view->reader);
+    return (tg_str){(const char *)GRPC_SLICE_START_PTR(view->copy), GRPC_SLICE_LENGTH(view->copy)};
+}
+
+void tg_rpc_view_close(tg_rpc_view *view)
+{
+    grpc_slice_unref(view->copy);
+    if (view->open)
+        grpc_byte_buffer_reader_destroy(&view->reader);
 }
 
 static void *arena_alloc(void *arena, size_t size) { return tg_arena_alloc(arena, size); }
@@ -30,9 +45,10 @@ ProtobufCMessage *tg_rpc_unpack(const ProtobufCMessageDescriptor *descriptor, tg
                                 grpc_byte_buffer *bytes)
 {
     ProtobufCAllocator allocator = {arena_alloc, arena_free, arena};
-    grpc_slice slice = tg_rpc_flatten(bytes);
-    ProtobufCMessage *message = protobuf_c_message_unpack(descriptor, &allocator, GRPC_SLICE_LENGTH(slice),
-                                                          GRPC_SLICE_START_PTR(slice));
-    grpc_slice_unref(slice);
+    tg_rpc_view view;
+    tg_str in = tg_rpc_view_open(&view, bytes);
+    ProtobufCMessage *message =
+        protobuf_c_message_unpack(descriptor, &allocator, in.len, (const uint8_t *)in.data);
+    tg_rpc_view_close(&view);
     return message;
 }

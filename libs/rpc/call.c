@@ -14,37 +14,112 @@
 
 static const size_t CALL_ARENA_MAX = (size_t)64 << 20;
 
+static void queue_clear(tg_rpc_call *c)
+{
+    for (; c->queue_count > 0; c->queue_count--, c->queue_first++)
+        grpc_byte_buffer_destroy(c->queue[c->queue_first & (c->queue_size - 1)]);
+}
+
+static int queue_add(tg_rpc_call *c, grpc_byte_buffer *bytes)
+{
+    if (c->queue_count == c->queue_size) {
+        unsigned size = c->queue_size * 2;
+        grpc_byte_buffer **bigger = malloc(size * sizeof *bigger);
+        if (!bigger)
+            return -ENOMEM;
+        for (unsigned i = 0; i < c->queue_count; i++)
+            bigger[i] = c->queue[(c->queue_first + i) & (c->queue_size - 1)];
+        if (c->queue != c->queue_small)
+            free(c->queue);
+        c->queue = bigger;
+        c->queue_size = size;
+        c->queue_first = 0;
+    }
+    c->queue[(c->queue_first + c->queue_count++) & (c->queue_size - 1)] = bytes;
+    return 0;
+}
+
+static grpc_byte_buffer *queue_take(tg_rpc_call *c)
+{
+    c->queue_count--;
+    return c->queue[c->queue_first++ & (c->queue_size - 1)];
+}
+
+static void unref_metadata(grpc_metadata *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        grpc_slice_unref(list[i].key);
+        grpc_slice_unref(list[i].value);
+    }
+}
+
+static void destroy_buffer(grpc_byte_buffer *bytes)
+{
+    if (bytes)
+        grpc_byte_buffer_destroy(bytes);
+}
+
 static void release(tg_rpc_call *c)
 {
+    tg_rpc_server *s = c->server;
     if (--c->references > 0)
         return;
     tg_list_remove(&c->node);
-    for (; c->queue_count > 0; c->queue_count--, c->queue_first++)
-        grpc_byte_buffer_destroy(c->queue[c->queue_first % TG_RPC_SEND_QUEUE_MAX]);
-    if (c->in_flight)
-        grpc_byte_buffer_destroy(c->in_flight);
-    if (c->payload)
-        grpc_byte_buffer_destroy(c->payload);
-    if (c->incoming)
-        grpc_byte_buffer_destroy(c->incoming);
-    for (size_t i = 0; i < c->initial_count; i++) {
-        grpc_slice_unref(c->initial[i].key);
-        grpc_slice_unref(c->initial[i].value);
-    }
-    for (size_t i = 0; i < c->trailing_count; i++) {
-        grpc_slice_unref(c->trailing[i].key);
-        grpc_slice_unref(c->trailing[i].value);
-    }
+    queue_clear(c);
+    if (c->queue != c->queue_small)
+        free(c->queue);
+    destroy_buffer(c->in_flight);
+    destroy_buffer(c->payload);
+    destroy_buffer(c->incoming);
+    unref_metadata(c->initial, c->initial_count);
+    unref_metadata(c->trailing, c->trailing_count);
     grpc_slice_unref(c->message);
     grpc_metadata_array_destroy(&c->metadata);
     if (!c->bound)
         grpc_call_details_destroy(&c->details);
     if (c->call)
         grpc_call_unref(c->call);
-    if (c->peer)
-        gpr_free(c->peer);
-    tg_arena_free(&c->arena);
-    free(c);
+    gpr_free(c->peer);
+    if (s->pool_count < TG_RPC_POOL_MAX) {
+        tg_arena_reset(&c->arena);
+        c->pool_next = s->pool;
+        s->pool = c;
+        s->pool_count++;
+    } else {
+        tg_arena_free(&c->arena);
+        free(c);
+    }
+    tg_rpc_server_maybe_free(s);
+}
+
+void tg_rpc_call_pool_free(tg_rpc_server *s)
+{
+    while (s->pool) {
+        tg_rpc_call *c = s->pool;
+        s->pool = c->pool_next;
+        tg_arena_free(&c->arena);
+        free(c);
+    }
+}
+
+/* From the pool, or new; zeroed but for the arena. NULL: out of memory. */
+static tg_rpc_call *take_call(tg_rpc_server *s)
+{
+    tg_rpc_call *c = s->pool;
+    tg_arena arena;
+    tg_arena_init(&arena, CALL_ARENA_MAX);
+    if (c) {
+        s->pool = c->pool_next;
+        s->pool_count--;
+        arena = c->arena;
+    } else {
+        c = malloc(sizeof *c);
+        if (!c)
+            return NULL;
+    }
+    memset(c, 0, offsetof(tg_rpc_call, initial)); /* what follows is counted, not read */
+    c->arena = arena;
+    return c;
 }
 
 /* ---- cancellation ---- */
@@ -83,8 +158,7 @@ static void on_sent(tg_rpc_tag *tag, bool ok)
         grpc_byte_buffer_destroy(c->in_flight);
     c->in_flight = NULL;
     if (!ok) /* the stream is broken: what waits can never leave */
-        for (; c->queue_count > 0; c->queue_count--, c->queue_first++)
-            grpc_byte_buffer_destroy(c->queue[c->queue_first % TG_RPC_SEND_QUEUE_MAX]);
+        queue_clear(c);
     if (!c->finished) {
         pump_queue(c);
         if (!c->sending && !c->finish_wanted && !c->cancelled && c->queue_count == 0 && c->on_drain)
@@ -126,8 +200,7 @@ static void pump_queue(tg_rpc_call *c)
     memset(ops, 0, sizeof ops);
     n += op_initial(c, &ops[n]);
     if (c->queue_count > 0) {
-        c->in_flight = c->queue[c->queue_first++ % TG_RPC_SEND_QUEUE_MAX];
-        c->queue_count--;
+        c->in_flight = queue_take(c);
         ops[n].op = GRPC_OP_SEND_MESSAGE;
         ops[n].data.send_message.send_message = c->in_flight;
         if (c->queue_count > 0 || c->finish_wanted)
@@ -160,7 +233,12 @@ int tg_rpc_send(tg_rpc_call *c, const ProtobufCMessage *message)
         return -EPIPE;
     if (c->queue_count == TG_RPC_SEND_QUEUE_MAX)
         return -ENOBUFS;
-    c->queue[(c->queue_first + c->queue_count++) % TG_RPC_SEND_QUEUE_MAX] = tg_rpc_pack(message);
+    grpc_byte_buffer *bytes = tg_rpc_pack(message);
+    int rc = queue_add(c, bytes);
+    if (rc < 0) {
+        grpc_byte_buffer_destroy(bytes);
+        return rc;
+    }
     pump_queue(c);
     return 0;
 }
@@ -182,7 +260,12 @@ void tg_rpc_reply(tg_rpc_call *c, const ProtobufCMessage *message)
 {
     if (c->finish_wanted)
         return;
-    c->queue[(c->queue_first + c->queue_count++) % TG_RPC_SEND_QUEUE_MAX] = tg_rpc_pack(message);
+    grpc_byte_buffer *bytes = tg_rpc_pack(message);
+    if (queue_add(c, bytes) < 0) {
+        grpc_byte_buffer_destroy(bytes);
+        tg_rpc_finish(c, TG_RPC_RESOURCE_EXHAUSTED, "out of memory");
+        return;
+    }
     c->finish_wanted = true;
     c->code = GRPC_STATUS_OK;
     pump_queue(c);
@@ -258,9 +341,7 @@ static void on_arrived(tg_rpc_tag *tag, bool ok)
     c->references++; /* on_arrived itself */
     if (c->bound && (c->bound->method->server_streaming || c->bound->client_streaming))
         post_close(c);
-    c->in_handler = true;
     handle(c);
-    c->in_handler = false;
     if (!c->close_posted)
         post_close(c);
     release(c);
@@ -268,18 +349,17 @@ static void on_arrived(tg_rpc_tag *tag, bool ok)
 
 void tg_rpc_call_request(tg_rpc_server *s, tg_rpc_bound *bound)
 {
-    tg_rpc_call *c = malloc(sizeof *c);
+    tg_rpc_call *c = take_call(s);
     grpc_call_error error;
     if (!c)
         abort(); /* without it the method would never be served again */
-    memset(c, 0, offsetof(tg_rpc_call, queue));
-    memset(&c->queue_first, 0, sizeof *c - offsetof(tg_rpc_call, queue_first));
     c->server = s;
     c->bound = bound;
     c->references = 1;
     c->message = grpc_empty_slice();
     c->arrive.run = on_arrived;
-    tg_arena_init(&c->arena, CALL_ARENA_MAX);
+    c->queue = c->queue_small;
+    c->queue_size = TG_RPC_QUEUE_FIRST;
     grpc_metadata_array_init(&c->metadata);
     tg_list_add_tail(&s->calls, &c->node);
     tg_rpc_tag_out(s->loop, &c->arrive);

@@ -38,29 +38,37 @@ struct tg_rpc_loop {
     uv_loop_t uv;
     tg_rpc_loop_owner owner;
     grpc_completion_queue *queue;
-    size_t outstanding; /* tags in gRPC's hands */
-    bool stop;
+    size_t outstanding; /* tags in gRPC's hands, or deferred */
+    bool stop, turning;
+    pthread_t thread; /* drains the queue for libuv, or watches libuv for the queue */
+    bool thread_started, wake_open;
+    uv_async_t wake;
+    tg_rpc_tag *deferred, **deferred_tail; /* to run on the next turn; the loop's thread alone */
 
-    /* Owner UV: a thread drains the queue and wakes libuv once per batch. */
-    pthread_t thread;
+    /* Owner UV. */
     pthread_mutex_t mutex;
     tg_rpc_tag *ready, **ready_tail; /* under the mutex */
-    uv_async_t wake;
 
-    /* Owner QUEUE: a thread watches libuv's descriptor and wakes the queue. */
-    int backend_fd, end_fd;
+    /* Owner QUEUE. */
+    int watch_fd, end_fd;
     grpc_channel *lame;
     grpc_call *waker;
     tg_rpc_tag wake_tag;
-    bool wake_pending; /* atomic */
+    bool rearm; /* the watcher has fired and waits to be armed again */
 };
 
 /* Starts a batch; aborts on misuse, which only a bug here can cause. */
 void tg_rpc_batch(tg_rpc_loop *loop, grpc_call *call, const grpc_op *ops, size_t count, tg_rpc_tag *tag);
 /* For operations that are not batches: say that the tag is on its way. */
 void tg_rpc_tag_out(tg_rpc_loop *loop, tg_rpc_tag *tag);
-/* Waits for and runs what is ready. */
+/* Runs the tag on the loop's next turn. */
+void tg_rpc_defer(tg_rpc_loop *loop, tg_rpc_tag *tag);
+/* Waits for and runs what is ready. Not from inside a callback: see `turning`. */
 void tg_rpc_loop_pump(tg_rpc_loop *loop);
+
+/* mutexes.cpp: turns off abseil's deadlock detector, which Debian's build leaves on: it looks for cycles
+ * at every lock, and aborts. */
+void tg_rpc_quiet_mutexes(void);
 
 /* ---- bytes ---- */
 
@@ -68,8 +76,14 @@ grpc_byte_buffer *tg_rpc_pack(const ProtobufCMessage *message);
 /* The message in the arena, NULL when the bytes are none. Strings and bytes too are in the arena. */
 ProtobufCMessage *tg_rpc_unpack(const ProtobufCMessageDescriptor *descriptor, tg_arena *arena,
                                 grpc_byte_buffer *bytes);
-/* The whole buffer as one slice: to be unreferenced. */
-grpc_slice tg_rpc_flatten(grpc_byte_buffer *bytes);
+/* A buffer's bytes in one piece: its own when they are in one, else a copy. Valid until closed. */
+typedef struct tg_rpc_view {
+    grpc_byte_buffer_reader reader;
+    grpc_slice copy;
+    bool open;
+} tg_rpc_view;
+tg_str tg_rpc_view_open(tg_rpc_view *view, grpc_byte_buffer *bytes);
+void tg_rpc_view_close(tg_rpc_view *view);
 
 /* ---- credentials ---- */
 
@@ -78,7 +92,13 @@ int tg_rpc_channel_credentials(const tg_rpc_tls *tls, tg_error *err, grpc_channe
 
 /* ---- server ---- */
 
-enum { TG_RPC_METADATA_MAX = 8, TG_RPC_SERVICES_MAX = 8, TG_RPC_METHODS_MAX = 64 };
+enum {
+    TG_RPC_METADATA_MAX = 16,   /* pairs that one side adds to a call */
+    TG_RPC_SERVICES_MAX = 8,
+    TG_RPC_METHODS_MAX = 64,
+    TG_RPC_POOL_MAX = 256,      /* finished calls kept for reuse */
+    TG_RPC_QUEUE_FIRST = 4      /* messages a call can queue before its queue goes to the heap */
+};
 
 typedef struct tg_rpc_bound { /* a method bound to a server */
     const tg_rpc_method *method;
@@ -99,9 +119,13 @@ struct tg_rpc_server {
     size_t bound_count;
     tg_rpc_interceptor *interceptor;
     void *interceptor_user;
-    tg_list calls;   /* live */
-    bool started, shutting_down, down;
-    bool serving;
+    tg_list calls; /* live, and posted for calls to come */
+    tg_rpc_call *pool;
+    unsigned pool_count;
+    bool started, serving, shutting_down;
+    bool down; /* gRPC has finished shutting down */
+    bool dead; /* freed by its owner; goes when down, without calls and without timer */
+    bool *gone;
     tg_list health_watchers, reflection_streams;
     tg_rpc_tag shutdown_tag;
     uv_timer_t drain_timer;
@@ -113,6 +137,7 @@ struct tg_rpc_server {
 struct tg_rpc_call {
     tg_rpc_tag arrive, closed, sent;
     tg_list node; /* in server->calls */
+    tg_rpc_call *pool_next;
     tg_rpc_server *server;
     tg_rpc_bound *bound; /* NULL: an unknown method */
     grpc_call *call;
@@ -123,13 +148,12 @@ struct tg_rpc_call {
     tg_arena arena;
     int cancelled_flag; /* written by RECV_CLOSE */
     unsigned references; /* operations in flight, and one until finished */
-    bool in_handler, close_posted, cancelled, initial_sent, sending, finish_wanted, finished;
+    bool close_posted, cancelled, initial_sent, sending, finish_wanted, finished;
     grpc_status_code code;
     grpc_slice message;
-    grpc_metadata initial[TG_RPC_METADATA_MAX], trailing[TG_RPC_METADATA_MAX];
     size_t initial_count, trailing_count;
-    grpc_byte_buffer *queue[TG_RPC_SEND_QUEUE_MAX];
-    unsigned queue_first, queue_count;
+    grpc_byte_buffer **queue; /* a ring; queue_small until that is full */
+    unsigned queue_first, queue_count, queue_size;              /* size: a power of two */
     grpc_byte_buffer *in_flight;
     void (*on_cancel)(tg_rpc_call *call, void *user);
     void (*on_drain)(tg_rpc_call *call, void *user);
@@ -140,9 +164,15 @@ struct tg_rpc_call {
     tg_rpc_tag received;
     grpc_byte_buffer *incoming;
     void (*on_incoming)(tg_rpc_call *call, void *user, grpc_byte_buffer *bytes); /* NULL: half-closed */
+
+    /* From here on nothing is zeroed between calls. */
+    grpc_metadata initial[TG_RPC_METADATA_MAX], trailing[TG_RPC_METADATA_MAX];
+    grpc_byte_buffer *queue_small[TG_RPC_QUEUE_FIRST];
 };
 
 void tg_rpc_call_request(tg_rpc_server *server, tg_rpc_bound *bound); /* posts one */
+void tg_rpc_call_pool_free(tg_rpc_server *server);
+void tg_rpc_server_maybe_free(tg_rpc_server *server);
 void tg_rpc_call_read(tg_rpc_call *call, void (*on_incoming)(tg_rpc_call *, void *, grpc_byte_buffer *));
 
 /* health.c, reflection.c */

@@ -9,11 +9,15 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+/* Measured: see docs/benchmarks.md. */
+static const tg_rpc_loop_owner OWNER_DEFAULT = TG_RPC_LOOP_UV;
+
 enum { BATCH_MAX = 256, CLOSE_ROUNDS = 2000, CLOSE_ROUND_US = 1000 };
 
 void tg_rpc_init(void)
 {
     signal(SIGPIPE, SIG_IGN);
+    tg_rpc_quiet_mutexes();
     grpc_init();
 }
 
@@ -100,23 +104,51 @@ static void run_ready(tg_rpc_loop *loop)
     }
 }
 
-static void on_wake(uv_async_t *async) { run_ready(async->data); }
+static void run_deferred(tg_rpc_loop *loop)
+{
+    tg_rpc_tag *tag = loop->deferred;
+    loop->deferred = NULL;
+    loop->deferred_tail = &loop->deferred;
+    while (tag) {
+        tg_rpc_tag *next = tag->next;
+        run_tag(loop, tag, true);
+        tag = next;
+    }
+}
 
-static int start_uv_owner(tg_rpc_loop *loop)
+void tg_rpc_defer(tg_rpc_loop *loop, tg_rpc_tag *tag)
+{
+    loop->outstanding++;
+    tag->next = NULL;
+    *loop->deferred_tail = tag;
+    loop->deferred_tail = &tag->next;
+    if (loop->owner == TG_RPC_LOOP_UV)
+        uv_async_send(&loop->wake);
+}
+
+static void on_wake(uv_async_t *async)
+{
+    tg_rpc_loop *loop = async->data;
+    run_ready(loop);
+    run_deferred(loop);
+}
+
+static int start_thread(tg_rpc_loop *loop, void *(*run)(void *))
 {
     sigset_t all, old;
-    pthread_mutex_init(&loop->mutex, NULL);
-    loop->ready_tail = &loop->ready;
-    loop->wake.data = loop;
-    int rc = uv_async_init(&loop->uv, &loop->wake, on_wake);
-    if (rc < 0)
-        return rc;
-    uv_unref((uv_handle_t *)&loop->wake);
     sigfillset(&all); /* signals belong to the loop's thread */
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    rc = -pthread_create(&loop->thread, NULL, drain_queue, loop);
+    int rc = -pthread_create(&loop->thread, NULL, run, loop);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    loop->thread_started = rc == 0;
     return rc;
+}
+
+static void stop_uv_owner(tg_rpc_loop *loop)
+{
+    grpc_completion_queue_shutdown(loop->queue);
+    if (loop->thread_started)
+        pthread_join(loop->thread, NULL);
 }
 
 /* ---- owner QUEUE ---- */
@@ -126,45 +158,69 @@ static void on_woken(tg_rpc_tag *tag, bool ok)
     tg_rpc_loop *loop = TG_CONTAINER_OF(tag, tg_rpc_loop, wake_tag);
     (void)ok;
     loop->outstanding++; /* the waker's tags are not counted when they go out */
-    __atomic_store_n(&loop->wake_pending, false, __ATOMIC_RELEASE);
+    loop->rearm = true;
 }
 
-/* Watches libuv's descriptor and puts an empty batch into the queue when it becomes readable. */
+/* Watches libuv's descriptor and puts an empty batch into the queue when it becomes readable. One shot:
+ * the loop arms it again after libuv has run, so that what libuv left unread is seen again. */
 static void *watch_uv(void *user)
 {
     tg_rpc_loop *loop = user;
-    int epoll = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.fd = loop->backend_fd};
-    epoll_ctl(epoll, EPOLL_CTL_ADD, loop->backend_fd, &event);
-    event = (struct epoll_event){.events = EPOLLIN, .data.fd = loop->end_fd};
-    epoll_ctl(epoll, EPOLL_CTL_ADD, loop->end_fd, &event);
-    while (epoll_wait(epoll, &event, 1, -1) != 0 && event.data.fd != loop->end_fd) {
-        if (!__atomic_exchange_n(&loop->wake_pending, true, __ATOMIC_ACQ_REL)) {
-            TG_RPC_HANDED_IN(&loop->wake_tag);
-            grpc_call_start_batch(loop->waker, NULL, 0, &loop->wake_tag, NULL);
-        }
+    struct epoll_event event;
+    for (;;) {
+        int n = epoll_wait(loop->watch_fd, &event, 1, -1);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n != 1 || event.data.fd == loop->end_fd)
+            return NULL;
+        TG_RPC_HANDED_IN(&loop->wake_tag);
+        grpc_call_start_batch(loop->waker, NULL, 0, &loop->wake_tag, NULL);
     }
-    close(epoll);
-    return NULL;
+}
+
+static int watch(tg_rpc_loop *loop, int op)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.fd = uv_backend_fd(&loop->uv)};
+    return epoll_ctl(loop->watch_fd, op, event.data.fd, &event) < 0 ? -errno : 0;
 }
 
 static int start_queue_owner(tg_rpc_loop *loop)
 {
-    sigset_t all, old;
+    struct epoll_event end = {.events = EPOLLIN};
     loop->lame = grpc_lame_client_channel_create("wake", GRPC_STATUS_UNAVAILABLE, "wake");
     loop->waker = grpc_channel_create_call(loop->lame, NULL, 0, loop->queue,
                                            grpc_slice_from_static_string("/wake/wake"), NULL,
                                            gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
     loop->wake_tag.run = on_woken;
-    loop->backend_fd = uv_backend_fd(&loop->uv);
+    loop->watch_fd = epoll_create1(EPOLL_CLOEXEC);
     loop->end_fd = eventfd(0, EFD_CLOEXEC);
-    if (loop->end_fd < 0)
+    if (loop->watch_fd < 0 || loop->end_fd < 0)
         return -errno;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = -pthread_create(&loop->thread, NULL, watch_uv, loop);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return rc;
+    end.data.fd = loop->end_fd;
+    if (epoll_ctl(loop->watch_fd, EPOLL_CTL_ADD, loop->end_fd, &end) < 0)
+        return -errno;
+    int rc = watch(loop, EPOLL_CTL_ADD);
+    return rc < 0 ? rc : start_thread(loop, watch_uv);
+}
+
+static void stop_queue_owner(tg_rpc_loop *loop)
+{
+    uint64_t one = 1;
+    if (loop->thread_started) {
+        ssize_t written = write(loop->end_fd, &one, sizeof one);
+        (void)written;
+        pthread_join(loop->thread, NULL);
+    }
+    grpc_call_unref(loop->waker);
+    grpc_channel_destroy(loop->lame);
+    grpc_completion_queue_shutdown(loop->queue);
+    while (grpc_completion_queue_next(loop->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type !=
+           GRPC_QUEUE_SHUTDOWN)
+        continue;
+    if (loop->end_fd >= 0)
+        close(loop->end_fd);
+    if (loop->watch_fd >= 0)
+        close(loop->watch_fd);
 }
 
 static gpr_timespec after_ms(int ms)
@@ -174,14 +230,18 @@ static gpr_timespec after_ms(int ms)
     return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(ms, GPR_TIMESPAN));
 }
 
-/* One turn: what is ready in the queue (waiting for it if nothing is), then libuv without waiting. */
+/* One turn: libuv without waiting, then what is ready in the queue (waiting for it if nothing is). */
 static void queue_turn(tg_rpc_loop *loop)
 {
     uv_run(&loop->uv, UV_RUN_NOWAIT); /* also registers watchers that handlers made */
+    if (loop->rearm) {
+        loop->rearm = false;
+        watch(loop, EPOLL_CTL_MOD);
+    }
     if (loop->stop)
         return;
-    grpc_event event =
-        grpc_completion_queue_next(loop->queue, after_ms(uv_backend_timeout(&loop->uv)), NULL);
+    int wait_ms = loop->deferred ? 0 : uv_backend_timeout(&loop->uv);
+    grpc_event event = grpc_completion_queue_next(loop->queue, after_ms(wait_ms), NULL);
     for (unsigned n = 0; event.type == GRPC_OP_COMPLETE; n++) {
         TG_RPC_HANDED_OUT(event.tag);
         run_tag(loop, event.tag, event.success != 0);
@@ -189,28 +249,57 @@ static void queue_turn(tg_rpc_loop *loop)
             break;
         event = grpc_completion_queue_next(loop->queue, gpr_inf_past(GPR_CLOCK_MONOTONIC), NULL);
     }
+    run_deferred(loop);
 }
 
 /* ---- the face ---- */
+
+static void close_uv(tg_rpc_loop *loop)
+{
+    if (loop->wake_open)
+        uv_close((uv_handle_t *)&loop->wake, NULL);
+    for (int i = 0; i < CLOSE_ROUNDS && uv_loop_close(&loop->uv) == UV_EBUSY; i++) {
+        uv_run(&loop->uv, UV_RUN_NOWAIT);
+        usleep(CLOSE_ROUND_US);
+    }
+}
+
+static void stop_owner(tg_rpc_loop *loop)
+{
+    if (loop->owner == TG_RPC_LOOP_UV)
+        stop_uv_owner(loop);
+    else
+        stop_queue_owner(loop);
+    grpc_completion_queue_destroy(loop->queue);
+    pthread_mutex_destroy(&loop->mutex);
+    close_uv(loop);
+    free(loop);
+}
 
 int tg_rpc_loop_new(tg_rpc_loop_owner owner, tg_error *err, tg_rpc_loop **ret)
 {
     tg_rpc_loop *loop = calloc(1, sizeof *loop);
     if (!loop)
         return -ENOMEM;
-    loop->owner = owner == TG_RPC_LOOP_QUEUE ? TG_RPC_LOOP_QUEUE : TG_RPC_LOOP_UV;
+    loop->owner = owner == TG_RPC_LOOP_DEFAULT ? OWNER_DEFAULT : owner;
+    loop->ready_tail = &loop->ready;
+    loop->deferred_tail = &loop->deferred;
+    loop->end_fd = loop->watch_fd = -1;
     int rc = uv_loop_init(&loop->uv);
     if (rc < 0) {
         free(loop);
         return tg_error_set(err, rc, "the event loop cannot start: %s", uv_strerror(rc));
     }
+    pthread_mutex_init(&loop->mutex, NULL);
     loop->queue = grpc_completion_queue_create_for_next(NULL);
-    rc = loop->owner == TG_RPC_LOOP_UV ? start_uv_owner(loop) : start_queue_owner(loop);
+    /* Its reference also keeps libuv from taking an idle loop for a finished one. */
+    rc = uv_async_init(&loop->uv, &loop->wake, on_wake);
+    loop->wake.data = loop;
+    loop->wake_open = rc == 0;
+    if (rc == 0)
+        rc = loop->owner == TG_RPC_LOOP_UV ? start_thread(loop, drain_queue) : start_queue_owner(loop);
     if (rc < 0) {
-        grpc_completion_queue_shutdown(loop->queue);
-        grpc_completion_queue_destroy(loop->queue);
-        uv_loop_close(&loop->uv);
-        free(loop);
+        stop_owner(loop);
         return tg_error_set(err, rc, "the event loop cannot start: %s", strerror(-rc));
     }
     *ret = loop;
@@ -228,13 +317,12 @@ void tg_rpc_loop_stop(tg_rpc_loop *loop)
 
 void tg_rpc_loop_pump(tg_rpc_loop *loop)
 {
-    if (loop->owner == TG_RPC_LOOP_QUEUE) {
+    loop->turning = true;
+    if (loop->owner == TG_RPC_LOOP_QUEUE)
         queue_turn(loop);
-        return;
-    }
-    uv_ref((uv_handle_t *)&loop->wake);
-    uv_run(&loop->uv, UV_RUN_ONCE);
-    uv_unref((uv_handle_t *)&loop->wake);
+    else
+        uv_run(&loop->uv, UV_RUN_ONCE);
+    loop->turning = false;
 }
 
 int tg_rpc_loop_run(tg_rpc_loop *loop)
@@ -251,33 +339,8 @@ tg_rpc_loop *tg_rpc_loop_free(tg_rpc_loop *loop)
     if (!loop)
         return NULL;
     loop->stop = false;
-    if (loop->owner == TG_RPC_LOOP_UV) {
-        while (loop->outstanding > 0)
-            tg_rpc_loop_pump(loop);
-        grpc_completion_queue_shutdown(loop->queue);
-        pthread_join(loop->thread, NULL);
-        uv_close((uv_handle_t *)&loop->wake, NULL);
-        pthread_mutex_destroy(&loop->mutex);
-    } else {
-        uint64_t one = 1;
-        while (loop->outstanding > 0)
-            queue_turn(loop);
-        ssize_t written = write(loop->end_fd, &one, sizeof one);
-        (void)written;
-        pthread_join(loop->thread, NULL);
-        grpc_call_unref(loop->waker);
-        grpc_channel_destroy(loop->lame);
-        grpc_completion_queue_shutdown(loop->queue);
-        while (grpc_completion_queue_next(loop->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type !=
-               GRPC_QUEUE_SHUTDOWN)
-            continue;
-        close(loop->end_fd);
-    }
-    grpc_completion_queue_destroy(loop->queue);
-    for (int i = 0; i < CLOSE_ROUNDS && uv_loop_close(&loop->uv) == UV_EBUSY; i++) {
-        uv_run(&loop->uv, UV_RUN_NOWAIT);
-        usleep(CLOSE_ROUND_US);
-    }
-    free(loop);
+    while (loop->outstanding > 0)
+        tg_rpc_loop_pump(loop);
+    stop_owner(loop);
     return NULL;
 }

@@ -106,6 +106,9 @@ typedef bool tg_rpc_interceptor(void *user, tg_rpc_call *call, const char *metho
 
 int tg_rpc_server_new(tg_rpc_loop *loop, const char *address /* host:port, port 0: any */,
                       const tg_rpc_tls *tls, tg_error *err, tg_rpc_server **ret);
+/* The same on a port that several processes share (SO_REUSEPORT). Without it a port in use is an error. */
+int tg_rpc_server_new_shared(tg_rpc_loop *loop, const char *address, const tg_rpc_tls *tls,
+                             tg_error *err, tg_rpc_server **ret);
 int tg_rpc_server_port(const tg_rpc_server *server);
 int tg_rpc_server_add(tg_rpc_server *server, const tg_rpc_service *service); /* before start */
 void tg_rpc_server_intercept(tg_rpc_server *server, tg_rpc_interceptor *interceptor, void *user);
@@ -113,9 +116,12 @@ void tg_rpc_server_intercept(tg_rpc_server *server, tg_rpc_interceptor *intercep
 int tg_rpc_server_start(tg_rpc_server *server, tg_error *err);
 /* What grpc.health.v1 answers for "" and every service; NOT_SERVING until set. */
 void tg_rpc_server_set_serving(tg_rpc_server *server, bool serving);
-/* No new calls; `done` when the last has finished, or at the deadline with the rest cancelled. */
+/* No new calls; `done` when the last has finished, or at the deadline with the rest cancelled (and a
+ * second later even when a handler holds on to one). */
 void tg_rpc_server_drain(tg_rpc_server *server, uint32_t timeout_ms, void (*done)(void *user), void *user);
-tg_rpc_server *tg_rpc_server_free(tg_rpc_server *server); /* after drain, or cancels everything */
+/* After drain, or cancels everything. Runs the loop until every call was finished by its handler; from
+ * inside a callback it returns at once and that happens on the loop. */
+tg_rpc_server *tg_rpc_server_free(tg_rpc_server *server);
 
 /* ---- a call, seen from the server ---- */
 

@@ -5,24 +5,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { POSTED_PER_METHOD = 8, KEEPALIVE_MIN_MS = 5000 };
+enum { POSTED_PER_METHOD = 8, KEEPALIVE_MIN_MS = 5000, DRAIN_GRACE_MS = 1000 };
 
-int tg_rpc_server_new(tg_rpc_loop *loop, const char *address, const tg_rpc_tls *tls, tg_error *err,
-                      tg_rpc_server **ret)
+static grpc_arg integer(const char *key, int value)
+{
+    return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value};
+}
+
+static grpc_server *create(bool shared_port)
 {
     grpc_arg args[] = {
-        {.type = GRPC_ARG_INTEGER,
-         .key = (char *)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
-         .value.integer = (int)TG_RPC_MESSAGE_MAX},
-        {.type = GRPC_ARG_INTEGER,
-         .key = (char *)GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
-         .value.integer = KEEPALIVE_MIN_MS},
-        {.type = GRPC_ARG_INTEGER,
-         .key = (char *)GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS,
-         .value.integer = 1},
-        {.type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_ALLOW_REUSEPORT, .value.integer = 1},
+        integer(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)TG_RPC_MESSAGE_MAX),
+        integer(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, (int)TG_RPC_MESSAGE_MAX),
+        integer(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, KEEPALIVE_MIN_MS),
+        integer(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1),
+        integer(GRPC_ARG_ENABLE_CHANNELZ, 0),
+        integer(GRPC_ARG_ALLOW_REUSEPORT, shared_port),
     };
     grpc_channel_args channel_args = {sizeof args / sizeof *args, args};
+    return grpc_server_create(&channel_args, NULL);
+}
+
+static int server_new(tg_rpc_loop *loop, const char *address, bool shared_port, const tg_rpc_tls *tls,
+                      tg_error *err, tg_rpc_server **ret)
+{
     grpc_server_credentials *credentials;
     int rc = tg_rpc_server_credentials(tls, err, &credentials);
     if (rc < 0)
@@ -36,7 +42,7 @@ int tg_rpc_server_new(tg_rpc_loop *loop, const char *address, const tg_rpc_tls *
     tg_list_init(&s->calls);
     tg_list_init(&s->health_watchers);
     tg_list_init(&s->reflection_streams);
-    s->grpc = grpc_server_create(&channel_args, NULL);
+    s->grpc = create(shared_port);
     grpc_server_register_completion_queue(s->grpc, loop->queue, NULL);
     s->port = grpc_server_add_http2_port(s->grpc, address, credentials);
     grpc_server_credentials_release(credentials);
@@ -46,6 +52,18 @@ int tg_rpc_server_new(tg_rpc_loop *loop, const char *address, const tg_rpc_tls *
     }
     *ret = s;
     return 0;
+}
+
+int tg_rpc_server_new(tg_rpc_loop *loop, const char *address, const tg_rpc_tls *tls, tg_error *err,
+                      tg_rpc_server **ret)
+{
+    return server_new(loop, address, false, tls, err, ret);
+}
+
+int tg_rpc_server_new_shared(tg_rpc_loop *loop, const char *address, const tg_rpc_tls *tls, tg_error *err,
+                             tg_rpc_server **ret)
+{
+    return server_new(loop, address, true, tls, err, ret);
 }
 
 int tg_rpc_server_port(const tg_rpc_server *server) { return server->port; }
@@ -116,18 +134,24 @@ void tg_rpc_server_set_serving(tg_rpc_server *s, bool serving)
 
 /* ---- drain ---- */
 
+static void tell_drained(tg_rpc_server *s)
+{
+    void (*done)(void *) = s->drain_done;
+    s->drain_done = NULL;
+    if (s->drain_timer_open)
+        uv_timer_stop(&s->drain_timer);
+    if (done)
+        done(s->drain_user);
+}
+
 static void on_shut_down(tg_rpc_tag *tag, bool ok)
 {
     tg_rpc_server *s = TG_CONTAINER_OF(tag, tg_rpc_server, shutdown_tag);
     (void)ok;
     s->down = true;
-    if (s->drain_timer_open)
-        uv_timer_stop(&s->drain_timer);
-    if (s->drain_done) {
-        void (*done)(void *) = s->drain_done;
-        s->drain_done = NULL;
-        done(s->drain_user);
-    }
+    if (!s->dead)
+        tell_drained(s);
+    tg_rpc_server_maybe_free(s);
 }
 
 static void shut_down(tg_rpc_server *s)
@@ -143,9 +167,13 @@ static void shut_down(tg_rpc_server *s)
     grpc_server_shutdown_and_notify(s->grpc, s->loop->queue, &s->shutdown_tag);
 }
 
+/* A handler that does not let go of a cancelled call must not hold the process. */
+static void on_grace_over(uv_timer_t *timer) { tell_drained(timer->data); }
+
 static void on_drain_timeout(uv_timer_t *timer)
 {
     tg_rpc_server *s = timer->data;
+    uv_timer_start(timer, on_grace_over, DRAIN_GRACE_MS, 0);
     grpc_server_cancel_all_calls(s->grpc);
 }
 
@@ -153,42 +181,54 @@ void tg_rpc_server_drain(tg_rpc_server *s, uint32_t timeout_ms, void (*done)(voi
 {
     s->drain_done = done;
     s->drain_user = user;
-    if (uv_timer_init(&s->loop->uv, &s->drain_timer) == 0) {
+    if (!s->drain_timer_open && uv_timer_init(&s->loop->uv, &s->drain_timer) == 0) {
         s->drain_timer_open = true;
         s->drain_timer.data = s;
-        uv_timer_start(&s->drain_timer, on_drain_timeout, timeout_ms, 0);
     }
+    if (s->drain_timer_open)
+        uv_timer_start(&s->drain_timer, on_drain_timeout, timeout_ms, 0);
     shut_down(s);
 }
 
-static void on_timer_closed(uv_handle_t *handle) { *(bool *)handle->data = true; }
+/* ---- the end ---- */
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    tg_rpc_server *s = handle->data;
+    s->drain_timer_open = false;
+    tg_rpc_server_maybe_free(s);
+}
+
+void tg_rpc_server_maybe_free(tg_rpc_server *s)
+{
+    if (!s->dead || !s->down || s->drain_timer_open || !tg_list_empty(&s->calls))
+        return;
+    grpc_server_destroy(s->grpc);
+    tg_rpc_call_pool_free(s);
+    if (s->gone)
+        *s->gone = true;
+    free(s);
+}
 
 tg_rpc_server *tg_rpc_server_free(tg_rpc_server *s)
 {
+    bool gone = false;
     if (!s)
         return NULL;
-    if (s->started) {
-        shut_down(s);
-        if (!s->down)
-            grpc_server_cancel_all_calls(s->grpc);
-        while (!s->down || !tg_list_empty(&s->calls))
-            tg_rpc_loop_pump(s->loop);
-    } else {
-        s->shutting_down = true;
-        s->shutdown_tag.run = on_shut_down;
-        tg_rpc_tag_out(s->loop, &s->shutdown_tag);
-        grpc_server_shutdown_and_notify(s->grpc, s->loop->queue, &s->shutdown_tag);
-        while (!s->down)
-            tg_rpc_loop_pump(s->loop);
-    }
-    if (s->drain_timer_open) {
-        bool closed = false;
-        s->drain_timer.data = &closed;
+    tg_rpc_loop *loop = s->loop;
+    shut_down(s);
+    s->dead = true;
+    if (!s->down)
+        grpc_server_cancel_all_calls(s->grpc);
+    if (s->drain_timer_open)
         uv_close((uv_handle_t *)&s->drain_timer, on_timer_closed);
-        while (!closed)
-            uv_run(&s->loop->uv, UV_RUN_NOWAIT);
+    if (loop->turning) { /* called from a callback: the loop does the rest */
+        tg_rpc_server_maybe_free(s);
+        return NULL;
     }
-    grpc_server_destroy(s->grpc);
-    free(s);
+    s->gone = &gone;
+    tg_rpc_server_maybe_free(s);
+    while (!gone)
+        tg_rpc_loop_pump(loop);
     return NULL;
 }

@@ -48,13 +48,13 @@ static int read_all(const tg_rpc_tls *tls, tg_buf *cert, tg_buf *key, tg_buf *ca
 int tg_rpc_server_credentials(const tg_rpc_tls *tls, tg_error *err, grpc_server_credentials **ret)
 {
     tg_buf cert, key, ca;
-    if (!tls || !tls->cert_file) {
+    if (!tls || (!tls->cert_file && !tls->key_file && !tls->ca_file)) {
         *ret = grpc_insecure_server_credentials_create();
         return 0;
     }
+    if (!tls->cert_file || !tls->key_file)
+        return tg_error_set(err, -EINVAL, "a TLS server needs a certificate and its key");
     int rc = read_all(tls, &cert, &key, &ca, err);
-    if (rc == 0 && !key.data)
-        rc = tg_error_set(err, -EINVAL, "%s has no key beside it", tls->cert_file);
     if (rc == 0) {
         grpc_ssl_pem_key_cert_pair pair = {key.data, cert.data};
         *ret = grpc_ssl_server_credentials_create_ex(
@@ -72,14 +72,16 @@ int tg_rpc_server_credentials(const tg_rpc_tls *tls, tg_error *err, grpc_server_
 int tg_rpc_channel_credentials(const tg_rpc_tls *tls, tg_error *err, grpc_channel_credentials **ret)
 {
     tg_buf cert, key, ca;
-    if (!tls || (!tls->cert_file && !tls->ca_file)) {
+    if (!tls || (!tls->cert_file && !tls->key_file && !tls->ca_file)) {
         *ret = grpc_insecure_credentials_create();
         return 0;
     }
+    if (!tls->cert_file != !tls->key_file)
+        return tg_error_set(err, -EINVAL, "a client certificate needs its key, and a key its certificate");
     int rc = read_all(tls, &cert, &key, &ca, err);
     if (rc == 0) {
         grpc_ssl_pem_key_cert_pair pair = {key.data, cert.data};
-        *ret = grpc_ssl_credentials_create_ex(ca.data, cert.data && key.data ? &pair : NULL, NULL, NULL);
+        *ret = grpc_ssl_credentials_create_ex(ca.data, cert.data ? &pair : NULL, NULL, NULL);
     }
     tg_buf_free(&cert);
     tg_buf_free(&key);

@@ -8,23 +8,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADERS_MAX = 16, ADDRESSES_MAX = 256 };
+enum { HEADERS_MAX = 16, NAME_MAX_BYTES = 64, ADDRESSES_MAX = 256, UPSTREAMS_MAX = 4096 };
 
 struct tg_rpc_transport {
     tg_transport face;
     tg_rpc_loop *loop;
-    const tg_rpc_tls *tls;
-    tg_map *channels; /* by address */
+    tg_rpc_tls tls;
+    tg_map *channels;  /* by address */
     tg_list upstreams; /* in flight */
+    unsigned upstream_count;
 };
 
 /* Also the type behind the transport's handle: HTTP has its own of the same name in its own file. */
 struct tg_upstream {
     tg_list node;
+    tg_rpc_transport *transport; /* NULL: freed before this */
     tg_rpc_client *client;
     tg_upstream_on_event *on_event; /* NULL: cancelled */
     void *user;
     bool head_sent, any_message;
+    tg_arena arena; /* the initial metadata, until the head is told */
+    tg_upstream_header initial[HEADERS_MAX];
+    size_t initial_count;
 };
 
 static void emit(tg_upstream *u, const tg_upstream_event *event)
@@ -38,7 +43,23 @@ static void head(tg_upstream *u)
     if (u->head_sent)
         return;
     u->head_sent = true;
-    emit(u, &(tg_upstream_event){.type = TG_UPSTREAM_HEAD, .status = 200});
+    emit(u, &(tg_upstream_event){.type = TG_UPSTREAM_HEAD,
+                                 .status = 200,
+                                 .headers = u->initial,
+                                 .header_count = u->initial_count});
+}
+
+/* A call that fails at once has a head too, an empty one: the event waits for the first message. */
+static void on_initial(void *user, const tg_rpc_metadata *metadata, size_t count)
+{
+    tg_upstream *u = user;
+    for (size_t i = 0; i < count && u->initial_count < HEADERS_MAX; i++) {
+        const char *name = tg_arena_strdup(&u->arena, tg_str_of(metadata[i].key));
+        const char *value = tg_arena_strdup(&u->arena, metadata[i].value);
+        if (name && value)
+            u->initial[u->initial_count++] =
+                (tg_upstream_header){tg_str_of(name), {value, metadata[i].value.len}};
+    }
 }
 
 static void on_bytes(void *user, tg_str message)
@@ -59,6 +80,15 @@ static tg_upstream_failure failure_of(const tg_upstream *u, tg_rpc_code code)
     }
 }
 
+static void drop(tg_upstream *u)
+{
+    tg_list_remove(&u->node);
+    if (u->transport)
+        u->transport->upstream_count--;
+    tg_arena_free(&u->arena);
+    free(u);
+}
+
 static void on_done(void *user, tg_rpc_code code, const char *message, const tg_rpc_metadata *trailing,
                     size_t count)
 {
@@ -73,14 +103,11 @@ static void on_done(void *user, tg_rpc_code code, const char *message, const tg_
                                .header_count = n,
                                .failure = failure_of(u, code),
                                .reason = message};
-    if (code == TG_RPC_OK) {
+    if (code == TG_RPC_OK)
         head(u);
-        event.status = 0;
-    }
     tg_upstream_on_event *on_event = u->on_event;
     void *owner = u->user;
-    tg_list_remove(&u->node);
-    free(u);
+    drop(u);
     if (on_event)
         on_event(owner, &event);
 }
@@ -90,7 +117,7 @@ static tg_rpc_channel *channel_of(tg_rpc_transport *t, const char *address)
     tg_rpc_channel *channel = tg_map_get(t->channels, tg_str_of(address));
     tg_error err = {""};
     if (channel || tg_map_count(t->channels) == ADDRESSES_MAX ||
-        tg_rpc_channel_new(t->loop, address, t->tls, &err, &channel) < 0)
+        tg_rpc_channel_new(t->loop, address, &t->tls, &err, &channel) < 0)
         return channel;
     if (tg_map_put(t->channels, tg_str_of(address), channel, NULL) < 0)
         channel = tg_rpc_channel_free(channel);
@@ -101,18 +128,23 @@ static int start(tg_transport *self, const tg_upstream_request *request, tg_upst
                  void *user, tg_upstream **ret)
 {
     tg_rpc_transport *t = TG_CONTAINER_OF(self, tg_rpc_transport, face);
-    tg_rpc_channel *channel = channel_of(t, request->url);
     tg_rpc_metadata metadata[HEADERS_MAX];
-    char names[HEADERS_MAX][64];
-    size_t count = 0;
-    tg_upstream *u = channel ? calloc(1, sizeof *u) : NULL;
-    if (!u)
-        return channel ? -ENOMEM : -EAGAIN;
-    for (size_t i = 0; i < request->header_count && count < HEADERS_MAX; i++) {
-        tg_str_copy(names[count], sizeof names[count], request->headers[i].name);
-        metadata[count] = (tg_rpc_metadata){names[count], request->headers[i].value};
-        count++;
+    char names[HEADERS_MAX][NAME_MAX_BYTES];
+    if (request->header_count > HEADERS_MAX)
+        return -EINVAL;
+    for (size_t i = 0; i < request->header_count; i++) {
+        if (request->headers[i].name.len >= NAME_MAX_BYTES)
+            return -EINVAL;
+        tg_str_copy(names[i], sizeof names[i], request->headers[i].name);
+        metadata[i] = (tg_rpc_metadata){names[i], request->headers[i].value};
     }
+    tg_rpc_channel *channel = t->upstream_count < UPSTREAMS_MAX ? channel_of(t, request->url) : NULL;
+    if (!channel)
+        return -EAGAIN;
+    tg_upstream *u = calloc(1, sizeof *u);
+    if (!u)
+        return -ENOMEM;
+    tg_arena_init(&u->arena, 0);
     u->on_event = on_event;
     u->user = user;
     tg_rpc_start call = {
@@ -120,7 +152,8 @@ static int start(tg_transport *self, const tg_upstream_request *request, tg_upst
         .request_bytes = request->body,
         .deadline_ms = request->total_timeout_ms,
         .metadata = metadata,
-        .metadata_count = count,
+        .metadata_count = request->header_count,
+        .on_initial = on_initial,
         .on_bytes = on_bytes,
         .on_done = on_done,
         .user = u,
@@ -130,6 +163,8 @@ static int start(tg_transport *self, const tg_upstream_request *request, tg_upst
         free(u);
         return rc;
     }
+    u->transport = t;
+    t->upstream_count++;
     tg_list_add_tail(&t->upstreams, &u->node);
     *ret = u;
     return 0;
@@ -151,7 +186,8 @@ int tg_rpc_transport_new(tg_rpc_loop *loop, const tg_rpc_tls *tls, tg_error *err
         return -ENOMEM;
     t->face = (tg_transport){start, pause_upstream, cancel};
     t->loop = loop;
-    t->tls = tls;
+    if (tls)
+        t->tls = *tls;
     t->channels = tg_map_new();
     tg_list_init(&t->upstreams);
     if (!t->channels) {
@@ -174,6 +210,7 @@ tg_rpc_transport *tg_rpc_transport_free(tg_rpc_transport *t)
     while (!tg_list_empty(&t->upstreams)) { /* each outlives the transport until its call has ended */
         tg_upstream *u = TG_CONTAINER_OF(t->upstreams.next, tg_upstream, node);
         u->on_event = NULL;
+        u->transport = NULL;
         tg_list_remove(&u->node);
     }
     while (tg_map_next(t->channels, &at, &address, &channel))
