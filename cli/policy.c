@@ -34,7 +34,8 @@ typedef struct mesh {
 static int usage(void)
 {
     fputs("usage: tollgate policy check FILE --targets FILE [--prices FILE]\n"
-          "       tollgate policy explain --policy FILE --targets FILE [--prices FILE] [--task-type T]\n"
+          "       tollgate policy explain --policy FILE --targets FILE [--prices FILE] "
+          "[--task-type T]\n"
           "                 [--model M] [--input-tokens N] [--max-tokens N] [--data-class C]\n"
           "                 [--tenant T --tenants FILE] [--down TARGET[/ENDPOINT]]...\n",
           stderr);
@@ -44,33 +45,62 @@ static int usage(void)
 static int parse(int argc, char **argv, options *ret)
 {
     static const struct option longs[] = {
-        {"policy", required_argument, NULL, 'p'},     {"targets", required_argument, NULL, 't'},
-        {"prices", required_argument, NULL, 'r'},     {"tenants", required_argument, NULL, 'n'},
-        {"task-type", required_argument, NULL, 'y'},  {"model", required_argument, NULL, 'm'},
-        {"tenant", required_argument, NULL, 'T'},     {"data-class", required_argument, NULL, 'c'},
-        {"max-tokens", required_argument, NULL, 'x'}, {"input-tokens", required_argument, NULL, 'i'},
-        {"down", required_argument, NULL, 'd'},       {NULL, 0, NULL, 0},
+        {"policy", required_argument, NULL, 'p'},
+        {"targets", required_argument, NULL, 't'},
+        {"prices", required_argument, NULL, 'r'},
+        {"tenants", required_argument, NULL, 'n'},
+        {"task-type", required_argument, NULL, 'y'},
+        {"model", required_argument, NULL, 'm'},
+        {"tenant", required_argument, NULL, 'T'},
+        {"data-class", required_argument, NULL, 'c'},
+        {"max-tokens", required_argument, NULL, 'x'},
+        {"input-tokens", required_argument, NULL, 'i'},
+        {"down", required_argument, NULL, 'd'},
+        {NULL, 0, NULL, 0},
     };
-    options o = {.task_type = "", .model = "", .tenant = "", .data_class = "", .input_tokens = 1000};
+    options o = {
+        .task_type = "", .model = "", .tenant = "", .data_class = "", .input_tokens = 1000};
     int rc = 0;
     for (int c; rc == 0 && (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         switch (c) {
-        case 'p': o.policy = optarg; break;
-        case 't': o.targets = optarg; break;
-        case 'r': o.prices = optarg; break;
-        case 'n': o.tenants = optarg; break;
-        case 'y': o.task_type = optarg; break;
-        case 'm': o.model = optarg; break;
-        case 'T': o.tenant = optarg; break;
-        case 'c': o.data_class = optarg; break;
-        case 'x': rc = tg_str_u64(tg_str_of(optarg), &o.max_tokens); break;
-        case 'i': rc = tg_str_u64(tg_str_of(optarg), &o.input_tokens); break;
+        case 'p':
+            o.policy = optarg;
+            break;
+        case 't':
+            o.targets = optarg;
+            break;
+        case 'r':
+            o.prices = optarg;
+            break;
+        case 'n':
+            o.tenants = optarg;
+            break;
+        case 'y':
+            o.task_type = optarg;
+            break;
+        case 'm':
+            o.model = optarg;
+            break;
+        case 'T':
+            o.tenant = optarg;
+            break;
+        case 'c':
+            o.data_class = optarg;
+            break;
+        case 'x':
+            rc = tg_str_u64(tg_str_of(optarg), &o.max_tokens);
+            break;
+        case 'i':
+            rc = tg_str_u64(tg_str_of(optarg), &o.input_tokens);
+            break;
         case 'd':
             rc = o.down_count < DOWN_MAX ? 0 : -E2BIG;
             if (rc == 0)
                 o.down[o.down_count++] = optarg;
             break;
-        default: rc = -EINVAL; break;
+        default:
+            rc = -EINVAL;
+            break;
         }
     }
     *ret = o;
@@ -138,10 +168,11 @@ static int check(const options *o)
     size_t warnings = 0;
     int rc = load(o, &m);
     if (rc == 0) {
-        tg_policy_warnings(m.policy, m.targets, m.prices, tg_clock_wall_ns(), print_warning, &warnings);
+        tg_policy_warnings(m.policy, m.targets, m.prices, tg_clock_wall_ns(), print_warning,
+                           &warnings);
         printf("%s: policy %s (%s) is valid: %zu rules, %zu task types, %zu warnings\n", o->policy,
-               tg_policy_name(m.policy), tg_policy_version(m.policy), tg_policy_rule_count(m.policy),
-               tg_policy_task_type_count(m.policy), warnings);
+               tg_policy_name(m.policy), tg_policy_version(m.policy),
+               tg_policy_rule_count(m.policy), tg_policy_task_type_count(m.policy), warnings);
     }
     unload(&m);
     return rc < 0;
@@ -161,9 +192,8 @@ static int mark_down(const char *name, const tg_targets *targets, tg_endpoint_st
         for (size_t i = 0; i < target->endpoint_count; i++) {
             if (slash && strcmp(target->endpoints[i].id, slash + 1) != 0)
                 continue;
-            rows[index][i] = (tg_endpoint_status){.health = TG_ENDPOINT_DOWN,
-                                                  .retry_at_mono_ms = DOWN_FOR_MS,
-                                                  .reason = "--down"};
+            rows[index][i] = (tg_endpoint_status){
+                .health = TG_ENDPOINT_DOWN, .retry_at_mono_ms = DOWN_FOR_MS, .reason = "--down"};
             marked++;
         }
     }
@@ -205,16 +235,16 @@ static void print_trace(const tg_plan *plan)
         endpoint = width(endpoint, plan->trace[i].endpoint);
     }
     if (plan->trace_count > 0)
-        printf("\n     %-*s  %-*s  %-*s  %-14s  %s\n", rule, "RULE", target, "TARGET", endpoint, "ENDPOINT",
-               "COSTS AT MOST", "WHY");
+        printf("\n     %-*s  %-*s  %-*s  %-14s  %s\n", rule, "RULE", target, "TARGET", endpoint,
+               "ENDPOINT", "COSTS AT MOST", "WHY");
     for (size_t i = 0; i < plan->trace_count; i++) {
         const tg_candidate *line = &plan->trace[i];
         char cost[TG_MONEY_TEXT] = "-";
         if (line->cost_bound > 0)
             tg_money_format_usd(line->cost_bound, cost);
         printf("%-4s %-*s  %-*s  %-*s  %-14s  %s\n", line->kept ? "keep" : "drop", rule,
-               line->rule[0] ? line->rule : "-", target, line->target[0] ? line->target : "-", endpoint,
-               line->endpoint[0] ? line->endpoint : "-", cost, line->reason);
+               line->rule[0] ? line->rule : "-", target, line->target[0] ? line->target : "-",
+               endpoint, line->endpoint[0] ? line->endpoint : "-", cost, line->reason);
     }
 }
 
@@ -240,8 +270,9 @@ static void print_steps(const tg_plan *plan, const tg_targets *targets)
 static void print_request(const options *o, const mesh *m)
 {
     printf("policy   %s (%s)\n", tg_policy_name(m->policy), tg_policy_version(m->policy));
-    printf("request  task type %s, model %s, %llu input tokens, max_tokens %s", o->task_type[0] ? o->task_type : "-",
-           o->model[0] ? o->model : "auto", (unsigned long long)o->input_tokens, o->max_tokens ? "" : "not stated");
+    printf("request  task type %s, model %s, %llu input tokens, max_tokens %s",
+           o->task_type[0] ? o->task_type : "-", o->model[0] ? o->model : "auto",
+           (unsigned long long)o->input_tokens, o->max_tokens ? "" : "not stated");
     if (o->max_tokens)
         printf("%llu", (unsigned long long)o->max_tokens);
     printf("%s%s\n", o->data_class[0] ? ", data class " : "", o->data_class);
@@ -250,12 +281,19 @@ static void print_request(const options *o, const mesh *m)
 static int explain_with(const options *o, const mesh *m, tg_arena *arena)
 {
     tg_fleet fleet;
-    tg_snapshot snapshot = {.policy = m->policy, .targets = m->targets, .prices = m->prices,
+    tg_snapshot snapshot = {.policy = m->policy,
+                            .targets = m->targets,
+                            .prices = m->prices,
                             .attempts_max = ATTEMPTS_MAX};
-    tg_facts facts = {.tenant = o->tenant, .key_id = "", .may_pin = true,
-                      .model = tg_str_of(o->model), .task_type = tg_str_of(o->task_type),
-                      .data_class = tg_str_of(o->data_class), .input_tokens = o->input_tokens,
-                      .input_tokens_exact = true, .max_tokens = o->max_tokens};
+    tg_facts facts = {.tenant = o->tenant,
+                      .key_id = "",
+                      .may_pin = true,
+                      .model = tg_str_of(o->model),
+                      .task_type = tg_str_of(o->task_type),
+                      .data_class = tg_str_of(o->data_class),
+                      .input_tokens = o->input_tokens,
+                      .input_tokens_exact = true,
+                      .max_tokens = o->max_tokens};
     const tg_tenant *tenant = m->tenants ? tg_tenants_find(m->tenants, tg_str_of(o->tenant)) : NULL;
     if (m->tenants && !tenant) {
         fprintf(stderr, "error: --tenant '%s' is not in %s\n", o->tenant, o->tenants);
@@ -269,7 +307,8 @@ static int explain_with(const options *o, const mesh *m, tg_arena *arena)
     if (rc < 0)
         return rc;
     tg_state state = {&fleet};
-    const tg_plan *plan = tg_decide(&snapshot, &facts, &state, (tg_now){.wall_unix_ns = tg_clock_wall_ns()}, arena);
+    const tg_plan *plan =
+        tg_decide(&snapshot, &facts, &state, (tg_now){.wall_unix_ns = tg_clock_wall_ns()}, arena);
     if (!plan)
         return -ENOMEM;
     print_request(o, m);

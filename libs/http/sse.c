@@ -88,7 +88,8 @@ static int take_line(tg_sse_parser *parser, tg_str line, tg_sse_on_event *on_eve
 }
 
 /* The line's start came with an earlier feed. */
-static int take_split_line(tg_sse_parser *parser, tg_str rest, tg_sse_on_event *on_event, void *user)
+static int take_split_line(tg_sse_parser *parser, tg_str rest, tg_sse_on_event *on_event,
+                           void *user)
 {
     int rc = tg_buf_add_str(&parser->line, rest);
     if (rc == 0)

@@ -1,7 +1,7 @@
 /* Server-sent events: an incremental parser of text/event-stream (WHATWG HTML, section 9.2.6).
  *
- * Bytes may be cut anywhere. An event whose data is one line that arrived whole is handed out where it
- * lies, without a copy. Comments, `id` and `retry` are skipped; an event without data is none.
+ * Bytes may be cut anywhere. An event whose data is one line that arrived whole is handed out where
+ * it lies, without a copy. Comments, `id` and `retry` are skipped; an event without data is none.
  * Bound: `event_max` bytes of data an event, and of a line. Threads: one at a time. No I/O.
  */
 #ifndef TG_HTTP_SSE_H
@@ -22,14 +22,15 @@ typedef struct tg_sse_parser {
     size_t event_max;
 } tg_sse_parser;
 
-/* Slices are valid during the callback; `name` is empty where the event has none. A negative result ends
- * the feed with it. */
+/* Slices are valid during the callback; `name` is empty where the event has none. A negative result
+ * ends the feed with it. */
 typedef int tg_sse_on_event(void *user, tg_str name, tg_str data);
 
 void tg_sse_parser_init(tg_sse_parser *parser, size_t event_max);
 void tg_sse_parser_free(tg_sse_parser *parser);
 
-/* 0; -ENOSPC past event_max; -ENOMEM; what the callback gave. After an error the parser is spent. */
+/* 0; -ENOSPC past event_max; -ENOMEM; what the callback gave. After an error the parser is spent.
+ */
 int tg_sse_parser_feed(tg_sse_parser *parser, tg_str bytes, tg_sse_on_event *on_event, void *user);
 
 #endif

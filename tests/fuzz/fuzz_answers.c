@@ -1,5 +1,6 @@
-/* Any bytes as an upstream's answer. The first byte chooses provider, stream or plain, and the client's
- * dialect. Fed whole and byte by byte it gives the same events; what a client gets of it is well formed. */
+/* Any bytes as an upstream's answer. The first byte chooses provider, stream or plain, and the
+ * client's dialect. Fed whole and byte by byte it gives the same events; what a client gets of it
+ * is well formed. */
 #include "services/router/dialect/codec.h"
 
 #include <stdlib.h>
@@ -19,8 +20,8 @@ static void print_event(void *user, const tg_chat_event *e)
 {
     tg_buf *out = user;
     tg_buf_printf(out, "%d %d %llu %llu %d%d%d ", (int)e->type, (int)e->stop,
-                  (unsigned long long)e->tokens.input, (unsigned long long)e->tokens.output, e->has_input,
-                  e->has_output, e->raw_shared);
+                  (unsigned long long)e->tokens.input, (unsigned long long)e->tokens.output,
+                  e->has_input, e->has_output, e->raw_shared);
     tg_buf_add_str(out, e->text);
     tg_buf_add_str(out, e->model);
     tg_buf_add_str(out, e->error_message);
@@ -28,8 +29,8 @@ static void print_event(void *user, const tg_chat_event *e)
 }
 
 /* `step` bytes at a time; stops at the first error, as its owner does. */
-static int run(tg_provider provider, bool stream, tg_str bytes, size_t step, tg_on_chat_event *on_event,
-               void *user)
+static int run(tg_provider provider, bool stream, tg_str bytes, size_t step,
+               tg_on_chat_event *on_event, void *user)
 {
     tg_answer_decoder *decoder = tg_answer_decoder_new(provider, stream, doc);
     tg_error err = {""};

@@ -1,5 +1,5 @@
-/* Any bytes as an event stream. Since no fuzzer guesses checksums, the input is also framed: its first byte
- * says how many of the others are headers, and the checksums are made right. */
+/* Any bytes as an event stream. Since no fuzzer guesses checksums, the input is also framed: its
+ * first byte says how many of the others are headers, and the checksums are made right. */
 #include "services/router/dialect/eventstream.h"
 
 #include <stdlib.h>
@@ -18,7 +18,7 @@ static void require(bool condition)
 static int print_message(void *user, const tg_eventstream_message *m)
 {
     tg_buf *out = user;
-    const tg_str parts[] = {m->message_type, m->event_type, m->exception_type,
+    const tg_str parts[] = {m->message_type, m->event_type,    m->exception_type,
                             m->error_code,   m->error_message, m->payload};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         tg_buf_add_str(out, parts[i]);

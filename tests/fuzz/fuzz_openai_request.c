@@ -1,5 +1,5 @@
-/* Any bytes as a client's request, in both dialects; what is accepted is written for every provider, and
- * what is sent is JSON that says the model and the maximum it was told to say. */
+/* Any bytes as a client's request, in both dialects; what is accepted is written for every
+ * provider, and what is sent is JSON that says the model and the maximum it was told to say. */
 #include "services/router/dialect/codec.h"
 #include "tollgate/v1/inference.pb-c.h"
 
@@ -23,7 +23,8 @@ static void check_json(tg_provider provider, const tg_buf *body, const tg_chat_r
     uint64_t tokens = 0;
     require(tg_json_parse(doc, tg_buf_str(body), TG_CODEC_BODY_MAX, &err, &root) == 0);
     if (provider == TG_PROVIDER_BEDROCK) {
-        require(tg_json_u64(tg_json_path(root, "inferenceConfig.maxTokens"), &tokens) == 0 && tokens == 7);
+        require(tg_json_u64(tg_json_path(root, "inferenceConfig.maxTokens"), &tokens) == 0 &&
+                tokens == 7);
         return;
     }
     require(tg_json_str(tg_json_get(root, "model"), &model) == 0 && tg_str_is(model, "m"));
@@ -34,14 +35,18 @@ static void check_json(tg_provider provider, const tg_buf *body, const tg_chat_r
     require(one || two);
     if (request->stream && provider == TG_PROVIDER_OPENAI) {
         bool include = false;
-        require(tg_json_bool(tg_json_path(root, "stream_options.include_usage"), &include) == 0 && include);
+        require(tg_json_bool(tg_json_path(root, "stream_options.include_usage"), &include) == 0 &&
+                include);
     }
 }
 
 static void check_encoded(const tg_chat_request *request)
 {
     for (int provider = TG_PROVIDER_OPENAI; provider <= TG_PROVIDER_PRIVATE; provider++) {
-        tg_upstream_ask ask = {.model = "m", .max_tokens = 7, .stream = request->stream, .tenant = "t",
+        tg_upstream_ask ask = {.model = "m",
+                               .max_tokens = 7,
+                               .stream = request->stream,
+                               .tenant = "t",
                                .request_id = "r"};
         tg_buf body;
         tg_buf_init(&body, 0);

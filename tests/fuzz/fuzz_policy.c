@@ -1,4 +1,5 @@
-/* Any bytes as a policy. One that loads is warned about and decides for every task type it names. */
+/* Any bytes as a policy. One that loads is warned about and decides for every task type it names.
+ */
 #include "services/router/policy/decide.h"
 
 #include <stdlib.h>
@@ -18,10 +19,11 @@ static void require(bool condition)
 
 static void load(void)
 {
-    static const char text[] = "version: 1\n"
-                               "targets:\n"
-                               "  - {id: a, provider: private, model: m, endpoints: [{url: \"h:1\"}]}\n"
-                               "  - {id: b, provider: private, model: n, endpoints: [{url: \"h:2\"}]}\n";
+    static const char text[] =
+        "version: 1\n"
+        "targets:\n"
+        "  - {id: a, provider: private, model: m, endpoints: [{url: \"h:1\"}]}\n"
+        "  - {id: b, provider: private, model: n, endpoints: [{url: \"h:2\"}]}\n";
     char path[] = "/tmp/tg-fuzz-targets-XXXXXX";
     tg_error err = {""};
     int fd = mkstemp(path);

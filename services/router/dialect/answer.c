@@ -177,7 +177,8 @@ static int feed_stream(tg_answer_decoder *decoder, tg_str bytes)
     case TG_PROVIDER_ANTHROPIC:
         rc = tg_sse_parser_feed(&decoder->sse, bytes, on_sse_event, decoder);
         if (rc == -ENOSPC)
-            rc = tg_error_set(decoder->err, -EBADMSG, "a stream event exceeds %zu bytes", TG_CODEC_EVENT_MAX);
+            rc = tg_error_set(decoder->err, -EBADMSG, "a stream event exceeds %zu bytes",
+                              TG_CODEC_EVENT_MAX);
         return rc;
     case TG_PROVIDER_BEDROCK:
         return tg_eventstream_feed(&decoder->eventstream, bytes, on_eventstream_message, decoder,
@@ -189,7 +190,8 @@ static int feed_stream(tg_answer_decoder *decoder, tg_str bytes)
     return -EINVAL;
 }
 
-static void begin_call(tg_answer_decoder *decoder, tg_on_chat_event *on_event, void *user, tg_error *err)
+static void begin_call(tg_answer_decoder *decoder, tg_on_chat_event *on_event, void *user,
+                       tg_error *err)
 {
     decoder->on_event = on_event;
     decoder->user = user;
@@ -219,10 +221,14 @@ static int end_plain(tg_answer_decoder *decoder)
     tg_str body = tg_buf_str(&decoder->body);
     begin_payload(decoder, (tg_str){"", 0}, body);
     switch (decoder->provider) {
-    case TG_PROVIDER_OPENAI: return tg_answer_openai_body(decoder, body);
-    case TG_PROVIDER_ANTHROPIC: return tg_answer_anthropic_body(decoder, body);
-    case TG_PROVIDER_BEDROCK: return tg_answer_bedrock_body(decoder, body);
-    case TG_PROVIDER_PRIVATE: break;
+    case TG_PROVIDER_OPENAI:
+        return tg_answer_openai_body(decoder, body);
+    case TG_PROVIDER_ANTHROPIC:
+        return tg_answer_anthropic_body(decoder, body);
+    case TG_PROVIDER_BEDROCK:
+        return tg_answer_bedrock_body(decoder, body);
+    case TG_PROVIDER_PRIVATE:
+        break;
     }
     return -EINVAL;
 }
@@ -230,10 +236,14 @@ static int end_plain(tg_answer_decoder *decoder)
 static const char *end_mark(tg_provider provider)
 {
     switch (provider) {
-    case TG_PROVIDER_OPENAI: return "[DONE]";
-    case TG_PROVIDER_ANTHROPIC: return "message_stop";
-    case TG_PROVIDER_BEDROCK: return "metadata";
-    case TG_PROVIDER_PRIVATE: return "GenerateEnd";
+    case TG_PROVIDER_OPENAI:
+        return "[DONE]";
+    case TG_PROVIDER_ANTHROPIC:
+        return "message_stop";
+    case TG_PROVIDER_BEDROCK:
+        return "metadata";
+    case TG_PROVIDER_PRIVATE:
+        return "GenerateEnd";
     }
     return "its end mark";
 }
@@ -248,7 +258,8 @@ int tg_answer_decoder_end(tg_answer_decoder *decoder, tg_on_chat_event *on_event
     if (!decoder->stream && !decoder->complete)
         rc = end_plain(decoder);
     else if (!decoder->complete)
-        rc = tg_error_set(err, -EBADMSG, "the stream ended without %s", end_mark(decoder->provider));
+        rc =
+            tg_error_set(err, -EBADMSG, "the stream ended without %s", end_mark(decoder->provider));
     decoder->failed = rc < 0;
     return rc;
 }

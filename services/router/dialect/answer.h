@@ -32,7 +32,8 @@ struct tg_answer_decoder {
 /* Adds the payload's raw form and hands the event out. */
 void tg_answer_emit(tg_answer_decoder *decoder, tg_chat_event *event);
 void tg_answer_emit_start(tg_answer_decoder *decoder, tg_str model, tg_str id); /* once an answer */
-void tg_answer_emit_text(tg_answer_decoder *decoder, tg_json text); /* nothing for an empty string */
+void tg_answer_emit_text(tg_answer_decoder *decoder,
+                         tg_json text); /* nothing for an empty string */
 void tg_answer_emit_stop(tg_answer_decoder *decoder, tg_stop_reason stop, tg_str sequence);
 void tg_answer_emit_usage(tg_answer_decoder *decoder);
 void tg_answer_emit_error(tg_answer_decoder *decoder, tg_str type, tg_str message);

@@ -1,6 +1,6 @@
 /* Anthropic's message objects and stream events, as published in its API reference.
- * Cache reads and writes come on top of input_tokens; message_delta's usage is cumulative, and repeats only
- * some of what message_start said. */
+ * Cache reads and writes come on top of input_tokens; message_delta's usage is cumulative, and
+ * repeats only some of what message_start said. */
 #include "services/router/dialect/answer.h"
 
 #include <errno.h>
@@ -62,7 +62,8 @@ int tg_answer_anthropic_event(tg_answer_decoder *decoder, tg_str data)
         tg_answer_emit_text(decoder, tg_json_path(root, "content_block.text"));
     } else if (tg_str_is(type, "message_start")) {
         tg_json message = tg_json_get(root, "message");
-        tg_answer_emit_start(decoder, tg_answer_text(message, "model"), tg_answer_text(message, "id"));
+        tg_answer_emit_start(decoder, tg_answer_text(message, "model"),
+                             tg_answer_text(message, "id"));
         read_usage(decoder, tg_json_get(message, "usage"));
     } else if (tg_str_is(type, "message_delta")) {
         read_stop(decoder, tg_json_get(root, "delta"));

@@ -1,5 +1,6 @@
 /* Bedrock's Converse and ConverseStream answers, as published in the Bedrock Runtime API reference.
- * cacheReadInputTokens and cacheWriteInputTokens come on top of inputTokens. The answer names no model. */
+ * cacheReadInputTokens and cacheWriteInputTokens come on top of inputTokens. The answer names no
+ * model. */
 #include "services/router/dialect/answer.h"
 
 #include <errno.h>

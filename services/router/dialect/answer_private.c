@@ -22,15 +22,19 @@ static void read_delta(tg_answer_decoder *decoder, const Tollgate__V1__GenerateD
 static tg_stop_reason stop_of(Tollgate__V1__FinishReason finish)
 {
     switch (finish) {
-    case TOLLGATE__V1__FINISH_REASON__FINISH_REASON_STOP: return TG_STOP_END;
-    case TOLLGATE__V1__FINISH_REASON__FINISH_REASON_LENGTH: return TG_STOP_LENGTH;
-    default: return TG_STOP_OTHER;
+    case TOLLGATE__V1__FINISH_REASON__FINISH_REASON_STOP:
+        return TG_STOP_END;
+    case TOLLGATE__V1__FINISH_REASON__FINISH_REASON_LENGTH:
+        return TG_STOP_LENGTH;
+    default:
+        return TG_STOP_OTHER;
     }
 }
 
 static void read_end(tg_answer_decoder *decoder, const Tollgate__V1__GenerateEnd *end)
 {
-    uint64_t cached = end->cached_tokens < end->prompt_tokens ? end->cached_tokens : end->prompt_tokens;
+    uint64_t cached =
+        end->cached_tokens < end->prompt_tokens ? end->cached_tokens : end->prompt_tokens;
     decoder->complete = true;
     if (end->finish != TOLLGATE__V1__FINISH_REASON__FINISH_REASON_ERROR)
         tg_answer_emit_stop(decoder, stop_of(end->finish), (tg_str){"", 0});
@@ -50,16 +54,24 @@ static void read_end(tg_answer_decoder *decoder, const Tollgate__V1__GenerateEnd
 
 int tg_answer_private_event(tg_answer_decoder *decoder, tg_str message)
 {
-    Tollgate__V1__GenerateEvent *event = tollgate__v1__generate_event__unpack(
-        NULL, message.len, (const uint8_t *)message.data);
+    Tollgate__V1__GenerateEvent *event =
+        tollgate__v1__generate_event__unpack(NULL, message.len, (const uint8_t *)message.data);
     int rc = 0;
     if (!event)
         return tg_error_set(decoder->err, -EBADMSG, "a message is no GenerateEvent");
     switch (event->event_case) {
-    case TOLLGATE__V1__GENERATE_EVENT__EVENT_START: read_start(decoder, event->start); break;
-    case TOLLGATE__V1__GENERATE_EVENT__EVENT_DELTA: read_delta(decoder, event->delta); break;
-    case TOLLGATE__V1__GENERATE_EVENT__EVENT_END: read_end(decoder, event->end); break;
-    default: rc = tg_error_set(decoder->err, -EBADMSG, "a GenerateEvent is empty"); break;
+    case TOLLGATE__V1__GENERATE_EVENT__EVENT_START:
+        read_start(decoder, event->start);
+        break;
+    case TOLLGATE__V1__GENERATE_EVENT__EVENT_DELTA:
+        read_delta(decoder, event->delta);
+        break;
+    case TOLLGATE__V1__GENERATE_EVENT__EVENT_END:
+        read_end(decoder, event->end);
+        break;
+    default:
+        rc = tg_error_set(decoder->err, -EBADMSG, "a GenerateEvent is empty");
+        break;
     }
     tollgate__v1__generate_event__free_unpacked(event, NULL);
     return rc;

@@ -1,4 +1,5 @@
-/* Anthropic's POST /v1/messages (anthropic-version 2023-06-01), as published in its API reference. */
+/* Anthropic's POST /v1/messages (anthropic-version 2023-06-01), as published in its API reference.
+ */
 #include "services/router/dialect/request.h"
 
 #include <errno.h>
@@ -15,8 +16,8 @@ static int read_message(tg_request_reader *reader, tg_json message)
     int rc = tg_request_text(reader, tg_json_get(message, "content"), "content", &text);
     if (rc < 0)
         return rc;
-    return tg_request_add_message(
-        reader, tg_str_is(role, "user") ? TG_ROLE_USER : TG_ROLE_ASSISTANT, text);
+    return tg_request_add_message(reader,
+                                  tg_str_is(role, "user") ? TG_ROLE_USER : TG_ROLE_ASSISTANT, text);
 }
 
 static int read_messages(tg_request_reader *reader, tg_json value)

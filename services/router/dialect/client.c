@@ -90,10 +90,13 @@ static void note(tg_client_encoder *encoder, const tg_chat_event *event)
         encoder->stop = event->stop;
         tg_str_copy(encoder->stop_sequence, sizeof encoder->stop_sequence, event->stop_sequence);
         break;
-    case TG_CHAT_USAGE: encoder->tokens = event->tokens; break;
+    case TG_CHAT_USAGE:
+        encoder->tokens = event->tokens;
+        break;
     case TG_CHAT_TEXT:
     case TG_CHAT_ERROR:
-    case TG_CHAT_OTHER: break;
+    case TG_CHAT_OTHER:
+        break;
     }
 }
 

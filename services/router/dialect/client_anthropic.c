@@ -4,12 +4,16 @@
 static const char *stop_reason(tg_stop_reason stop)
 {
     switch (stop) {
-    case TG_STOP_LENGTH: return "max_tokens";
-    case TG_STOP_SEQUENCE: return "stop_sequence";
-    case TG_STOP_FILTER: return "refusal";
+    case TG_STOP_LENGTH:
+        return "max_tokens";
+    case TG_STOP_SEQUENCE:
+        return "stop_sequence";
+    case TG_STOP_FILTER:
+        return "refusal";
     case TG_STOP_NONE:
     case TG_STOP_END:
-    case TG_STOP_OTHER: break;
+    case TG_STOP_OTHER:
+        break;
     }
     return "end_turn";
 }
@@ -25,7 +29,8 @@ static void write_usage(tg_json_out *out, const tg_tokens *tokens)
     tg_json_out_key(out, "usage");
     tg_json_out_begin_object(out);
     write_count(out, "input_tokens", tokens->input);
-    write_count(out, "cache_creation_input_tokens", tokens->cache_write_5m + tokens->cache_write_1h);
+    write_count(out, "cache_creation_input_tokens",
+                tokens->cache_write_5m + tokens->cache_write_1h);
     write_count(out, "cache_read_input_tokens", tokens->cache_read);
     if (tokens->cache_write_5m + tokens->cache_write_1h > 0) {
         tg_json_out_key(out, "cache_creation");
@@ -93,7 +98,8 @@ int tg_client_anthropic_begin(tg_client_encoder *encoder, tg_buf *to)
     tg_json_out_null(&out);
     tg_json_out_key(&out, "stop_sequence");
     tg_json_out_null(&out);
-    write_usage(&out, &encoder->tokens); /* as far as the upstream has said; message_delta has it all */
+    write_usage(&out,
+                &encoder->tokens); /* as far as the upstream has said; message_delta has it all */
     tg_json_out_end_object(&out);
     tg_json_out_end_object(&out);
     return end_event(&out);
@@ -158,13 +164,15 @@ int tg_client_anthropic_finish(tg_client_encoder *encoder, const char *comment, 
 int tg_client_anthropic_raw_end(tg_client_encoder *encoder, const char *comment, tg_buf *out)
 {
     tg_str own = TG_STR("{\"type\":\"message_stop\"}");
-    return write_message_stop(encoder->raw_body_set ? tg_buf_str(&encoder->raw_body) : own, comment, out);
+    return write_message_stop(encoder->raw_body_set ? tg_buf_str(&encoder->raw_body) : own, comment,
+                              out);
 }
 
 int tg_client_anthropic_broken(const char *message, tg_buf *out)
 {
-    int rc = tg_buf_add_text(out, "event: error\n"
-                                  "data: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":");
+    int rc = tg_buf_add_text(
+        out, "event: error\n"
+             "data: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":");
     if (rc == 0)
         rc = tg_json_quote(out, tg_str_of(message));
     return rc < 0 ? rc : tg_buf_add_text(out, "}}\n\n");

@@ -6,12 +6,15 @@
 static const char *finish_reason(tg_stop_reason stop)
 {
     switch (stop) {
-    case TG_STOP_LENGTH: return "length";
-    case TG_STOP_FILTER: return "content_filter";
+    case TG_STOP_LENGTH:
+        return "length";
+    case TG_STOP_FILTER:
+        return "content_filter";
     case TG_STOP_NONE:
     case TG_STOP_END:
     case TG_STOP_SEQUENCE:
-    case TG_STOP_OTHER: break;
+    case TG_STOP_OTHER:
+        break;
     }
     return "stop";
 }
@@ -36,7 +39,8 @@ static void write_count(tg_json_out *out, const char *key, uint64_t value)
 
 static void write_usage(tg_json_out *out, const tg_tokens *tokens)
 {
-    uint64_t prompt = tokens->input + tokens->cache_read + tokens->cache_write_5m + tokens->cache_write_1h;
+    uint64_t prompt =
+        tokens->input + tokens->cache_read + tokens->cache_write_5m + tokens->cache_write_1h;
     tg_json_out_key(out, "usage");
     tg_json_out_begin_object(out);
     write_count(out, "prompt_tokens", prompt);
@@ -70,8 +74,8 @@ static int write_prefix(tg_client_encoder *encoder)
 }
 
 /* {prefix},"choices":[{"index":0,"delta":DELTA,"logprobs":null,"finish_reason":FINISH}]} */
-static int write_chunk(tg_client_encoder *encoder, const char *delta_key, tg_str delta, const char *finish,
-                       tg_buf *to)
+static int write_chunk(tg_client_encoder *encoder, const char *delta_key, tg_str delta,
+                       const char *finish, tg_buf *to)
 {
     int rc = tg_buf_reserve(to, encoder->text.len + delta.len + 128);
     if (rc == 0)
@@ -92,7 +96,8 @@ int tg_client_openai_begin(tg_client_encoder *encoder, tg_buf *out)
 {
     int rc = write_prefix(encoder);
     return rc < 0 ? rc
-                  : write_chunk(encoder, "\"role\":\"assistant\",\"content\":", (tg_str){"", 0}, "null", out);
+                  : write_chunk(encoder, "\"role\":\"assistant\",\"content\":", (tg_str){"", 0},
+                                "null", out);
 }
 
 int tg_client_openai_text(tg_client_encoder *encoder, tg_str text, tg_buf *out)

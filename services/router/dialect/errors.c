@@ -16,7 +16,8 @@ static tg_str text_of(tg_json object, const char *key)
 
 static tg_str first_of(tg_str a, tg_str b) { return a.len > 0 ? a : b; }
 
-/* OpenAI and Anthropic: {"error":{…}}; Bedrock: {"message":…}, its type in a header or in __type. */
+/* OpenAI and Anthropic: {"error":{…}}; Bedrock: {"message":…}, its type in a header or in __type.
+ */
 static void read_words(tg_provider provider, tg_json root, tg_upstream_error *ret)
 {
     tg_str type = {"", 0}, message = {"", 0};
@@ -41,14 +42,22 @@ static void read_words(tg_provider provider, tg_json root, tg_upstream_error *re
 static const char *bedrock_type(unsigned status)
 {
     switch (status) {
-    case 400: return "ValidationException";
-    case 403: return "AccessDeniedException";
-    case 404: return "ResourceNotFoundException";
-    case 408: return "ModelTimeoutException";
-    case 424: return "ModelErrorException";
-    case 429: return "ThrottlingException";
-    case 503: return "ServiceUnavailableException";
-    default: return status >= 500 ? "InternalServerException" : "";
+    case 400:
+        return "ValidationException";
+    case 403:
+        return "AccessDeniedException";
+    case 404:
+        return "ResourceNotFoundException";
+    case 408:
+        return "ModelTimeoutException";
+    case 424:
+        return "ModelErrorException";
+    case 429:
+        return "ThrottlingException";
+    case 503:
+        return "ServiceUnavailableException";
+    default:
+        return status >= 500 ? "InternalServerException" : "";
     }
 }
 
@@ -81,7 +90,8 @@ static bool is_one_of(const char *word, const char *const *words, size_t count)
     return false;
 }
 
-/* Money, credentials and names: the same request fails until someone acts, but other targets may serve. */
+/* Money, credentials and names: the same request fails until someone acts, but other targets may
+ * serve. */
 static bool is_permanent(unsigned status, const tg_upstream_error *error)
 {
     static const char *const words[] = {"insufficient_quota", "billing_not_active",
@@ -91,7 +101,8 @@ static bool is_permanent(unsigned status, const tg_upstream_error *error)
         return true;
     if (is_one_of(error->type, words, sizeof words / sizeof *words))
         return true;
-    return strstr(error->message, "credit balance is too low") != NULL; /* Anthropic says so with 400 */
+    return strstr(error->message, "credit balance is too low") !=
+           NULL; /* Anthropic says so with 400 */
 }
 
 static void judge(unsigned status, tg_upstream_error *ret)
@@ -102,8 +113,8 @@ static void judge(unsigned status, tg_upstream_error *ret)
                  is_one_of(ret->type, throttles, sizeof throttles / sizeof *throttles);
     ret->capacity = status == 529 || status == 503 || strcmp(ret->type, "overloaded_error") == 0 ||
                     strcmp(ret->type, "ModelNotReadyException") == 0;
-    ret->retryable = ret->permanent || ret->quota || ret->capacity || status == 408 || status == 409 ||
-                     status == 424 || status >= 500;
+    ret->retryable = ret->permanent || ret->quota || ret->capacity || status == 408 ||
+                     status == 409 || status == 424 || status >= 500;
 }
 
 void tg_dialect_decode_error(tg_provider provider, unsigned status, tg_str body, tg_json_doc *doc,
@@ -118,8 +129,8 @@ void tg_dialect_decode_error(tg_provider provider, unsigned status, tg_str body,
         snprintf(ret->type, sizeof ret->type, "%s", bedrock_type(status));
     judge(status, ret);
     if (status == 401 || status == 403) /* such texts name the credential */
-        snprintf(ret->message, sizeof ret->message, "the provider refused the gateway's credential (HTTP %u)",
-                 status);
+        snprintf(ret->message, sizeof ret->message,
+                 "the provider refused the gateway's credential (HTTP %u)", status);
     else if (!ret->message[0])
         snprintf(ret->message, sizeof ret->message, "the provider answered HTTP %u", status);
     hide_keys(ret->message);
@@ -131,16 +142,25 @@ void tg_dialect_decode_error(tg_provider provider, unsigned status, tg_str body,
 static const char *type_of_status(tg_dialect dialect, unsigned status)
 {
     switch (status) {
-    case 401: return "authentication_error";
-    case 402: return dialect == TG_DIALECT_ANTHROPIC ? "billing_error" : "invalid_request_error";
-    case 403: return "permission_error";
-    case 404: return "not_found_error";
-    case 413: return dialect == TG_DIALECT_ANTHROPIC ? "request_too_large" : "invalid_request_error";
-    case 429: return "rate_limit_error";
+    case 401:
+        return "authentication_error";
+    case 402:
+        return dialect == TG_DIALECT_ANTHROPIC ? "billing_error" : "invalid_request_error";
+    case 403:
+        return "permission_error";
+    case 404:
+        return "not_found_error";
+    case 413:
+        return dialect == TG_DIALECT_ANTHROPIC ? "request_too_large" : "invalid_request_error";
+    case 429:
+        return "rate_limit_error";
     case 503:
-    case 529: return "overloaded_error";
-    case 504: return "timeout_error";
-    default: return status >= 500 ? "api_error" : "invalid_request_error";
+    case 529:
+        return "overloaded_error";
+    case 504:
+        return "timeout_error";
+    default:
+        return status >= 500 ? "api_error" : "invalid_request_error";
     }
 }
 

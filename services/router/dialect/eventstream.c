@@ -29,14 +29,16 @@ static uint32_t checksum(const char *data, size_t len)
 }
 
 /* Checks the prelude before its lengths are believed. */
-static int read_prelude(const tg_eventstream *stream, const char *data, tg_error *err, size_t *ret_total)
+static int read_prelude(const tg_eventstream *stream, const char *data, tg_error *err,
+                        size_t *ret_total)
 {
     size_t total = read_be(data, 4), headers = read_be(data + 4, 4);
     if (checksum(data, 8) != read_be(data + 8, 4))
         return tg_error_set(err, -EBADMSG, "event stream: the prelude's checksum is wrong");
     if (total > stream->message_max)
-        return tg_error_set(err, -EBADMSG, "event stream: a message of %zu bytes; at most %zu are allowed",
-                            total, stream->message_max);
+        return tg_error_set(err, -EBADMSG,
+                            "event stream: a message of %zu bytes; at most %zu are allowed", total,
+                            stream->message_max);
     if (total < PRELUDE + CHECKSUM || headers > total - PRELUDE - CHECKSUM)
         return tg_error_set(err, -EBADMSG, "event stream: a message's lengths do not fit together");
     *ret_total = total;
@@ -86,7 +88,8 @@ static int read_headers(tg_str headers, tg_eventstream_message *message, tg_erro
     return 0;
 }
 
-static int read_message(tg_str bytes, tg_eventstream_on_message *on_message, void *user, tg_error *err)
+static int read_message(tg_str bytes, tg_eventstream_on_message *on_message, void *user,
+                        tg_error *err)
 {
     tg_eventstream_message message = {0};
     size_t headers = read_be(bytes.data + 4, 4), end = bytes.len - CHECKSUM;

@@ -1,8 +1,9 @@
-/* AWS event stream framing (application/vnd.amazon.eventstream), as Bedrock's ConverseStream uses it.
+/* AWS event stream framing (application/vnd.amazon.eventstream), as Bedrock's ConverseStream uses
+ * it.
  *
  * A message: total length, headers length, CRC-32 of those 8 bytes; headers; payload; CRC-32 of all
- * before it. Numbers are big endian. Source: AWS "Amazon Transcribe: event stream encoding" and the Smithy
- * specification of the format.
+ * before it. Numbers are big endian. Source: AWS "Amazon Transcribe: event stream encoding" and the
+ * Smithy specification of the format.
  *
  * Incremental: bytes may be cut anywhere. A message that arrives whole is read where it lies.
  * Bound: `message_max` bytes a message. Threads: one at a time. No I/O.
@@ -17,9 +18,9 @@
 
 /* Slices are valid during the callback only; an absent header is empty. */
 typedef struct tg_eventstream_message {
-    tg_str message_type;   /* event, exception or error */
-    tg_str event_type;     /* of an event */
-    tg_str exception_type; /* of an exception */
+    tg_str message_type;              /* event, exception or error */
+    tg_str event_type;                /* of an event */
+    tg_str exception_type;            /* of an exception */
     tg_str error_code, error_message; /* of an error */
     tg_str payload;
 } tg_eventstream_message;

@@ -22,8 +22,8 @@ static int read_role(tg_request_reader *reader, tg_json value, tg_role *ret)
         }
     }
     if (tg_str_is(text, "tool") || tg_str_is(text, "function"))
-        return tg_error_set(reader->err, -EINVAL, "role %.*s is not supported by this gateway version",
-                            TG_STR_ARG(text));
+        return tg_error_set(reader->err, -EINVAL,
+                            "role %.*s is not supported by this gateway version", TG_STR_ARG(text));
     return tg_error_set(reader->err, -EINVAL,
                         "`role` must be one of system, developer, user, assistant");
 }
@@ -126,7 +126,8 @@ static int read_modalities(tg_request_reader *reader, tg_json value, const char 
         tg_str text;
         if (tg_json_str(it.value, &text) < 0 || !tg_str_is(text, "text"))
             return tg_error_set(reader->err, -EINVAL,
-                                "`%s` other than text is not supported by this gateway version", name);
+                                "`%s` other than text is not supported by this gateway version",
+                                name);
     }
     return 0;
 }
@@ -186,6 +187,7 @@ int tg_request_openai(tg_request_reader *reader, tg_json root)
 {
     int rc = tg_request_read_fields(reader, root, fields, sizeof fields / sizeof *fields);
     if (rc == 0 && reader->stream_options_seen && !reader->out->stream)
-        rc = tg_error_set(reader->err, -EINVAL, "`stream_options` is only allowed with `stream`: true");
+        rc = tg_error_set(reader->err, -EINVAL,
+                          "`stream_options` is only allowed with `stream`: true");
     return rc;
 }

@@ -1,5 +1,5 @@
-/* Rate-limit headers. OpenAI gives a reset as a duration (6m0s, 12ms), Anthropic as an RFC 3339 time;
- * Bedrock sends none. A negative number, as Azure has sent, says nothing. */
+/* Rate-limit headers. OpenAI gives a reset as a duration (6m0s, 12ms), Anthropic as an RFC 3339
+ * time; Bedrock sends none. A negative number, as Azure has sent, says nothing. */
 #include "libs/base/clock.h"
 #include "services/router/dialect/codec.h"
 
@@ -32,10 +32,7 @@ static bool take_number(tg_str *text, double *ret)
     return digits > 0;
 }
 
-static uint64_t to_ms(double ms)
-{
-    return ms < (double)MS_MAX ? (uint64_t)(ms + 0.5) : MS_MAX;
-}
+static uint64_t to_ms(double ms) { return ms < (double)MS_MAX ? (uint64_t)(ms + 0.5) : MS_MAX; }
 
 /* "1h2m3.5s", "12ms", "0": milliseconds. A bare number is in seconds. */
 static bool read_duration(tg_str text, uint64_t *ret_ms)
@@ -96,8 +93,8 @@ static bool read_http_date(tg_str text, uint64_t now_unix_ns, uint64_t *ret_ms)
     const char *month = strstr(months, name);
     if (!month || strlen(name) != 3 || (month - months) % 3 != 0)
         return false;
-    snprintf(rfc3339, sizeof rfc3339, "%04u-%02u-%02uT%sZ", year, (unsigned)(month - months) / 3 + 1, day,
-             time);
+    snprintf(rfc3339, sizeof rfc3339, "%04u-%02u-%02uT%sZ", year,
+             (unsigned)(month - months) / 3 + 1, day, time);
     return until(rfc3339, now_unix_ns, ret_ms);
 }
 
@@ -127,8 +124,8 @@ typedef struct rate_place {
 static bool find_place(tg_str kind, tg_rate_limit *limit, rate_place *ret)
 {
     if (tg_str_is_nocase(kind, "requests"))
-        *ret = (rate_place){&limit->has_requests, &limit->requests_limit, &limit->requests_remaining,
-                            &limit->requests_reset_ms};
+        *ret = (rate_place){&limit->has_requests, &limit->requests_limit,
+                            &limit->requests_remaining, &limit->requests_reset_ms};
     else if (tg_str_is_nocase(kind, "tokens"))
         *ret = (rate_place){&limit->has_tokens, &limit->tokens_limit, &limit->tokens_remaining,
                             &limit->tokens_reset_ms};

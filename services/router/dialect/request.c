@@ -83,7 +83,8 @@ int tg_request_refuse(tg_request_reader *reader, tg_json value, const char *name
 {
     if (tg_json_type_of(value) == TG_JSON_ARRAY && tg_json_count(value) == 0)
         return 0; /* asks for nothing */
-    return tg_error_set(reader->err, -EINVAL, "`%s` is not supported by this gateway version", name);
+    return tg_error_set(reader->err, -EINVAL, "`%s` is not supported by this gateway version",
+                        name);
 }
 
 static int add_stop(tg_request_reader *reader, tg_json value, const char *name, tg_str *stops)
@@ -98,10 +99,11 @@ int tg_request_stops(tg_request_reader *reader, tg_json value, const char *name)
 {
     size_t count = tg_json_type_of(value) == TG_JSON_STRING ? 1 : tg_json_count(value);
     if (tg_json_type_of(value) != TG_JSON_STRING && tg_json_type_of(value) != TG_JSON_ARRAY)
-        return tg_error_set(reader->err, -EINVAL, "`%s` must be a string or an array of strings", name);
+        return tg_error_set(reader->err, -EINVAL, "`%s` must be a string or an array of strings",
+                            name);
     if (count > TG_CHAT_STOPS_MAX)
-        return tg_error_set(reader->err, -EINVAL, "`%s` holds %zu strings; at most %d are allowed", name,
-                            count, TG_CHAT_STOPS_MAX);
+        return tg_error_set(reader->err, -EINVAL, "`%s` holds %zu strings; at most %d are allowed",
+                            name, count, TG_CHAT_STOPS_MAX);
     if (count == 0)
         return 0;
     tg_str *stops = tg_arena_zalloc(reader->arena, count, sizeof *stops);
@@ -123,7 +125,8 @@ static int part_text(tg_request_reader *reader, tg_json part, const char *name, 
                      tg_str *ret)
 {
     tg_str type;
-    if (tg_json_type_of(part) != TG_JSON_OBJECT || tg_json_str(tg_json_get(part, "type"), &type) < 0)
+    if (tg_json_type_of(part) != TG_JSON_OBJECT ||
+        tg_json_str(tg_json_get(part, "type"), &type) < 0)
         return tg_error_set(reader->err, -EINVAL, "`%s[%zu]` must be an object with a `type`", name,
                             index);
     if (!tg_str_is(type, "text"))
@@ -170,7 +173,8 @@ int tg_request_text(tg_request_reader *reader, tg_json content, const char *name
         return copy_text(reader, text, ret);
     if (tg_json_type_of(content) == TG_JSON_ARRAY)
         return parts_text(reader, content, name, ret);
-    return tg_error_set(reader->err, -EINVAL, "`%s` must be a string or an array of text parts", name);
+    return tg_error_set(reader->err, -EINVAL, "`%s` must be a string or an array of text parts",
+                        name);
 }
 
 int tg_request_add_message(tg_request_reader *reader, tg_role role, tg_str text)
@@ -189,20 +193,26 @@ static int read_body(tg_dialect dialect, tg_json root, tg_request_reader *reader
     if (tg_json_type_of(root) != TG_JSON_OBJECT)
         return tg_error_set(reader->err, -EINVAL, "the body must be a JSON object");
     if (tg_json_type_of(messages) != TG_JSON_ARRAY || tg_json_count(messages) == 0)
-        return tg_error_set(reader->err, -EINVAL, "`messages` must be an array of at least one message");
+        return tg_error_set(reader->err, -EINVAL,
+                            "`messages` must be an array of at least one message");
     if (tg_json_count(messages) > TG_CHAT_MESSAGES_MAX)
-        return tg_error_set(reader->err, -EINVAL, "`messages` holds %zu messages; at most %d are allowed",
+        return tg_error_set(reader->err, -EINVAL,
+                            "`messages` holds %zu messages; at most %d are allowed",
                             tg_json_count(messages), TG_CHAT_MESSAGES_MAX);
     reader->message_room = tg_json_count(messages) + 1; /* Anthropic's `system` is one more */
-    reader->messages = tg_arena_zalloc(reader->arena, reader->message_room, sizeof *reader->messages);
+    reader->messages =
+        tg_arena_zalloc(reader->arena, reader->message_room, sizeof *reader->messages);
     if (!reader->messages)
         return tg_error_set(reader->err, -ENOMEM, "out of memory");
     reader->out->messages = reader->messages;
     switch (dialect) {
-    case TG_DIALECT_OPENAI: return tg_request_openai(reader, root);
-    case TG_DIALECT_ANTHROPIC: return tg_request_anthropic(reader, root);
+    case TG_DIALECT_OPENAI:
+        return tg_request_openai(reader, root);
+    case TG_DIALECT_ANTHROPIC:
+        return tg_request_anthropic(reader, root);
     case TG_DIALECT_BEDROCK:
-    case TG_DIALECT_TOLLGATE: break;
+    case TG_DIALECT_TOLLGATE:
+        break;
     }
     return tg_error_set(reader->err, -EINVAL, "no client speaks this dialect");
 }

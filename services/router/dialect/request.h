@@ -15,7 +15,8 @@ typedef struct tg_request_reader {
     bool stream_options_seen;
 } tg_request_reader;
 
-/* Reads one member of the body; `name` is the member's own. null never gets here: it means absent. */
+/* Reads one member of the body; `name` is the member's own. null never gets here: it means absent.
+ */
 typedef int tg_request_read(tg_request_reader *reader, tg_json value, const char *name);
 
 typedef struct tg_request_field {
@@ -23,7 +24,8 @@ typedef struct tg_request_field {
     tg_request_read *read;
 } tg_request_field;
 
-/* Every member of `root` that `fields` names; others are left to the upstream (verbatim) or dropped. */
+/* Every member of `root` that `fields` names; others are left to the upstream (verbatim) or
+ * dropped. */
 int tg_request_read_fields(tg_request_reader *reader, tg_json root, const tg_request_field *fields,
                            size_t count);
 
@@ -39,8 +41,8 @@ int tg_request_refuse(tg_request_reader *reader, tg_json value, const char *name
 int tg_request_number(tg_request_reader *reader, tg_json value, const char *name, double most,
                       double *ret);
 
-/* Text content, a string or an array of {"type":"text","text":…} parts (joined by newlines), copied into
- * the arena. Any other part is refused by its type. */
+/* Text content, a string or an array of {"type":"text","text":…} parts (joined by newlines), copied
+ * into the arena. Any other part is refused by its type. */
 int tg_request_text(tg_request_reader *reader, tg_json content, const char *name, tg_str *ret);
 int tg_request_add_message(tg_request_reader *reader, tg_role role, tg_str text);
 

@@ -1,6 +1,6 @@
-/* Requests to the upstreams: kept verbatim where client and target share a dialect, else written anew from
- * the canonical conversation. What a provider has no word for (a seed for Anthropic, top_k for OpenAI) is
- * left out. */
+/* Requests to the upstreams: kept verbatim where client and target share a dialect, else written
+ * anew from the canonical conversation. What a provider has no word for (a seed for Anthropic,
+ * top_k for OpenAI) is left out. */
 #include "libs/http/sigv4.h"
 #include "services/router/dialect/codec.h"
 #include "tollgate/v1/inference.pb-c.h"
@@ -100,8 +100,11 @@ static int write_spliced(bool openai, const tg_chat_request *request, const tg_u
                          tg_buf *to)
 {
     tg_str body = request->body;
-    splice s = {.ask = ask, .openai = openai, .stated = request->max_tokens > 0,
-                .out = tg_json_out_to(to), .from = body.data};
+    splice s = {.ask = ask,
+                .openai = openai,
+                .stated = request->max_tokens > 0,
+                .out = tg_json_out_to(to),
+                .from = body.data};
     size_t end = body.len;
     tg_json_member member;
     int rc = tg_buf_reserve(to, body.len + 256);
@@ -203,9 +206,11 @@ static bool is_turn(const tg_chat_message *message)
     return message->role != TG_ROLE_SYSTEM && message->text.len > 0;
 }
 
-/* Both want turns to alternate and blocks not to be empty, so neighbours of one role become the blocks of
- * one turn: no text is altered. A conversation of instructions alone is sent as the user's turn. */
-static void write_turns(tg_json_out *out, bool bedrock, const tg_chat_request *request, bool only_system)
+/* Both want turns to alternate and blocks not to be empty, so neighbours of one role become the
+ * blocks of one turn: no text is altered. A conversation of instructions alone is sent as the
+ * user's turn. */
+static void write_turns(tg_json_out *out, bool bedrock, const tg_chat_request *request,
+                        bool only_system)
 {
     int role = -1;
     tg_json_out_key(out, "messages");
@@ -301,7 +306,8 @@ static int write_bedrock(const tg_chat_request *request, const tg_upstream_ask *
 
 /* ---- the private tier ---- */
 
-/* protobuf-c strings end at NUL, so a NUL inside a prompt becomes U+FFFD instead of cutting it short. */
+/* protobuf-c strings end at NUL, so a NUL inside a prompt becomes U+FFFD instead of cutting it
+ * short. */
 static char *proto_text(tg_arena *arena, tg_str text)
 {
     size_t nuls = 0;
@@ -328,7 +334,8 @@ static char *proto_text(tg_arena *arena, tg_str text)
     return copy;
 }
 
-static int fill_messages(const tg_chat_request *request, tg_arena *arena, Tollgate__V1__ChatMessages *to)
+static int fill_messages(const tg_chat_request *request, tg_arena *arena,
+                         Tollgate__V1__ChatMessages *to)
 {
     Tollgate__V1__ChatMessage *list = tg_arena_zalloc(arena, request->message_count, sizeof *list);
     to->messages = tg_arena_zalloc(arena, request->message_count, sizeof *to->messages);
@@ -346,7 +353,8 @@ static int fill_messages(const tg_chat_request *request, tg_arena *arena, Tollga
     return 0;
 }
 
-static int fill_stops(const tg_chat_request *request, tg_arena *arena, Tollgate__V1__GenerateRequest *to)
+static int fill_stops(const tg_chat_request *request, tg_arena *arena,
+                      Tollgate__V1__GenerateRequest *to)
 {
     if (request->stop_count == 0)
         return 0;
@@ -415,8 +423,10 @@ int tg_dialect_encode_upstream(tg_provider provider, const tg_chat_request *requ
         if (request->dialect == TG_DIALECT_ANTHROPIC && request->body.len > 0)
             return write_spliced(false, request, ask, body);
         return write_anthropic(request, ask, body);
-    case TG_PROVIDER_BEDROCK: return write_bedrock(request, ask, body);
-    case TG_PROVIDER_PRIVATE: return write_private(request, ask, body);
+    case TG_PROVIDER_BEDROCK:
+        return write_bedrock(request, ask, body);
+    case TG_PROVIDER_PRIVATE:
+        return write_private(request, ask, body);
     }
     return -EINVAL;
 }
@@ -425,8 +435,10 @@ int tg_dialect_upstream_path(tg_provider provider, const tg_upstream_ask *ask, t
 {
     int rc;
     switch (provider) {
-    case TG_PROVIDER_OPENAI: return tg_buf_add_text(path, "/v1/chat/completions");
-    case TG_PROVIDER_ANTHROPIC: return tg_buf_add_text(path, "/v1/messages");
+    case TG_PROVIDER_OPENAI:
+        return tg_buf_add_text(path, "/v1/chat/completions");
+    case TG_PROVIDER_ANTHROPIC:
+        return tg_buf_add_text(path, "/v1/messages");
     case TG_PROVIDER_BEDROCK:
         rc = tg_buf_add_text(path, "/model/");
         if (rc == 0)
@@ -434,7 +446,8 @@ int tg_dialect_upstream_path(tg_provider provider, const tg_upstream_ask *ask, t
         if (rc == 0)
             rc = tg_buf_add_text(path, ask->stream ? "/converse-stream" : "/converse");
         return rc;
-    case TG_PROVIDER_PRIVATE: return tg_buf_add_text(path, "/tollgate.v1.Inference/Generate");
+    case TG_PROVIDER_PRIVATE:
+        return tg_buf_add_text(path, "/tollgate.v1.Inference/Generate");
     }
     return -EINVAL;
 }

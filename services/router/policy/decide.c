@@ -5,8 +5,8 @@
 
 enum { NAMES_MAX = 512, ATTEMPTS_LIMIT = 16, TRACE_FIRST = 8 };
 
-void tg_decision_trace(tg_decision *d, const char *rule, const char *target, const char *endpoint, bool kept,
-                       const char *reason, tg_picousd cost_bound)
+void tg_decision_trace(tg_decision *d, const char *rule, const char *target, const char *endpoint,
+                       bool kept, const char *reason, tg_picousd cost_bound)
 {
     tg_plan *plan = d->plan;
     if (plan->trace_count == d->trace_room) {
@@ -22,7 +22,8 @@ void tg_decision_trace(tg_decision *d, const char *rule, const char *target, con
         d->trace_room = room;
     }
     d->out_of_memory = d->out_of_memory || !reason;
-    d->trace[plan->trace_count++] = (tg_candidate){rule, target, endpoint, kept, reason, cost_bound};
+    d->trace[plan->trace_count++] =
+        (tg_candidate){rule, target, endpoint, kept, reason, cost_bound};
 }
 
 static void refuse(tg_decision *d, tg_refusal_code code, unsigned status, const char *text)
@@ -37,7 +38,8 @@ static void refuse(tg_decision *d, tg_refusal_code code, unsigned status, const 
 static const char *hint(tg_decision *d, tg_str name, const char *const *names, size_t count)
 {
     char text[64];
-    const char *nearest = tg_str_copy(text, sizeof text, name) ? tg_str_nearest(text, names, count) : NULL;
+    const char *nearest =
+        tg_str_copy(text, sizeof text, name) ? tg_str_nearest(text, names, count) : NULL;
     return nearest ? tg_arena_printf(d->arena, "; did you mean '%s'?", nearest) : "";
 }
 
@@ -62,8 +64,9 @@ static void refuse_unknown_model(tg_decision *d, tg_str model)
     for (size_t i = 0; i < tg_targets_count(d->snapshot->targets) && count < NAMES_MAX; i++)
         names[count++] = tg_targets_at(d->snapshot->targets, i)->id;
     refuse(d, TG_REFUSAL_MODEL_NOT_FOUND, 404,
-           tg_arena_printf(d->arena, "there is no model '%.*s'%s", model.len < 100 ? (int)model.len : 100,
-                           model.data, hint(d, model, names, count)));
+           tg_arena_printf(d->arena, "there is no model '%.*s'%s",
+                           model.len < 100 ? (int)model.len : 100, model.data,
+                           hint(d, model, names, count)));
 }
 
 static bool may_pin(const tg_facts *facts, const char *target)
@@ -90,13 +93,15 @@ static const char *known_task_types(tg_decision *d)
 {
     char text[512] = "";
     size_t used = 0;
-    for (size_t i = 0; i < tg_policy_task_type_count(d->snapshot->policy) && used < sizeof text; i++)
+    for (size_t i = 0; i < tg_policy_task_type_count(d->snapshot->policy) && used < sizeof text;
+         i++)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i ? ", " : "",
                                  tg_policy_task_type(d->snapshot->policy, i));
     return tg_arena_strdup(d->arena, tg_str_of(text));
 }
 
-/* The type the rules are asked about, "" where only a rule for everything can match; NULL: refused. */
+/* The type the rules are asked about, "" where only a rule for everything can match; NULL: refused.
+ */
 static const char *task_type(tg_decision *d)
 {
     const tg_policy *policy = d->snapshot->policy;
@@ -121,9 +126,10 @@ static const char *task_type(tg_decision *d)
     if (has_catch_all(policy))
         return tg_arena_strdup(d->arena, given);
     refuse(d, TG_REFUSAL_TASK_TYPE_UNKNOWN, 400,
-           tg_arena_printf(d->arena, "the task type '%.*s' in X-Task-Type is not known%s; known task types: %s",
-                           given.len < 64 ? (int)given.len : 64, given.data, hint(d, given, names, count),
-                           known_task_types(d)));
+           tg_arena_printf(
+               d->arena, "the task type '%.*s' in X-Task-Type is not known%s; known task types: %s",
+               given.len < 64 ? (int)given.len : 64, given.data, hint(d, given, names, count),
+               known_task_types(d)));
     return NULL;
 }
 
@@ -148,19 +154,22 @@ static void refuse_cap(tg_decision *d, const tg_rule *rule, const tg_fit *fits)
     tg_money_format_usd(rule->cost_cap, cap);
     if (!least) {
         refuse(d, TG_REFUSAL_COST_CAP, 402,
-               tg_arena_printf(d->arena, "rule %s caps a request at %s, and its targets have no price", rule->name,
-                               cap));
+               tg_arena_printf(d->arena,
+                               "rule %s caps a request at %s, and its targets have no price",
+                               rule->name, cap));
         return;
     }
     tg_money_format_usd(least->cost_bound, estimate);
     uint64_t output = least->clamped ? 1 : least->max_tokens;
-    refuse(d, TG_REFUSAL_COST_CAP, 402,
-           tg_arena_printf(d->arena,
-                           "the request may cost up to %s on %s (up to %llu input and %llu output tokens), over "
-                           "the cap of %s per request of rule %s; lower max_tokens or shorten the prompt",
-                           estimate, tg_targets_at(d->snapshot->targets, (size_t)least->target)->id,
-                           (unsigned long long)d->facts->input_tokens, (unsigned long long)output, cap,
-                           rule->name));
+    refuse(
+        d, TG_REFUSAL_COST_CAP, 402,
+        tg_arena_printf(
+            d->arena,
+            "the request may cost up to %s on %s (up to %llu input and %llu output tokens), over "
+            "the cap of %s per request of rule %s; lower max_tokens or shorten the prompt",
+            estimate, tg_targets_at(d->snapshot->targets, (size_t)least->target)->id,
+            (unsigned long long)d->facts->input_tokens, (unsigned long long)output, cap,
+            rule->name));
 }
 
 static void refuse_unavailable(tg_decision *d, const tg_rule *rule, const tg_fit *fits)
@@ -171,8 +180,10 @@ static void refuse_unavailable(tg_decision *d, const tg_rule *rule, const tg_fit
             wait_ms = fits[i].retry_after_ms;
     d->plan->retry_after_ms = wait_ms > 0 && wait_ms < UINT64_MAX ? wait_ms : 1;
     refuse(d, TG_REFUSAL_UNAVAILABLE, 503,
-           rule->name[0] ? tg_arena_printf(d->arena, "no target of rule %s is available at the moment", rule->name)
-                         : "the target is not available at the moment");
+           rule->name[0]
+               ? tg_arena_printf(d->arena, "no target of rule %s is available at the moment",
+                                 rule->name)
+               : "the target is not available at the moment");
 }
 
 static void refuse_rule(tg_decision *d, const tg_rule *rule, const tg_fit *fits)
@@ -183,11 +194,16 @@ static void refuse_rule(tg_decision *d, const tg_rule *rule, const tg_fit *fits)
         if (fits[i].obstacle < told)
             told = fits[i].obstacle;
     switch (told) {
-    case TG_OBSTACLE_HEALTH: refuse_unavailable(d, rule, fits); break;
-    case TG_OBSTACLE_CAP: refuse_cap(d, rule, fits); break;
+    case TG_OBSTACLE_HEALTH:
+        refuse_unavailable(d, rule, fits);
+        break;
+    case TG_OBSTACLE_CAP:
+        refuse_cap(d, rule, fits);
+        break;
     case TG_OBSTACLE_CONTEXT:
         refuse(d, TG_REFUSAL_CONTEXT, 400,
-               "the prompt and max_tokens together are longer than the context of every target allowed");
+               "the prompt and max_tokens together are longer than the context of every target "
+               "allowed");
         break;
     case TG_OBSTACLE_DATA_CLASS:
         refuse(d, TG_REFUSAL_DATA_CLASS, 403,
@@ -195,7 +211,8 @@ static void refuse_rule(tg_decision *d, const tg_rule *rule, const tg_fit *fits)
                                d->facts->data_class.len < 64 ? (int)d->facts->data_class.len : 64,
                                d->facts->data_class.data));
         break;
-    case TG_OBSTACLE_NONE: break;
+    case TG_OBSTACLE_NONE:
+        break;
     }
 }
 
@@ -210,8 +227,8 @@ static int *alternatives(tg_decision *d, const tg_rule *rule)
     return list;
 }
 
-/* Endpoints of the first target, then of the next; but every target that fits gets its turn, however many
- * endpoints those before it have. */
+/* Endpoints of the first target, then of the next; but every target that fits gets its turn,
+ * however many endpoints those before it have. */
 static void make_steps(tg_decision *d, const tg_rule *rule, const tg_fit *fits, size_t fitting)
 {
     size_t room = d->snapshot->attempts_max;
@@ -275,8 +292,9 @@ static void decide_pinned(tg_decision *d, int target)
 {
     const char *id = tg_targets_at(d->snapshot->targets, (size_t)target)->id;
     if (!may_pin(d->facts, id)) {
-        refuse(d, TG_REFUSAL_MODEL_FORBIDDEN, 403,
-               tg_arena_printf(d->arena, "this key may not ask for '%s' by name; ask for 'auto'", id));
+        refuse(
+            d, TG_REFUSAL_MODEL_FORBIDDEN, 403,
+            tg_arena_printf(d->arena, "this key may not ask for '%s' by name; ask for 'auto'", id));
         return;
     }
     tg_rule pinned = {.name = "", .targets = {target}, .target_count = 1};
@@ -305,7 +323,11 @@ const tg_plan *tg_decide(const tg_snapshot *snapshot, const tg_facts *facts, con
                          tg_now now, tg_arena *arena)
 {
     tg_plan *plan = tg_arena_zalloc(arena, 1, sizeof *plan);
-    tg_decision d = {.snapshot = snapshot, .facts = facts, .state = state, .now = now, .arena = arena,
+    tg_decision d = {.snapshot = snapshot,
+                     .facts = facts,
+                     .state = state,
+                     .now = now,
+                     .arena = arena,
                      .plan = plan};
     if (!plan)
         return NULL;

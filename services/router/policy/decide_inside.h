@@ -1,5 +1,5 @@
-/* The inside of tg_decide: decide.c resolves the model and walks the rules, fit.c asks of one target whether
- * this request may go there. */
+/* The inside of tg_decide: decide.c resolves the model and walks the rules, fit.c asks of one
+ * target whether this request may go there. */
 #ifndef TG_ROUTER_DECIDE_INSIDE_H
 #define TG_ROUTER_DECIDE_INSIDE_H
 
@@ -17,8 +17,8 @@ typedef struct tg_decision {
     bool out_of_memory;
 } tg_decision;
 
-/* The worst that stands between a request and a target; in the order in which they are told to the client
- * when no target is left: what passes by itself first. */
+/* The worst that stands between a request and a target; in the order in which they are told to the
+ * client when no target is left: what passes by itself first. */
 typedef enum tg_obstacle {
     TG_OBSTACLE_NONE,
     TG_OBSTACLE_HEALTH,
@@ -44,11 +44,13 @@ typedef struct tg_fit {
 /* Judges target number `index` of the rule and traces why. `cap` 0: none. */
 void tg_fit_judge(tg_decision *decision, const tg_rule *rule, size_t index, tg_fit *ret);
 
-/* Adds a line to the trace. Texts must live as long as the plan; NULL (no memory for it) is noted. */
-void tg_decision_trace(tg_decision *decision, const char *rule, const char *target, const char *endpoint,
-                       bool kept, const char *reason, tg_picousd cost_bound);
+/* Adds a line to the trace. Texts must live as long as the plan; NULL (no memory for it) is noted.
+ */
+void tg_decision_trace(tg_decision *decision, const char *rule, const char *target,
+                       const char *endpoint, bool kept, const char *reason, tg_picousd cost_bound);
 
-/* The most the request can cost there with so many output tokens; saturates. False without a price. */
+/* The most the request can cost there with so many output tokens; saturates. False without a price.
+ */
 bool tg_fit_bound(const tg_decision *decision, int target, uint64_t output_tokens, tg_picousd *ret);
 
 #endif

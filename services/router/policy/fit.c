@@ -43,8 +43,8 @@ static bool may_carry(const tg_target *target, tg_str data_class)
     return false;
 }
 
-/* An upper bound made of bytes would turn away most of what fits, so a bound counts as what English text of
- * that length has; what is too long after all is the upstream's to say. */
+/* An upper bound made of bytes would turn away most of what fits, so a bound counts as what English
+ * text of that length has; what is too long after all is the upstream's to say. */
 static uint64_t tokens_needed(const tg_facts *facts)
 {
     uint64_t input = facts->input_tokens, sum;
@@ -68,7 +68,8 @@ static uint64_t affordable(const tg_decision *d, int target, tg_picousd cap)
 
 static bool clamps(const tg_rule *rule, const tg_facts *facts)
 {
-    return rule->on_cap == TG_ON_CAP_CLAMP || (rule->on_cap == TG_ON_CAP_DEFAULT && facts->max_tokens == 0);
+    return rule->on_cap == TG_ON_CAP_CLAMP ||
+           (rule->on_cap == TG_ON_CAP_DEFAULT && facts->max_tokens == 0);
 }
 
 /* Fills max_tokens, clamped and cost_bound. False when the cap forbids the target. */
@@ -82,7 +83,8 @@ static bool fit_cap(tg_decision *d, const tg_rule *rule, tg_fit *fit)
     fit->priced = tg_fit_bound(d, fit->target, output, &fit->cost_bound);
     if (rule->cost_cap == 0)
         return true;
-    fit->max_tokens = output; /* under a cap nothing is left to the upstream, or the bound would be none */
+    fit->max_tokens =
+        output; /* under a cap nothing is left to the upstream, or the bound would be none */
     if (!fit->priced)
         return false;
     if (fit->cost_bound <= rule->cost_cap)
@@ -106,8 +108,10 @@ static tg_endpoint_status status_of(const tg_decision *d, int target, size_t end
     return fleet->rows[target][endpoint];
 }
 
-/* May a request go there, and would it be the probe? Otherwise *ret_wait_ms says for how long not. */
-static bool usable(const tg_endpoint_status *status, uint64_t mono_ms, bool *ret_probe, uint64_t *ret_wait_ms)
+/* May a request go there, and would it be the probe? Otherwise *ret_wait_ms says for how long not.
+ */
+static bool usable(const tg_endpoint_status *status, uint64_t mono_ms, bool *ret_probe,
+                   uint64_t *ret_wait_ms)
 {
     *ret_probe = status->health != TG_ENDPOINT_UP;
     if (!*ret_probe)
@@ -177,10 +181,12 @@ static bool fit_health(tg_decision *d, const tg_rule *rule, tg_fit *fit)
 
 /* ---- all of it ---- */
 
-static void drop(tg_decision *d, const tg_rule *rule, tg_fit *fit, tg_obstacle obstacle, const char *reason)
+static void drop(tg_decision *d, const tg_rule *rule, tg_fit *fit, tg_obstacle obstacle,
+                 const char *reason)
 {
     fit->obstacle = obstacle;
-    tg_decision_trace(d, rule->name, target_at(d, fit->target)->id, "", false, reason, fit->cost_bound);
+    tg_decision_trace(d, rule->name, target_at(d, fit->target)->id, "", false, reason,
+                      fit->cost_bound);
 }
 
 static const char *kept_reason(tg_decision *d, const tg_rule *rule, const tg_fit *fit, size_t index)

@@ -60,12 +60,13 @@ static const tg_field rule_fields[] = {
      .doc = "which requests it is for; absent: all"},
     {"route_to", TG_FIELD_STRING, AT(written_rule, route_to), .required = true,
      .doc = "target to try first"},
-    {"fallback", TG_FIELD_STRINGS, AT(written_rule, fallbacks), COUNT_AT(written_rule, fallback_count),
-     .min = 1, .max = TG_POLICY_FALLBACKS_MAX, .doc = "targets to try after it, in order"},
+    {"fallback", TG_FIELD_STRINGS, AT(written_rule, fallbacks),
+     COUNT_AT(written_rule, fallback_count), .min = 1, .max = TG_POLICY_FALLBACKS_MAX,
+     .doc = "targets to try after it, in order"},
     {"cost_cap_usd_per_request", TG_FIELD_STRING, AT(written_rule, cost_cap),
      .doc = "most a request may cost, in dollars"},
-    {"on_cap", TG_FIELD_ENUM, AT(written_rule, on_cap), .names = on_cap_names, .fallback = "default",
-     .doc = "what to do over the cap"},
+    {"on_cap", TG_FIELD_ENUM, AT(written_rule, on_cap), .names = on_cap_names,
+     .fallback = "default", .doc = "what to do over the cap"},
 };
 static const tg_schema rule_schema = SCHEMA("a rule", written_rule, rule_fields);
 
@@ -82,8 +83,8 @@ static const tg_schema policy_schema = SCHEMA("'routing_policy'", written_policy
 static const tg_field document_fields[] = {
     {"version", TG_FIELD_U32, AT(written, version), .fallback = "1", .min = 1, .max = 1,
      .doc = "version of this format"},
-    {"routing_policy", TG_FIELD_STRUCT, AT(written, policy), .schema = &policy_schema, .required = true,
-     .doc = "the policy itself"},
+    {"routing_policy", TG_FIELD_STRUCT, AT(written, policy), .schema = &policy_schema,
+     .required = true, .doc = "the policy itself"},
 };
 static const tg_schema document_schema = SCHEMA("a policy", written, document_fields);
 
@@ -101,18 +102,19 @@ static int unknown_target(const tg_yaml_node *at, const tg_targets *targets, con
     for (size_t i = 0; i < count; i++) {
         ids[i] = tg_targets_at(targets, i)->id;
         if (used < sizeof list)
-            used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", ids[i]);
+            used +=
+                (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", ids[i]);
     }
     const char *nearest = tg_str_nearest(name, ids, count);
     free(ids);
     if (nearest)
-        return tg_yaml_error(at, err, "unknown target '%s'; did you mean '%s'? (known: %s)", name, nearest,
-                             list);
+        return tg_yaml_error(at, err, "unknown target '%s'; did you mean '%s'? (known: %s)", name,
+                             nearest, list);
     return tg_yaml_error(at, err, "unknown target '%s' (known: %s)", name, list);
 }
 
-static int add_target(tg_rule *rule, const tg_yaml_node *at, const tg_targets *targets, const char *name,
-                      tg_error *err)
+static int add_target(tg_rule *rule, const tg_yaml_node *at, const tg_targets *targets,
+                      const char *name, tg_error *err)
 {
     int index = tg_targets_find(targets, tg_str_of(name));
     if (index < 0)
@@ -143,7 +145,8 @@ static int compile_targets(const written_rule *from, const tg_rule_place *place,
     return rc;
 }
 
-static int compile_cap(const written_rule *from, const tg_rule_place *place, tg_rule *to, tg_error *err)
+static int compile_cap(const written_rule *from, const tg_rule_place *place, tg_rule *to,
+                       tg_error *err)
 {
     to->on_cap = (tg_on_cap)from->on_cap;
     if (!from->cost_cap) {
@@ -153,10 +156,11 @@ static int compile_cap(const written_rule *from, const tg_rule_place *place, tg_
         return 0;
     }
     if (tg_money_parse_usd(tg_str_of(from->cost_cap), &to->cost_cap) < 0 || to->cost_cap <= 0)
-        return tg_yaml_error(place->cost_cap, err,
-                             "'cost_cap_usd_per_request' is '%s'; allowed: dollars above 0 such as 0.05, "
-                             "with at most 12 decimals",
-                             from->cost_cap);
+        return tg_yaml_error(
+            place->cost_cap, err,
+            "'cost_cap_usd_per_request' is '%s'; allowed: dollars above 0 such as 0.05, "
+            "with at most 12 decimals",
+            from->cost_cap);
     return 0;
 }
 
@@ -185,8 +189,9 @@ static int compile_task_types(const written_rule *from, const tg_yaml_node *rule
     for (size_t i = 0; i < from->match.task_type_count; i++) {
         const char *name = from->match.task_types[i];
         if (!is_name(name))
-            return tg_yaml_error(name_node(node, i), err,
-                                 "task type '%s'; allowed: 1 to 63 letters, digits, '.', '_' and '-'", name);
+            return tg_yaml_error(
+                name_node(node, i), err,
+                "task type '%s'; allowed: 1 to 63 letters, digits, '.', '_' and '-'", name);
         int rc = add_task_type(policy, room, name);
         if (rc < 0)
             return rc;
@@ -196,8 +201,8 @@ static int compile_task_types(const written_rule *from, const tg_yaml_node *rule
     return 0;
 }
 
-static int compile_rule(const written_rule *from, const tg_yaml_node *node, const tg_targets *targets,
-                        size_t room, tg_policy *policy, tg_error *err)
+static int compile_rule(const written_rule *from, const tg_yaml_node *node,
+                        const tg_targets *targets, size_t room, tg_policy *policy, tg_error *err)
 {
     tg_rule *to = &policy->rules[policy->rule_count];
     tg_rule_place *place = &policy->places[policy->rule_count];
@@ -208,7 +213,8 @@ static int compile_rule(const written_rule *from, const tg_yaml_node *node, cons
                              .on_cap = tg_yaml_get(node, "on_cap")};
     for (size_t i = 0; i < policy->rule_count; i++)
         if (strcmp(policy->rules[i].name, from->name) == 0)
-            return tg_yaml_error(tg_yaml_get(node, "name"), err, "rule '%s' is there twice", from->name);
+            return tg_yaml_error(tg_yaml_get(node, "name"), err, "rule '%s' is there twice",
+                                 from->name);
     to->name = from->name;
     int rc = compile_task_types(from, node, room, policy, to, err);
     if (rc == 0)
@@ -234,10 +240,11 @@ static int check_default(const tg_policy *policy, const tg_yaml_node *at, tg_err
     for (size_t i = 0; i < policy->task_type_count; i++)
         if (strcmp(policy->task_types[i], policy->default_task_type) == 0)
             return 0;
-    const char *nearest = tg_str_nearest(policy->default_task_type, policy->task_types,
-                                         policy->task_type_count);
-    return tg_yaml_error(at, err, "no rule is for default_task_type '%s'%s%s%s", policy->default_task_type,
-                         nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+    const char *nearest =
+        tg_str_nearest(policy->default_task_type, policy->task_types, policy->task_type_count);
+    return tg_yaml_error(at, err, "no rule is for default_task_type '%s'%s%s%s",
+                         policy->default_task_type, nearest ? "; did you mean '" : "",
+                         nearest ? nearest : "", nearest ? "'?" : "");
 }
 
 static int compile(const written_policy *from, const tg_yaml_node *node, const tg_targets *targets,
@@ -307,8 +314,17 @@ tg_policy *tg_policy_free(tg_policy *policy)
 
 const char *tg_policy_name(const tg_policy *policy) { return policy->name; }
 const char *tg_policy_version(const tg_policy *policy) { return policy->version; }
-const char *tg_policy_default_task_type(const tg_policy *policy) { return policy->default_task_type; }
+const char *tg_policy_default_task_type(const tg_policy *policy)
+{
+    return policy->default_task_type;
+}
 size_t tg_policy_rule_count(const tg_policy *policy) { return policy->rule_count; }
-const tg_rule *tg_policy_rule(const tg_policy *policy, size_t index) { return &policy->rules[index]; }
+const tg_rule *tg_policy_rule(const tg_policy *policy, size_t index)
+{
+    return &policy->rules[index];
+}
 size_t tg_policy_task_type_count(const tg_policy *policy) { return policy->task_type_count; }
-const char *tg_policy_task_type(const tg_policy *policy, size_t index) { return policy->task_types[index]; }
+const char *tg_policy_task_type(const tg_policy *policy, size_t index)
+{
+    return policy->task_types[index];
+}

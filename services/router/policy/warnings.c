@@ -57,15 +57,15 @@ static void warn_unreachable(const warner *w, size_t index)
     if (rule->task_type_count == 0)
         by = taken_by(w->policy, index, NULL);
     if (by && taken == rule->task_type_count) {
-        WARN(w, node, "rule '%s' is never reached: rule '%s' before it takes all its requests", rule->name,
-             by->name);
+        WARN(w, node, "rule '%s' is never reached: rule '%s' before it takes all its requests",
+             rule->name, by->name);
         return;
     }
     for (size_t i = 0; by && i < rule->task_type_count; i++) {
         const tg_rule *earlier = taken_by(w->policy, index, rule->task_types[i]);
         if (earlier)
-            WARN(w, node, "rule '%s' never sees task type '%s': rule '%s' before it takes it", rule->name,
-                 rule->task_types[i], earlier->name);
+            WARN(w, node, "rule '%s' never sees task type '%s': rule '%s' before it takes it",
+                 rule->name, rule->task_types[i], earlier->name);
     }
 }
 
@@ -87,13 +87,15 @@ static void warn_cap(const warner *w, const tg_rule *rule, const tg_rule_place *
     for (size_t i = 0; i < rule->target_count; i++) {
         tg_picousd least = 0;
         if (!cheapest(w, rule->targets[i], &least))
-            WARN(w, place->cost_cap, "target '%s' has no price, so rule '%s' with its cap never uses it",
+            WARN(w, place->cost_cap,
+                 "target '%s' has no price, so rule '%s' with its cap never uses it",
                  target_id(w, rule->targets[i]), rule->name);
         else
             any_below = any_below || least <= rule->cost_cap;
     }
     if (!any_below)
-        WARN(w, place->cost_cap, "the cap of rule '%s' is below the cheapest possible request", rule->name);
+        WARN(w, place->cost_cap, "the cap of rule '%s' is below the cheapest possible request",
+             rule->name);
 }
 
 /* Vectors of two models do not mix. */
@@ -106,7 +108,8 @@ static void warn_embedding(const warner *w, const tg_rule *rule, const tg_rule_p
         const tg_target *other = tg_targets_at(w->targets, (size_t)rule->targets[i]);
         if (strcmp(first->model, other->model) != 0)
             WARN(w, place->fallback,
-                 "rule '%s' serves embedding and falls back from %s to %s: vectors of two models do not mix",
+                 "rule '%s' serves embedding and falls back from %s to %s: vectors of two models "
+                 "do not mix",
                  rule->name, first->model, other->model);
     }
 }
@@ -121,8 +124,9 @@ void tg_policy_warnings(const tg_policy *policy, const tg_targets *targets,
         const tg_rule_place *place = &policy->places[i];
         warn_unreachable(&w, i);
         if (rule->target_count == 1)
-            WARN(&w, place->route_to, "rule '%s' has no fallback: when %s fails, so does the request",
-                 rule->name, target_id(&w, rule->targets[0]));
+            WARN(&w, place->route_to,
+                 "rule '%s' has no fallback: when %s fails, so does the request", rule->name,
+                 target_id(&w, rule->targets[0]));
         warn_cap(&w, rule, place);
         warn_embedding(&w, rule, place);
     }

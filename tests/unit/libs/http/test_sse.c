@@ -39,7 +39,9 @@ static void test_fields(void)
     expect(": comment\nid: 7\nretry: 10\nother: z\ndata: a\n\n", "[|a]");
     expect("event: x\n\ndata:\n\ndata\n\n", ""); /* without data there is no event */
     expect("data: never ended\n", "");
-    expect("\xEF\xBB\xBF" "data: a\n\n", "[|a]");
+    expect("\xEF\xBB\xBF"
+           "data: a\n\n",
+           "[|a]");
     expect("data: \xEF\xBB\xBF\n\n", "[|\xEF\xBB\xBF]");
 }
 
@@ -55,16 +57,21 @@ static void test_bound(void)
     tg_buf out;
     tg_buf_init(&out, 0);
     tg_sse_parser_init(&parser, 8);
-    CU_ASSERT_EQUAL(tg_sse_parser_feed(&parser, TG_STR("data: 12345678\n\n"), print_event, &out), 0);
+    CU_ASSERT_EQUAL(tg_sse_parser_feed(&parser, TG_STR("data: 12345678\n\n"), print_event, &out),
+                    0);
     CU_ASSERT_STRING_EQUAL(out.data, "[|12345678]");
-    CU_ASSERT_EQUAL(tg_sse_parser_feed(&parser, TG_STR("data: 123456789\n\n"), print_event, &out), -ENOSPC);
-    tg_sse_parser_free(&parser);
-    tg_sse_parser_init(&parser, 8);
-    CU_ASSERT_EQUAL(tg_sse_parser_feed(&parser, TG_STR("data: 1234\ndata: 5678\n"), print_event, &out), -ENOSPC);
-    tg_sse_parser_free(&parser);
-    tg_sse_parser_init(&parser, 8);
-    CU_ASSERT_EQUAL(tg_sse_parser_feed(&parser, TG_STR(":2345678901234567890123456789"), print_event, &out),
+    CU_ASSERT_EQUAL(tg_sse_parser_feed(&parser, TG_STR("data: 123456789\n\n"), print_event, &out),
                     -ENOSPC);
+    tg_sse_parser_free(&parser);
+    tg_sse_parser_init(&parser, 8);
+    CU_ASSERT_EQUAL(
+        tg_sse_parser_feed(&parser, TG_STR("data: 1234\ndata: 5678\n"), print_event, &out),
+        -ENOSPC);
+    tg_sse_parser_free(&parser);
+    tg_sse_parser_init(&parser, 8);
+    CU_ASSERT_EQUAL(
+        tg_sse_parser_feed(&parser, TG_STR(":2345678901234567890123456789"), print_event, &out),
+        -ENOSPC);
     tg_sse_parser_free(&parser);
     tg_buf_free(&out);
 }
@@ -81,14 +88,16 @@ static void test_callback_ends_the_feed(void)
 {
     tg_sse_parser parser;
     tg_sse_parser_init(&parser, 8);
-    CU_ASSERT_EQUAL(tg_sse_parser_feed(&parser, TG_STR("data: a\n\ndata: b\n\n"), refuse, NULL), -ECANCELED);
+    CU_ASSERT_EQUAL(tg_sse_parser_feed(&parser, TG_STR("data: a\n\ndata: b\n\n"), refuse, NULL),
+                    -ECANCELED);
     tg_sse_parser_free(&parser);
 }
 
 /* Random streams of the characters that matter: cut anywhere, they give the same events. */
 static void test_any_split(void)
 {
-    static const char *const pieces[] = {"data", "event", ":", " ", "\n", "\r", "\r\n", "x", "\n\n", "data: "};
+    static const char *const pieces[] = {"data", "event", ":", " ",    "\n",
+                                         "\r",   "\r\n",  "x", "\n\n", "data: "};
     uint64_t random = tg_test_seed();
     for (size_t round = 0; round < tg_test_rounds(2000); round++) {
         tg_sse_parser parser;
@@ -97,7 +106,8 @@ static void test_any_split(void)
         tg_buf_init(&whole, 0);
         tg_buf_init(&cut, 0);
         for (size_t i = tg_random_next(&random) % 60; i > 0; i--)
-            tg_buf_add_text(&bytes, pieces[tg_random_next(&random) % (sizeof pieces / sizeof *pieces)]);
+            tg_buf_add_text(&bytes,
+                            pieces[tg_random_next(&random) % (sizeof pieces / sizeof *pieces)]);
         tg_sse_parser_init(&parser, 1000);
         tg_sse_parser_feed(&parser, tg_buf_str(&bytes), print_event, &whole);
         tg_sse_parser_free(&parser);
@@ -107,7 +117,8 @@ static void test_any_split(void)
             len = len < bytes.len - at ? len : bytes.len - at;
             char *piece = malloc(len); /* of its own, so that a pointer kept too long is noticed */
             memcpy(piece, bytes.data + at, len);
-            CU_ASSERT_EQUAL_FATAL(tg_sse_parser_feed(&parser, (tg_str){piece, len}, print_event, &cut), 0);
+            CU_ASSERT_EQUAL_FATAL(
+                tg_sse_parser_feed(&parser, (tg_str){piece, len}, print_event, &cut), 0);
             free(piece);
             at += len;
         }

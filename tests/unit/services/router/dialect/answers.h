@@ -1,4 +1,5 @@
-/* Answers of the four providers as they come over the wire, and a printer of the events they become. */
+/* Answers of the four providers as they come over the wire, and a printer of the events they
+ * become. */
 #ifndef TG_TESTS_DIALECT_ANSWERS_H
 #define TG_TESTS_DIALECT_ANSWERS_H
 
@@ -19,7 +20,9 @@ static inline void print_event(void *user, const tg_chat_event *e)
     case TG_CHAT_START:
         tg_buf_printf(out, "start(%.*s,%.*s)", TG_STR_ARG(e->model), TG_STR_ARG(e->upstream_id));
         break;
-    case TG_CHAT_TEXT: tg_buf_printf(out, "text(%.*s)", TG_STR_ARG(e->text)); break;
+    case TG_CHAT_TEXT:
+        tg_buf_printf(out, "text(%.*s)", TG_STR_ARG(e->text));
+        break;
     case TG_CHAT_STOP:
         tg_buf_printf(out, "stop(%d%s%.*s)", (int)e->stop, e->stop_sequence.len ? "," : "",
                       TG_STR_ARG(e->stop_sequence));
@@ -31,14 +34,19 @@ static inline void print_event(void *user, const tg_chat_event *e)
                       e->has_output ? "" : "?", (unsigned long long)t->output,
                       (unsigned long long)t->reasoning);
         if (e->queue_ns || e->gpu_ns)
-            tg_buf_printf(out, "+%llu+%llu", (unsigned long long)e->queue_ns, (unsigned long long)e->gpu_ns);
+            tg_buf_printf(out, "+%llu+%llu", (unsigned long long)e->queue_ns,
+                          (unsigned long long)e->gpu_ns);
         break;
     case TG_CHAT_ERROR:
-        tg_buf_printf(out, "error(%.*s,%.*s)", TG_STR_ARG(e->error_type), TG_STR_ARG(e->error_message));
+        tg_buf_printf(out, "error(%.*s,%.*s)", TG_STR_ARG(e->error_type),
+                      TG_STR_ARG(e->error_message));
         break;
-    case TG_CHAT_OTHER: tg_buf_printf(out, "other"); break;
+    case TG_CHAT_OTHER:
+        tg_buf_printf(out, "other");
+        break;
     }
-    tg_buf_printf(out, "%s%s ", e->raw_shared ? "'" : "", e->raw_usage_only && !e->raw_shared ? "!" : "");
+    tg_buf_printf(out, "%s%s ", e->raw_shared ? "'" : "",
+                  e->raw_usage_only && !e->raw_shared ? "!" : "");
 }
 
 /* The same with the raw payloads, to compare two ways of cutting one stream byte for byte. */
@@ -76,7 +84,11 @@ static inline void put_frame(tg_buf *out, const char *kind, const char *name, co
     tg_buf_init(&headers, 0);
     tg_buf_init(&frame, 0);
     put_header(&headers, kind, name);
-    tg_buf_add(&headers, "\x04" "ints" "\x04\x00\x00\x00\x2a", 10); /* a header of another type */
+    tg_buf_add(&headers,
+               "\x04"
+               "ints"
+               "\x04\x00\x00\x00\x2a",
+               10); /* a header of another type */
     put_header(&headers, ":content-type", "application/json");
     put_header(&headers, ":message-type", strcmp(kind, ":event-type") == 0 ? "event" : "exception");
     put_be32(&frame, (uint32_t)(16 + headers.len + strlen(payload)));
@@ -98,23 +110,28 @@ static inline void put_frame(tg_buf *out, const char *kind, const char *name, co
     "\"system_fingerprint\":\"fp_0705bf87c0\",\"choices\":[{\"index\":0,\"delta\":" delta          \
     ",\"logprobs\":null,\"finish_reason\":" finish "}],\"usage\":null}\n\n"
 
-static const char openai_stream[] =
-    OPENAI_CHUNK("{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}", "null")
-    OPENAI_CHUNK("{\"content\":\"Gr\\u00fc\\u00dfe \"}", "null")
-    ": keep-alive\n\n"
-    OPENAI_CHUNK("{\"content\":\"aus Z\xC3\xBCrich \xF0\x9F\x8F\x94\"}", "null")
-    OPENAI_CHUNK("{}", "\"stop\"")
-    "data: {\"id\":\"chatcmpl-AqZ1\",\"object\":\"chat.completion.chunk\",\"created\":1732500000,"
-    "\"model\":\"gpt-4o-mini-2024-07-18\",\"choices\":[],\"usage\":{\"prompt_tokens\":1320,"
-    "\"completion_tokens\":9,\"total_tokens\":1329,\"prompt_tokens_details\":{\"cached_tokens\":1024,"
-    "\"audio_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":4,\"audio_tokens\":0}}}\n\n"
-    "data: [DONE]\n\n";
+static const char openai_stream[] = OPENAI_CHUNK(
+    "{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}", "null")
+    OPENAI_CHUNK("{\"content\":\"Gr\\u00fc\\u00dfe \"}", "null") ": keep-alive\n\n" OPENAI_CHUNK(
+        "{\"content\":\"aus Z\xC3\xBCrich \xF0\x9F\x8F\x94\"}", "null")
+        OPENAI_CHUNK("{}", "\"stop\"") "data: "
+                                       "{\"id\":\"chatcmpl-AqZ1\",\"object\":\"chat.completion."
+                                       "chunk\",\"created\":1732500000,"
+                                       "\"model\":\"gpt-4o-mini-2024-07-18\",\"choices\":[],"
+                                       "\"usage\":{\"prompt_tokens\":1320,"
+                                       "\"completion_tokens\":9,\"total_tokens\":1329,\"prompt_"
+                                       "tokens_details\":{\"cached_tokens\":1024,"
+                                       "\"audio_tokens\":0},\"completion_tokens_details\":{"
+                                       "\"reasoning_tokens\":4,\"audio_tokens\":0}}}\n\n"
+                                       "data: [DONE]\n\n";
 static const char openai_stream_events[] =
-    "start(gpt-4o-mini-2024-07-18,chatcmpl-AqZ1) text(Gr\xC3\xBC\xC3\x9F" "e ) "
+    "start(gpt-4o-mini-2024-07-18,chatcmpl-AqZ1) text(Gr\xC3\xBC\xC3\x9F"
+    "e ) "
     "text(aus Z\xC3\xBCrich \xF0\x9F\x8F\x94) stop(1) usage(296/1024/0/0,9/4)! ";
 
 static const char openai_plain[] =
-    "{\n  \"id\": \"chatcmpl-B1\",\n  \"object\": \"chat.completion\",\n  \"created\": 1732500000,\n"
+    "{\n  \"id\": \"chatcmpl-B1\",\n  \"object\": \"chat.completion\",\n  \"created\": "
+    "1732500000,\n"
     "  \"model\": \"gpt-4o-2024-11-20\",\n  \"choices\": [\n    {\n      \"index\": 0,\n"
     "      \"message\": {\n        \"role\": \"assistant\",\n        \"content\": \"Forty-two.\",\n"
     "        \"refusal\": null\n      },\n      \"logprobs\": null,\n"
@@ -127,7 +144,8 @@ static const char openai_plain_events[] =
 static const char anthropic_stream[] =
     "event: message_start\r\n"
     "data: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_01X\",\"type\":\"message\","
-    "\"role\":\"assistant\",\"model\":\"claude-3-haiku-20240307\",\"content\":[],\"stop_reason\":null,"
+    "\"role\":\"assistant\",\"model\":\"claude-3-haiku-20240307\",\"content\":[],\"stop_reason\":"
+    "null,"
     "\"stop_sequence\":null,\"usage\":{\"input_tokens\":25,\"cache_creation_input_tokens\":300,"
     "\"cache_read_input_tokens\":2048,\"cache_creation\":{\"ephemeral_5m_input_tokens\":100,"
     "\"ephemeral_1h_input_tokens\":200},\"output_tokens\":1}}}\r\n\r\n"
@@ -151,12 +169,13 @@ static const char anthropic_stream_events[] =
     "text(l\xC3\xB6!) other stop(3,END) usage(25/2048/100/200,15/0)' other ";
 
 static const char anthropic_plain[] =
-    "{\"id\":\"msg_02\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"claude-3-5-sonnet-20241022\","
+    "{\"id\":\"msg_02\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"claude-3-5-sonnet-"
+    "20241022\","
     "\"content\":[{\"type\":\"text\",\"text\":\"One. \"},{\"type\":\"text\",\"text\":\"Two.\"}],"
     "\"stop_reason\":\"end_turn\",\"stop_sequence\":null,\"usage\":{\"input_tokens\":0,"
     "\"cache_creation_input_tokens\":7,\"cache_read_input_tokens\":0,\"output_tokens\":6}}";
-static const char anthropic_plain_events[] =
-    "start(claude-3-5-sonnet-20241022,msg_02) text(One. )' text(Two.)' stop(1)' usage(0/0/7/0,6/0)' ";
+static const char anthropic_plain_events[] = "start(claude-3-5-sonnet-20241022,msg_02) text(One. "
+                                             ")' text(Two.)' stop(1)' usage(0/0/7/0,6/0)' ";
 
 static inline void bedrock_stream(tg_buf *out)
 {
@@ -167,19 +186,22 @@ static inline void bedrock_stream(tg_buf *out)
               "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"jour \xE2\x82\xAC\"},\"p\":\"abc\"}");
     put_frame(out, ":event-type", "contentBlockStop", "{\"contentBlockIndex\":0,\"p\":\"ab\"}");
     put_frame(out, ":event-type", "messageStop", "{\"p\":\"abcd\",\"stopReason\":\"max_tokens\"}");
-    put_frame(out, ":event-type", "metadata",
-              "{\"metrics\":{\"latencyMs\":411},\"p\":\"abc\",\"usage\":{\"inputTokens\":31,"
-              "\"outputTokens\":8,\"totalTokens\":139,\"cacheReadInputTokens\":40,"
-              "\"cacheWriteInputTokens\":60,\"cacheDetails\":[{\"ttl\":\"1h\",\"inputTokens\":20}]}}");
+    put_frame(
+        out, ":event-type", "metadata",
+        "{\"metrics\":{\"latencyMs\":411},\"p\":\"abc\",\"usage\":{\"inputTokens\":31,"
+        "\"outputTokens\":8,\"totalTokens\":139,\"cacheReadInputTokens\":40,"
+        "\"cacheWriteInputTokens\":60,\"cacheDetails\":[{\"ttl\":\"1h\",\"inputTokens\":20}]}}");
 }
 static const char bedrock_stream_events[] =
     "start(,) text(Bon) text(jour \xE2\x82\xAC) stop(2) usage(31/40/40/20,8/0) ";
 
-static const char bedrock_plain[] =
-    "{\"metrics\":{\"latencyMs\":551},\"output\":{\"message\":{\"content\":[{\"text\":\"Bonjour.\"}],"
-    "\"role\":\"assistant\"}},\"stopReason\":\"guardrail_intervened\",\"usage\":{\"inputTokens\":14,"
-    "\"outputTokens\":3,\"totalTokens\":17}}";
-static const char bedrock_plain_events[] = "start(,) text(Bonjour.)' stop(4)' usage(14/0/0/0,3/0)' ";
+static const char bedrock_plain[] = "{\"metrics\":{\"latencyMs\":551},\"output\":{\"message\":{"
+                                    "\"content\":[{\"text\":\"Bonjour.\"}],"
+                                    "\"role\":\"assistant\"}},\"stopReason\":\"guardrail_"
+                                    "intervened\",\"usage\":{\"inputTokens\":14,"
+                                    "\"outputTokens\":3,\"totalTokens\":17}}";
+static const char bedrock_plain_events[] =
+    "start(,) text(Bonjour.)' stop(4)' usage(14/0/0/0,3/0)' ";
 
 /* The n-th message of a private answer; false past the last. */
 static inline bool private_message(size_t n, tg_buf *out)

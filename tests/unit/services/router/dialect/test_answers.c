@@ -78,7 +78,8 @@ static void test_private(void)
     tg_answer_decoder *decoder = tg_answer_decoder_new(TG_PROVIDER_PRIVATE, true, doc);
     for (size_t i = 0; private_message(i, &message); i++) {
         CU_ASSERT_FALSE(tg_answer_decoder_complete(decoder));
-        CU_ASSERT_EQUAL(tg_answer_decoder_feed(decoder, tg_buf_str(&message), print_event, &events, &err), 0);
+        CU_ASSERT_EQUAL(
+            tg_answer_decoder_feed(decoder, tg_buf_str(&message), print_event, &events, &err), 0);
     }
     CU_ASSERT_TRUE(tg_answer_decoder_complete(decoder));
     CU_ASSERT_EQUAL(tg_answer_decoder_end(decoder, print_event, &events, &err), 0);
@@ -92,16 +93,17 @@ static void test_private(void)
 /* A count that is zero was reported; one that is missing was not. */
 static void test_zero_is_not_absent(void)
 {
-    expect(TG_PROVIDER_OPENAI, false,
-           TG_STR("{\"choices\":[{\"message\":{\"content\":\"x\"}}],\"usage\":{\"prompt_tokens\":0}}"),
-           "start(,) text(x)' usage(0/0/0/0,?0/0)' ");
+    expect(
+        TG_PROVIDER_OPENAI, false,
+        TG_STR("{\"choices\":[{\"message\":{\"content\":\"x\"}}],\"usage\":{\"prompt_tokens\":0}}"),
+        "start(,) text(x)' usage(0/0/0/0,?0/0)' ");
     expect(TG_PROVIDER_OPENAI, false, TG_STR("{\"choices\":[{\"message\":{\"content\":\"x\"}}]}"),
            "start(,) text(x)' ");
     expect(TG_PROVIDER_ANTHROPIC, false,
            TG_STR("{\"type\":\"message\",\"content\":[],\"usage\":{\"output_tokens\":0}}"),
            "start(,) usage(?0/0/0/0,0/0)' ");
-    expect(TG_PROVIDER_BEDROCK, false, TG_STR("{\"output\":{\"message\":{\"content\":[]}},\"usage\":{}}"),
-           "start(,) ");
+    expect(TG_PROVIDER_BEDROCK, false,
+           TG_STR("{\"output\":{\"message\":{\"content\":[]}},\"usage\":{}}"), "start(,) ");
     expect(TG_PROVIDER_OPENAI, false,
            TG_STR("{\"choices\":[{\"message\":{\"content\":null}}],\"usage\":{\"prompt_tokens\":3,"
                   "\"prompt_tokens_details\":{\"cached_tokens\":9}}}"),
@@ -110,10 +112,12 @@ static void test_zero_is_not_absent(void)
 
 static void test_usage_chunk_with_choices_is_shown(void)
 {
-    expect(TG_PROVIDER_OPENAI, true,
-           TG_STR("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}],\"usage\":{\"prompt_tokens\":1,"
-                  "\"completion_tokens\":1}}\n\ndata:[DONE]\n\n"),
-           "start(,) text(x)' usage(1/0/0/0,1/0)' ");
+    expect(
+        TG_PROVIDER_OPENAI, true,
+        TG_STR(
+            "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}],\"usage\":{\"prompt_tokens\":1,"
+            "\"completion_tokens\":1}}\n\ndata:[DONE]\n\n"),
+        "start(,) text(x)' usage(1/0/0/0,1/0)' ");
 }
 
 static void test_errors_inside_streams(void)
@@ -123,20 +127,25 @@ static void test_errors_inside_streams(void)
     tg_buf_init(&frames, 0);
     tg_buf_init(&events, 0);
     put_frame(&frames, ":event-type", "messageStart", "{\"role\":\"assistant\"}");
-    put_frame(&frames, ":exception-type", "throttlingException", "{\"message\":\"Too many tokens\"}");
-    CU_ASSERT_EQUAL(decode(TG_PROVIDER_BEDROCK, true, tg_buf_str(&frames), &events, &err), -EBADMSG);
+    put_frame(&frames, ":exception-type", "throttlingException",
+              "{\"message\":\"Too many tokens\"}");
+    CU_ASSERT_EQUAL(decode(TG_PROVIDER_BEDROCK, true, tg_buf_str(&frames), &events, &err),
+                    -EBADMSG);
     CU_ASSERT_STRING_EQUAL(events.data, "start(,) error(throttlingException,Too many tokens) ");
     tg_buf_clear(&events);
-    decode(TG_PROVIDER_ANTHROPIC, true,
-           TG_STR("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\","
-                  "\"message\":\"Overloaded\"}}\n\n"),
-           &events, &err);
+    decode(
+        TG_PROVIDER_ANTHROPIC, true,
+        TG_STR("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\","
+               "\"message\":\"Overloaded\"}}\n\n"),
+        &events, &err);
     CU_ASSERT_STRING_EQUAL(events.data, "error(overloaded_error,Overloaded) ");
     tg_buf_clear(&events);
-    decode(TG_PROVIDER_OPENAI, true,
-           TG_STR("data: {\"error\":{\"message\":\"The server had an error\",\"type\":\"server_error\","
-                  "\"param\":null,\"code\":null}}\n\n"),
-           &events, &err);
+    decode(
+        TG_PROVIDER_OPENAI, true,
+        TG_STR(
+            "data: {\"error\":{\"message\":\"The server had an error\",\"type\":\"server_error\","
+            "\"param\":null,\"code\":null}}\n\n"),
+        &events, &err);
     CU_ASSERT_STRING_EQUAL(events.data, "error(server_error,The server had an error) ");
     tg_buf_free(&frames);
     tg_buf_free(&events);
@@ -147,16 +156,19 @@ static void test_broken_answers(void)
     tg_buf frames;
     tg_buf_init(&frames, 0);
     bedrock_stream(&frames);
-    expect_bad(TG_PROVIDER_OPENAI, true, TG_STR("data: {\"choices\":[]}\n\n"), "ended without [DONE]");
+    expect_bad(TG_PROVIDER_OPENAI, true, TG_STR("data: {\"choices\":[]}\n\n"),
+               "ended without [DONE]");
     expect_bad(TG_PROVIDER_OPENAI, true, TG_STR("data: {\"choices\":\n\n"), "cannot be read");
     expect_bad(TG_PROVIDER_OPENAI, true, TG_STR("data: 7\n\n"), "no JSON object");
     expect_bad(TG_PROVIDER_OPENAI, false, TG_STR("{\"choices\":[]}"), "`choices`");
     expect_bad(TG_PROVIDER_OPENAI, false, TG_STR("<html>"), "cannot be read");
     expect_bad(TG_PROVIDER_OPENAI, false, TG_STR(""), "cannot be read");
-    expect_bad(TG_PROVIDER_ANTHROPIC, true, TG_STR("data: {\"type\":\"ping\"}\n\n"), "without message_stop");
+    expect_bad(TG_PROVIDER_ANTHROPIC, true, TG_STR("data: {\"type\":\"ping\"}\n\n"),
+               "without message_stop");
     expect_bad(TG_PROVIDER_ANTHROPIC, true, TG_STR("data: {}\n\n"), "no `type`");
     expect_bad(TG_PROVIDER_ANTHROPIC, false, TG_STR("{\"type\":\"message\"}"), "`content`");
-    expect_bad(TG_PROVIDER_BEDROCK, true, (tg_str){frames.data, frames.len - 40}, "without metadata");
+    expect_bad(TG_PROVIDER_BEDROCK, true, (tg_str){frames.data, frames.len - 40},
+               "without metadata");
     expect_bad(TG_PROVIDER_BEDROCK, false, TG_STR("{}"), "output.message.content");
     expect_bad(TG_PROVIDER_PRIVATE, true, TG_STR(""), "empty");
     tg_buf_free(&frames);
@@ -175,7 +187,8 @@ static void test_bounds(void)
 
 /* ---- any way of cutting the bytes gives the same events ---- */
 
-static void decode_cut(tg_provider provider, bool stream, tg_str bytes, uint64_t *random, tg_buf *events)
+static void decode_cut(tg_provider provider, bool stream, tg_str bytes, uint64_t *random,
+                       tg_buf *events)
 {
     tg_answer_decoder *decoder = tg_answer_decoder_new(provider, stream, doc);
     tg_error err = {""};
@@ -186,7 +199,8 @@ static void decode_cut(tg_provider provider, bool stream, tg_str bytes, uint64_t
             len = bytes.len - at;
         char *piece = malloc(len); /* of its own, so that reading past it is noticed */
         memcpy(piece, bytes.data + at, len);
-        int rc = tg_answer_decoder_feed(decoder, (tg_str){piece, len}, print_event_raw, events, &err);
+        int rc =
+            tg_answer_decoder_feed(decoder, (tg_str){piece, len}, print_event_raw, events, &err);
         free(piece);
         CU_ASSERT_EQUAL_FATAL(rc, 0);
         at += len;
@@ -210,8 +224,8 @@ static void split_one(tg_provider provider, bool stream, tg_str bytes, uint64_t 
         tg_buf_clear(&cut);
         decode_cut(provider, stream, bytes, random, &cut);
         if (!tg_str_eq(tg_buf_str(&whole), tg_buf_str(&cut))) {
-            printf("# round %zu of %s\n# whole %s\n#   cut %s\n", i, tg_provider_name(provider), whole.data,
-                   cut.data);
+            printf("# round %zu of %s\n# whole %s\n#   cut %s\n", i, tg_provider_name(provider),
+                   whole.data, cut.data);
             CU_FAIL_FATAL("the events depend on how the bytes are cut");
         }
     }

@@ -55,8 +55,8 @@ static void expect(tg_provider provider, tg_str bytes, tg_chat_request request, 
 }
 
 static const tg_chat_request openai_streamed = {.dialect = TG_DIALECT_OPENAI, .stream = true};
-static const tg_chat_request openai_counted = {.dialect = TG_DIALECT_OPENAI, .stream = true,
-                                               .include_usage = true};
+static const tg_chat_request openai_counted = {
+    .dialect = TG_DIALECT_OPENAI, .stream = true, .include_usage = true};
 static const tg_chat_request openai_whole = {.dialect = TG_DIALECT_OPENAI};
 static const tg_chat_request anthropic_streamed = {.dialect = TG_DIALECT_ANTHROPIC, .stream = true};
 static const tg_chat_request anthropic_whole = {.dialect = TG_DIALECT_ANTHROPIC};
@@ -88,7 +88,8 @@ static void test_openai_raw(void)
     tg_buf_add_text(&hidden, ": cost\n\n");
     tg_buf_add_text(&hidden, end);
     expect(TG_PROVIDER_OPENAI, TG_STR(openai_stream), openai_streamed, "cost", hidden.data);
-    expect(TG_PROVIDER_OPENAI, TG_STR(openai_plain), openai_whole, "not for plain answers", openai_plain);
+    expect(TG_PROVIDER_OPENAI, TG_STR(openai_plain), openai_whole, "not for plain answers",
+           openai_plain);
     tg_buf_free(&shown);
     tg_buf_free(&hidden);
 }
@@ -104,7 +105,8 @@ static void test_anthropic_raw(void)
     tg_buf_add(&commented, lf.data, (size_t)(stop - lf.data));
     tg_buf_add_text(&commented, ": a b\n\n");
     tg_buf_add_text(&commented, stop);
-    expect(TG_PROVIDER_ANTHROPIC, TG_STR(anthropic_stream), anthropic_streamed, "a\nb", commented.data);
+    expect(TG_PROVIDER_ANTHROPIC, TG_STR(anthropic_stream), anthropic_streamed, "a\nb",
+           commented.data);
     expect(TG_PROVIDER_ANTHROPIC, TG_STR(anthropic_plain), anthropic_whole, NULL, anthropic_plain);
     tg_buf_free(&lf);
     tg_buf_free(&commented);
@@ -113,32 +115,42 @@ static void test_anthropic_raw(void)
 #define HEAD(id, object, model)                                                                    \
     "{\"id\":\"" id "\",\"object\":\"" object "\",\"created\":1700000000,\"model\":\"" model "\""
 #define CHUNK(delta, finish, tail)                                                                 \
-    "data: " HEAD("chatcmpl-R1", "chat.completion.chunk", "claude-3-haiku-20240307")               \
-    ",\"choices\":[{\"index\":0,\"delta\":" delta ",\"logprobs\":null,\"finish_reason\":" finish   \
-    "}]" tail "}\n\n"
+    "data: " HEAD("chatcmpl-R1", "chat.completion.chunk",                                          \
+                  "claude-3-haiku-20240307") ",\"choices\":[{\"index\":0,\"delta\":" delta         \
+                                             ",\"logprobs\":null,\"finish_reason\":" finish        \
+                                             "}]" tail "}\n\n"
 
 static void test_anthropic_to_openai(void)
 {
     expect(TG_PROVIDER_ANTHROPIC, TG_STR(anthropic_stream), openai_streamed, "note",
            CHUNK("{\"role\":\"assistant\",\"content\":\"\"}", "null", "")
-           CHUNK("{\"content\":\"Hel\"}", "null", "") CHUNK("{\"content\":\"l\xC3\xB6!\"}", "null", "")
-           CHUNK("{}", "\"stop\"", "") ": note\n\ndata: [DONE]\n\n");
+               CHUNK("{\"content\":\"Hel\"}", "null", "")
+                   CHUNK("{\"content\":\"l\xC3\xB6!\"}", "null", "")
+                       CHUNK("{}", "\"stop\"", "") ": note\n\ndata: [DONE]\n\n");
 #define NO_USAGE ",\"usage\":null"
     expect(TG_PROVIDER_ANTHROPIC, TG_STR(anthropic_stream), openai_counted, NULL,
            CHUNK("{\"role\":\"assistant\",\"content\":\"\"}", "null", NO_USAGE)
-           CHUNK("{\"content\":\"Hel\"}", "null", NO_USAGE)
-           CHUNK("{\"content\":\"l\xC3\xB6!\"}", "null", NO_USAGE) CHUNK("{}", "\"stop\"", NO_USAGE)
-           "data: " HEAD("chatcmpl-R1", "chat.completion.chunk", "claude-3-haiku-20240307")
-           ",\"choices\":[],\"usage\":{\"prompt_tokens\":2373,\"completion_tokens\":15,"
-           "\"total_tokens\":2388,\"prompt_tokens_details\":{\"cached_tokens\":2048},"
-           "\"completion_tokens_details\":{\"reasoning_tokens\":0}}}\n\ndata: [DONE]\n\n");
+               CHUNK("{\"content\":\"Hel\"}", "null", NO_USAGE)
+                   CHUNK("{\"content\":\"l\xC3\xB6!\"}", "null", NO_USAGE)
+                       CHUNK("{}", "\"stop\"", NO_USAGE) "data: " HEAD(
+                           "chatcmpl-R1", "chat.completion.chunk",
+                           "claude-3-haiku-20240307") ",\"choices\":[],\"usage\":{\"prompt_"
+                                                      "tokens\":2373,\"completion_tokens\":15,"
+                                                      "\"total_tokens\":2388,\"prompt_tokens_"
+                                                      "details\":{\"cached_tokens\":2048},"
+                                                      "\"completion_tokens_details\":{\"reasoning_"
+                                                      "tokens\":0}}}\n\ndata: [DONE]\n\n");
     expect(TG_PROVIDER_ANTHROPIC, TG_STR(anthropic_plain), openai_whole, NULL,
-           HEAD("chatcmpl-R1", "chat.completion", "claude-3-5-sonnet-20241022")
-           ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"One. Two.\","
-           "\"refusal\":null},\"logprobs\":null,\"finish_reason\":\"stop\"}],"
-           "\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":6,\"total_tokens\":13,"
-           "\"prompt_tokens_details\":{\"cached_tokens\":0},"
-           "\"completion_tokens_details\":{\"reasoning_tokens\":0}}}");
+           HEAD("chatcmpl-R1", "chat.completion",
+                "claude-3-5-sonnet-20241022") ",\"choices\":[{\"index\":0,\"message\":{\"role\":"
+                                              "\"assistant\",\"content\":\"One. Two.\","
+                                              "\"refusal\":null},\"logprobs\":null,\"finish_"
+                                              "reason\":\"stop\"}],"
+                                              "\"usage\":{\"prompt_tokens\":7,\"completion_"
+                                              "tokens\":6,\"total_tokens\":13,"
+                                              "\"prompt_tokens_details\":{\"cached_tokens\":0},"
+                                              "\"completion_tokens_details\":{\"reasoning_tokens\":"
+                                              "0}}}");
 }
 
 #define A_DELTA(text)                                                                              \
@@ -147,44 +159,61 @@ static void test_anthropic_to_openai(void)
 
 static void test_openai_to_anthropic(void)
 {
-    expect(TG_PROVIDER_OPENAI, TG_STR(openai_stream), anthropic_streamed, "note",
-           "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_R1\","
-           "\"type\":\"message\",\"role\":\"assistant\",\"model\":\"gpt-4o-mini-2024-07-18\",\"content\":[],"
-           "\"stop_reason\":null,\"stop_sequence\":null,\"usage\":{\"input_tokens\":0,"
-           "\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,\"output_tokens\":0}}}\n\n"
-           "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,"
-           "\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n"
-           A_DELTA("Gr\xC3\xBC\xC3\x9F" "e ") A_DELTA("aus Z\xC3\xBCrich \xF0\x9F\x8F\x94")
-           "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n"
-           "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\","
-           "\"stop_sequence\":null},\"usage\":{\"input_tokens\":296,\"cache_creation_input_tokens\":0,"
-           "\"cache_read_input_tokens\":1024,\"output_tokens\":9}}\n\n"
-           ": note\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
-    expect(TG_PROVIDER_OPENAI, TG_STR(openai_plain), anthropic_whole, NULL,
-           "{\"id\":\"msg_R1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"gpt-4o-2024-11-20\","
-           "\"content\":[{\"type\":\"text\",\"text\":\"Forty-two.\"}],\"stop_reason\":\"max_tokens\","
-           "\"stop_sequence\":null,\"usage\":{\"input_tokens\":12,\"cache_creation_input_tokens\":0,"
-           "\"cache_read_input_tokens\":0,\"output_tokens\":0}}");
+    expect(
+        TG_PROVIDER_OPENAI, TG_STR(openai_stream), anthropic_streamed, "note",
+        "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_R1\","
+        "\"type\":\"message\",\"role\":\"assistant\",\"model\":\"gpt-4o-mini-2024-07-18\","
+        "\"content\":[],"
+        "\"stop_reason\":null,\"stop_sequence\":null,\"usage\":{\"input_tokens\":0,"
+        "\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,\"output_tokens\":0}}}\n\n"
+        "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,"
+        "\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n" A_DELTA("Gr\xC3\xBC\xC3\x9F"
+                                                                           "e ")
+            A_DELTA("aus Z\xC3\xBCrich \xF0\x9F\x8F\x94") "event: content_block_stop\ndata: "
+                                                          "{\"type\":\"content_block_stop\","
+                                                          "\"index\":0}\n\n"
+                                                          "event: message_delta\ndata: "
+                                                          "{\"type\":\"message_delta\",\"delta\":{"
+                                                          "\"stop_reason\":\"end_turn\","
+                                                          "\"stop_sequence\":null},\"usage\":{"
+                                                          "\"input_tokens\":296,\"cache_creation_"
+                                                          "input_tokens\":0,"
+                                                          "\"cache_read_input_tokens\":1024,"
+                                                          "\"output_tokens\":9}}\n\n"
+                                                          ": note\n\nevent: message_stop\ndata: "
+                                                          "{\"type\":\"message_stop\"}\n\n");
+    expect(
+        TG_PROVIDER_OPENAI, TG_STR(openai_plain), anthropic_whole, NULL,
+        "{\"id\":\"msg_R1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"gpt-4o-2024-11-"
+        "20\","
+        "\"content\":[{\"type\":\"text\",\"text\":\"Forty-two.\"}],\"stop_reason\":\"max_tokens\","
+        "\"stop_sequence\":null,\"usage\":{\"input_tokens\":12,\"cache_creation_input_tokens\":0,"
+        "\"cache_read_input_tokens\":0,\"output_tokens\":0}}");
 }
 
 /* Bedrock names no model: the one that was asked for is what ran. */
 static void test_bedrock_to_both(void)
 {
     expect(TG_PROVIDER_BEDROCK, TG_STR(bedrock_plain), openai_whole, NULL,
-           HEAD("chatcmpl-R1", "chat.completion", "asked-for")
-           ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"Bonjour.\","
-           "\"refusal\":null},\"logprobs\":null,\"finish_reason\":\"content_filter\"}],"
-           "\"usage\":{\"prompt_tokens\":14,\"completion_tokens\":3,\"total_tokens\":17,"
-           "\"prompt_tokens_details\":{\"cached_tokens\":0},"
-           "\"completion_tokens_details\":{\"reasoning_tokens\":0}}}");
-    expect(TG_PROVIDER_BEDROCK, TG_STR(bedrock_plain), anthropic_whole, NULL,
-           "{\"id\":\"msg_R1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"asked-for\","
-           "\"content\":[{\"type\":\"text\",\"text\":\"Bonjour.\"}],\"stop_reason\":\"refusal\","
-           "\"stop_sequence\":null,\"usage\":{\"input_tokens\":14,\"cache_creation_input_tokens\":0,"
-           "\"cache_read_input_tokens\":0,\"output_tokens\":3}}");
+           HEAD("chatcmpl-R1", "chat.completion",
+                "asked-for") ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","
+                             "\"content\":\"Bonjour.\","
+                             "\"refusal\":null},\"logprobs\":null,\"finish_reason\":\"content_"
+                             "filter\"}],"
+                             "\"usage\":{\"prompt_tokens\":14,\"completion_tokens\":3,\"total_"
+                             "tokens\":17,"
+                             "\"prompt_tokens_details\":{\"cached_tokens\":0},"
+                             "\"completion_tokens_details\":{\"reasoning_tokens\":0}}}");
+    expect(
+        TG_PROVIDER_BEDROCK, TG_STR(bedrock_plain), anthropic_whole, NULL,
+        "{\"id\":\"msg_R1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"asked-for\","
+        "\"content\":[{\"type\":\"text\",\"text\":\"Bonjour.\"}],\"stop_reason\":\"refusal\","
+        "\"stop_sequence\":null,\"usage\":{\"input_tokens\":14,\"cache_creation_input_tokens\":0,"
+        "\"cache_read_input_tokens\":0,\"output_tokens\":3}}");
 }
 
-/* What one dialect's encoder writes, the other side's decoder reads back as the same conversation. */
+/* What one dialect's encoder writes, the other side's decoder reads back as the same conversation.
+ */
 static void test_encoded_answers_decode(void)
 {
     tg_buf out, events;
@@ -194,15 +223,18 @@ static void test_encoded_answers_decode(void)
     tg_buf_init(&events, 0);
     translate(TG_PROVIDER_ANTHROPIC, TG_STR(anthropic_stream), &openai_counted, false, "c", &out);
     tg_answer_decoder *decoder = tg_answer_decoder_new(TG_PROVIDER_OPENAI, true, doc);
-    CU_ASSERT_EQUAL(tg_answer_decoder_feed(decoder, tg_buf_str(&out), print_event, &events, &err), 0);
-    CU_ASSERT_STRING_EQUAL(events.data, "start(claude-3-haiku-20240307,chatcmpl-R1) text(Hel) text(l\xC3\xB6!) "
-                                        "stop(1) usage(325/2048/0/0,15/0)! ");
+    CU_ASSERT_EQUAL(tg_answer_decoder_feed(decoder, tg_buf_str(&out), print_event, &events, &err),
+                    0);
+    CU_ASSERT_STRING_EQUAL(events.data,
+                           "start(claude-3-haiku-20240307,chatcmpl-R1) text(Hel) text(l\xC3\xB6!) "
+                           "stop(1) usage(325/2048/0/0,15/0)! ");
     tg_answer_decoder_free(decoder);
     tg_buf_clear(&out);
     tg_buf_clear(&events);
     translate(TG_PROVIDER_OPENAI, TG_STR(openai_stream), &anthropic_streamed, false, "c", &out);
     decoder = tg_answer_decoder_new(TG_PROVIDER_ANTHROPIC, true, doc);
-    CU_ASSERT_EQUAL(tg_answer_decoder_feed(decoder, tg_buf_str(&out), print_event, &events, &err), 0);
+    CU_ASSERT_EQUAL(tg_answer_decoder_feed(decoder, tg_buf_str(&out), print_event, &events, &err),
+                    0);
     CU_ASSERT_EQUAL(tg_answer_decoder_end(decoder, print_event, &events, &err), 0);
     CU_ASSERT_PTR_NOT_NULL(strstr(events.data, "stop(1) usage(296/1024/0/0,9/0)'"));
     tg_answer_decoder_free(decoder);
@@ -218,29 +250,33 @@ static void test_broken(void)
     tg_buf_init(&out, 0);
     tg_client_encoder_init(&encoder, &openai_streamed, true, "R1", 1);
     CU_ASSERT_EQUAL(tg_client_encoder_broken(&encoder, "it \"broke\"", &out), 0);
-    CU_ASSERT_STRING_EQUAL(out.data, "data: {\"error\":{\"message\":\"it \\\"broke\\\"\",\"type\":\"server_error\","
-                                     "\"param\":null,\"code\":null}}\n\n");
+    CU_ASSERT_STRING_EQUAL(
+        out.data, "data: {\"error\":{\"message\":\"it \\\"broke\\\"\",\"type\":\"server_error\","
+                  "\"param\":null,\"code\":null}}\n\n");
     tg_client_encoder_free(&encoder);
     tg_buf_clear(&out);
     tg_client_encoder_init(&encoder, &anthropic_streamed, false, "R1", 1);
     CU_ASSERT_EQUAL(tg_client_encoder_broken(&encoder, "gone", &out), 0);
-    CU_ASSERT_STRING_EQUAL(out.data, "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\","
-                                     "\"message\":\"gone\"}}\n\n");
+    CU_ASSERT_STRING_EQUAL(
+        out.data, "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\","
+                  "\"message\":\"gone\"}}\n\n");
     tg_client_encoder_free(&encoder);
     tg_buf_free(&out);
 }
 
 static void test_empty_answer(void)
 {
-    expect(TG_PROVIDER_OPENAI, TG_STR("data: [DONE]\n\n"), anthropic_streamed, NULL,
-           "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_R1\","
-           "\"type\":\"message\",\"role\":\"assistant\",\"model\":\"asked-for\",\"content\":[],"
-           "\"stop_reason\":null,\"stop_sequence\":null,\"usage\":{\"input_tokens\":0,"
-           "\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,\"output_tokens\":0}}}\n\n"
-           "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\","
-           "\"stop_sequence\":null},\"usage\":{\"input_tokens\":0,\"cache_creation_input_tokens\":0,"
-           "\"cache_read_input_tokens\":0,\"output_tokens\":0}}\n\n"
-           "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+    expect(
+        TG_PROVIDER_OPENAI, TG_STR("data: [DONE]\n\n"), anthropic_streamed, NULL,
+        "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_R1\","
+        "\"type\":\"message\",\"role\":\"assistant\",\"model\":\"asked-for\",\"content\":[],"
+        "\"stop_reason\":null,\"stop_sequence\":null,\"usage\":{\"input_tokens\":0,"
+        "\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,\"output_tokens\":0}}}\n\n"
+        "event: message_delta\ndata: "
+        "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\","
+        "\"stop_sequence\":null},\"usage\":{\"input_tokens\":0,\"cache_creation_input_tokens\":0,"
+        "\"cache_read_input_tokens\":0,\"output_tokens\":0}}\n\n"
+        "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
 }
 
 static const tg_test tests[] = {{"openai_raw", test_openai_raw},

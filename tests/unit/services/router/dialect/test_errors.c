@@ -20,35 +20,42 @@ static void test_upstream_errors(void)
          "\"code\":\"rate_limit_exceeded\"}}",
          "rate_limit_exceeded", "qr"},
         {TG_PROVIDER_OPENAI, 429,
-         "{\"error\":{\"message\":\"You exceeded your current quota\",\"type\":\"insufficient_quota\","
+         "{\"error\":{\"message\":\"You exceeded your current "
+         "quota\",\"type\":\"insufficient_quota\","
          "\"param\":null,\"code\":\"insufficient_quota\"}}",
          "insufficient_quota", "qrp"},
         {TG_PROVIDER_OPENAI, 400,
          "{\"error\":{\"message\":\"bad\",\"type\":\"invalid_request_error\",\"code\":null}}",
          "invalid_request_error", ""},
-        {TG_PROVIDER_OPENAI, 401, "{\"error\":{\"message\":\"Incorrect API key\",\"code\":\"invalid_api_key\"}}",
+        {TG_PROVIDER_OPENAI, 401,
+         "{\"error\":{\"message\":\"Incorrect API key\",\"code\":\"invalid_api_key\"}}",
          "invalid_api_key", "rp"},
-        {TG_PROVIDER_OPENAI, 404, "{\"error\":{\"message\":\"no such model\",\"code\":\"model_not_found\"}}",
+        {TG_PROVIDER_OPENAI, 404,
+         "{\"error\":{\"message\":\"no such model\",\"code\":\"model_not_found\"}}",
          "model_not_found", "rp"},
         {TG_PROVIDER_OPENAI, 500, "<html>oops", "", "r"},
         {TG_PROVIDER_OPENAI, 503, "{\"error\":\"busy\"}", "", "cr"},
         {TG_PROVIDER_ANTHROPIC, 529,
-         "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}",
+         "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}"
+         "}",
          "overloaded_error", "cr"},
         {TG_PROVIDER_ANTHROPIC, 429,
-         "{\"type\":\"error\",\"error\":{\"type\":\"rate_limit_error\",\"message\":\"x\"}}", "rate_limit_error",
-         "qr"},
+         "{\"type\":\"error\",\"error\":{\"type\":\"rate_limit_error\",\"message\":\"x\"}}",
+         "rate_limit_error", "qr"},
         {TG_PROVIDER_ANTHROPIC, 400,
          "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":"
          "\"Your credit balance is too low to access the Anthropic API.\"}}",
          "invalid_request_error", "rp"},
-        {TG_PROVIDER_ANTHROPIC, 413, "{\"error\":{\"type\":\"request_too_large\",\"message\":\"x\"}}",
-         "request_too_large", ""},
-        {TG_PROVIDER_BEDROCK, 429, "{\"message\":\"Too many requests\"}", "ThrottlingException", "qr"},
-        {TG_PROVIDER_BEDROCK, 429, "{\"__type\":\"com.amazon#ModelNotReadyException\",\"message\":\"wait\"}",
+        {TG_PROVIDER_ANTHROPIC, 413,
+         "{\"error\":{\"type\":\"request_too_large\",\"message\":\"x\"}}", "request_too_large", ""},
+        {TG_PROVIDER_BEDROCK, 429, "{\"message\":\"Too many requests\"}", "ThrottlingException",
+         "qr"},
+        {TG_PROVIDER_BEDROCK, 429,
+         "{\"__type\":\"com.amazon#ModelNotReadyException\",\"message\":\"wait\"}",
          "ModelNotReadyException", "cr"},
         {TG_PROVIDER_BEDROCK, 400, "{\"message\":\"malformed\"}", "ValidationException", ""},
-        {TG_PROVIDER_BEDROCK, 400, "{\"__type\":\"ServiceQuotaExceededException\",\"message\":\"x\"}",
+        {TG_PROVIDER_BEDROCK, 400,
+         "{\"__type\":\"ServiceQuotaExceededException\",\"message\":\"x\"}",
          "ServiceQuotaExceededException", "qr"},
         {TG_PROVIDER_BEDROCK, 403, "{\"Message\":\"no\"}", "AccessDeniedException", "rp"},
         {TG_PROVIDER_BEDROCK, 408, "{\"message\":\"slow\"}", "ModelTimeoutException", "r"},
@@ -64,8 +71,8 @@ static void test_upstream_errors(void)
         snprintf(flags, sizeof flags, "%s%s%s%s", e.quota ? "q" : "", e.capacity ? "c" : "",
                  e.retryable ? "r" : "", e.permanent ? "p" : "");
         if (strcmp(e.type, c->type) != 0 || strcmp(flags, c->flags) != 0 || !e.message[0]) {
-            printf("# %u %s: type '%s' flags '%s' message '%s'; expected '%s' '%s'\n", c->status, c->body, e.type,
-                   flags, e.message, c->type, c->flags);
+            printf("# %u %s: type '%s' flags '%s' message '%s'; expected '%s' '%s'\n", c->status,
+                   c->body, e.type, flags, e.message, c->type, c->flags);
             CU_FAIL("an error was judged otherwise");
         }
     }
@@ -77,14 +84,16 @@ static void test_no_credentials(void)
 {
     tg_json_doc *doc = tg_json_doc_new();
     tg_upstream_error e;
-    tg_dialect_decode_error(TG_PROVIDER_OPENAI, 401,
-                            TG_STR("{\"error\":{\"message\":\"Incorrect API key provided: sk-proj-abcd1234.\"}}"),
-                            doc, &e);
+    tg_dialect_decode_error(
+        TG_PROVIDER_OPENAI, 401,
+        TG_STR("{\"error\":{\"message\":\"Incorrect API key provided: sk-proj-abcd1234.\"}}"), doc,
+        &e);
     CU_ASSERT_STRING_EQUAL(e.message, "the provider refused the gateway's credential (HTTP 401)");
-    tg_dialect_decode_error(TG_PROVIDER_OPENAI, 500,
-                            TG_STR("{\"error\":{\"message\":\"key sk-proj-abcd1234 and AKIAIOSFODNN7EXAMPLE, "
-                                   "Bearer abc.def (task-force)\"}}"),
-                            doc, &e);
+    tg_dialect_decode_error(
+        TG_PROVIDER_OPENAI, 500,
+        TG_STR("{\"error\":{\"message\":\"key sk-proj-abcd1234 and AKIAIOSFODNN7EXAMPLE, "
+               "Bearer abc.def (task-force)\"}}"),
+        doc, &e);
     CU_ASSERT_PTR_NULL(strstr(e.message, "abcd1234"));
     CU_ASSERT_PTR_NULL(strstr(e.message, "EXAMPLE"));
     CU_ASSERT_PTR_NULL(strstr(e.message, "abc.def"));
@@ -113,9 +122,11 @@ static void test_client_errors(void)
 {
     tg_buf out;
     tg_buf_init(&out, 0);
-    tg_dialect_encode_error(TG_DIALECT_OPENAI, 404, "not_found_error", "model_not_found", "no 'x'", "r", &out);
-    CU_ASSERT_STRING_EQUAL(out.data, "{\"error\":{\"message\":\"no 'x'\",\"type\":\"not_found_error\",\"param\":null,"
-                                     "\"code\":\"model_not_found\"}}");
+    tg_dialect_encode_error(TG_DIALECT_OPENAI, 404, "not_found_error", "model_not_found", "no 'x'",
+                            "r", &out);
+    CU_ASSERT_STRING_EQUAL(
+        out.data, "{\"error\":{\"message\":\"no 'x'\",\"type\":\"not_found_error\",\"param\":null,"
+                  "\"code\":\"model_not_found\"}}");
     tg_buf_clear(&out);
     tg_dialect_encode_error(TG_DIALECT_ANTHROPIC, 529, "", "", "later", "req-1", &out);
     CU_ASSERT_STRING_EQUAL(out.data, "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\","

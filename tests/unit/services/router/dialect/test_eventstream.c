@@ -10,8 +10,9 @@
 
 static int print_message(void *user, const tg_eventstream_message *m)
 {
-    return tg_buf_printf(user, "%.*s:%.*s%.*s=%.*s;", TG_STR_ARG(m->message_type), TG_STR_ARG(m->event_type),
-                         TG_STR_ARG(m->exception_type), TG_STR_ARG(m->payload));
+    return tg_buf_printf(user, "%.*s:%.*s%.*s=%.*s;", TG_STR_ARG(m->message_type),
+                         TG_STR_ARG(m->event_type), TG_STR_ARG(m->exception_type),
+                         TG_STR_ARG(m->payload));
 }
 
 static int feed(tg_str bytes, size_t message_max, tg_buf *out, tg_error *err)
@@ -39,8 +40,8 @@ static void test_messages(void)
     tg_buf_free(&out);
 }
 
-/* A message of known bytes, so that writer and reader are not wrong in the same way: total length 16, no
- * headers, no payload; its checksums are those of the format's published example. */
+/* A message of known bytes, so that writer and reader are not wrong in the same way: total length
+ * 16, no headers, no payload; its checksums are those of the format's published example. */
 static void test_known_bytes(void)
 {
     static const char empty[] = "\x00\x00\x00\x10\x00\x00\x00\x00\x05\xc2\x48\xeb\x7d\x98\xc8\xff";
@@ -84,8 +85,9 @@ static void test_prelude_in_pieces(void)
     CU_ASSERT_EQUAL(feed((tg_str){bad, 12}, 1000, &out, &err), -EBADMSG);
     tg_eventstream_init(&stream, 1000);
     for (size_t i = 0; i < 12; i++)
-        CU_ASSERT_EQUAL(tg_eventstream_feed(&stream, (tg_str){bad + i, 1}, print_message, &out, &err),
-                        i < 11 ? 0 : -EBADMSG);
+        CU_ASSERT_EQUAL(
+            tg_eventstream_feed(&stream, (tg_str){bad + i, 1}, print_message, &out, &err),
+            i < 11 ? 0 : -EBADMSG);
     tg_eventstream_free(&stream);
     tg_buf_free(&out);
 }
@@ -98,7 +100,8 @@ static void put_raw(tg_buf *out, uint32_t total, uint32_t headers, tg_str rest)
     put_be32(out, headers);
     put_be32(out, (uint32_t)crc32(0, (const unsigned char *)out->data + from, 8));
     tg_buf_add_str(out, rest);
-    put_be32(out, (uint32_t)crc32(0, (const unsigned char *)out->data + from, (unsigned)(out->len - from)));
+    put_be32(out, (uint32_t)crc32(0, (const unsigned char *)out->data + from,
+                                  (unsigned)(out->len - from)));
 }
 
 static void expect_bad(uint32_t total, uint32_t headers, tg_str rest, const char *reason)
@@ -122,9 +125,21 @@ static void test_lengths_that_lie(void)
     expect_bad(16, 1, TG_STR(""), "do not fit together");
     expect_bad(1001, 0, TG_STR(""), "at most 1000");
     expect_bad(17, 1, TG_STR("\x05"), "name is cut off");
-    expect_bad(19, 3, TG_STR("\x01" "a" "\x07"), "value is cut off");
-    expect_bad(21, 5, TG_STR("\x01" "a" "\x07\x00\x09"), "value is cut off");
-    expect_bad(19, 3, TG_STR("\x01" "a" "\x63"), "value is cut off");
+    expect_bad(19, 3,
+               TG_STR("\x01"
+                      "a"
+                      "\x07"),
+               "value is cut off");
+    expect_bad(21, 5,
+               TG_STR("\x01"
+                      "a"
+                      "\x07\x00\x09"),
+               "value is cut off");
+    expect_bad(19, 3,
+               TG_STR("\x01"
+                      "a"
+                      "\x63"),
+               "value is cut off");
 }
 
 static int refuse(void *user, const tg_eventstream_message *message)
@@ -142,7 +157,8 @@ static void test_callback_ends_the_feed(void)
     tg_buf_init(&frames, 0);
     put_frame(&frames, ":event-type", "a", "{}");
     tg_eventstream_init(&stream, 1000);
-    CU_ASSERT_EQUAL(tg_eventstream_feed(&stream, tg_buf_str(&frames), refuse, NULL, &err), -ECANCELED);
+    CU_ASSERT_EQUAL(tg_eventstream_feed(&stream, tg_buf_str(&frames), refuse, NULL, &err),
+                    -ECANCELED);
     tg_eventstream_free(&stream);
     tg_buf_free(&frames);
 }

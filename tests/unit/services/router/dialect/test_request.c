@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static int decode(tg_dialect dialect, const char *body, tg_arena *arena, tg_error *err, tg_chat_request *ret)
+static int decode(tg_dialect dialect, const char *body, tg_arena *arena, tg_error *err,
+                  tg_chat_request *ret)
 {
     tg_json_doc *doc = tg_json_doc_new();
     int rc = tg_dialect_decode_request(dialect, doc, tg_str_of(body), arena, err, ret);
@@ -21,7 +22,8 @@ static void test_openai(void)
         "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"Hi \\ud83d\\ude00\"},"
         "{\"type\":\"text\",\"text\":\"there\"}],\"name\":\"ann\"},"
         "{\"role\":\"assistant\",\"content\":\"Yes?\",\"tool_calls\":null}],"
-        "\"max_completion_tokens\":77,\"temperature\":1.5,\"top_p\":0.9,\"seed\":-5,\"stop\":\"END\","
+        "\"max_completion_tokens\":77,\"temperature\":1.5,\"top_p\":0.9,\"seed\":-5,\"stop\":"
+        "\"END\","
         "\"stream\":true,\"stream_options\":{\"include_usage\":true},\"n\":1,\"logprobs\":false,"
         "\"response_format\":{\"type\":\"text\"},\"tools\":[],\"user\":\"u-1\",\"store\":false}";
     tg_arena arena;
@@ -57,7 +59,8 @@ static void test_anthropic(void)
         decode(TG_DIALECT_ANTHROPIC,
                "{\"max_tokens\":1024,\"system\":[{\"type\":\"text\",\"text\":\"Be kind.\","
                "\"cache_control\":{\"type\":\"ephemeral\"}}],\"messages\":[{\"role\":\"user\","
-               "\"content\":[{\"type\":\"text\",\"text\":\"Hello\"}]}],\"stop_sequences\":[\"A\",\"B\"],"
+               "\"content\":[{\"type\":\"text\",\"text\":\"Hello\"}]}],\"stop_sequences\":[\"A\","
+               "\"B\"],"
                "\"top_k\":40,\"temperature\":1,\"metadata\":{\"user_id\":\"x\"},"
                "\"thinking\":{\"type\":\"disabled\"}}",
                &arena, &err, &r),
@@ -87,7 +90,8 @@ static void expect_refusals(tg_dialect dialect, const refusal *cases, size_t cou
         tg_arena_init(&arena, 0);
         int rc = decode(dialect, cases[i].body, &arena, &err, &r);
         if (rc != -EINVAL || !strstr(err.text, cases[i].reason)) {
-            printf("# %s\n# rc %d, got '%s', expected '%s'\n", cases[i].body, rc, err.text, cases[i].reason);
+            printf("# %s\n# rc %d, got '%s', expected '%s'\n", cases[i].body, rc, err.text,
+                   cases[i].reason);
             CU_FAIL("a refusal is missing or worded otherwise");
         }
         tg_arena_free(&arena);
@@ -107,19 +111,24 @@ static void test_openai_refusals(void)
         {"{" HI ",\"model\":\"a\",\"model\":\"b\"}", "already given"},
         {"{\"messages\":[\"hi\"]}", "messages[0]: each message must be an object"},
         {"{\"messages\":[{\"content\":\"hi\"}]}", "messages[0]: `role` must be a string"},
-        {"{\"messages\":[{\"role\":\"boss\",\"content\":\"hi\"}]}", "must be one of system, developer, user"},
+        {"{\"messages\":[{\"role\":\"boss\",\"content\":\"hi\"}]}",
+         "must be one of system, developer, user"},
         {"{\"messages\":[{\"role\":\"tool\",\"content\":\"hi\"}]}",
          "messages[0]: role tool is not supported by this gateway version"},
-        {"{\"messages\":[{\"role\":\"user\",\"content\":null}]}", "`content` must be a string or an array"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":null}]}",
+         "`content` must be a string or an array"},
         {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
          "{\"type\":\"image_url\",\"image_url\":{\"url\":\"x\"}}]}]}",
          "messages[0]: `content[1]` of type image_url is not supported by this gateway version"},
-        {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_audio\"}]}]}", "input_audio"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_audio\"}]}]}",
+         "input_audio"},
         {"{\"messages\":[{\"role\":\"user\",\"content\":[7]}]}", "`content[0]` must be an object"},
-        {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]}", "`content[0].text`"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]}",
+         "`content[0].text`"},
         {"{\"messages\":[{\"role\":\"assistant\",\"content\":\"x\",\"tool_calls\":[{}]}]}",
          "messages[0]: `tool_calls` is not supported by this gateway version"},
-        {"{" HI ",\"tools\":[{\"type\":\"function\"}]}", "`tools` is not supported by this gateway version"},
+        {"{" HI ",\"tools\":[{\"type\":\"function\"}]}",
+         "`tools` is not supported by this gateway version"},
         {"{" HI ",\"tool_choice\":\"auto\"}", "`tool_choice` is not supported"},
         {"{" HI ",\"functions\":[{}]}", "`functions` is not supported"},
         {"{" HI ",\"reasoning_effort\":\"low\"}", "`reasoning_effort` is not supported"},
@@ -128,12 +137,14 @@ static void test_openai_refusals(void)
         {"{" HI ",\"n\":0}", "`n` must be a positive integer"},
         {"{" HI ",\"logprobs\":true}", "`logprobs` is not supported"},
         {"{" HI ",\"top_logprobs\":2}", "`top_logprobs` is not supported"},
-        {"{" HI ",\"response_format\":{\"type\":\"json_object\"}}", "`response_format` other than text"},
+        {"{" HI ",\"response_format\":{\"type\":\"json_object\"}}",
+         "`response_format` other than text"},
         {"{" HI ",\"modalities\":[\"text\",\"audio\"]}", "`modalities` other than text"},
         {"{" HI ",\"service_tier\":\"flex\"}", "`service_tier` other than auto and default"},
         {"{" HI ",\"model\":7}", "`model` must be a string"},
         {"{" HI ",\"stream\":1}", "`stream` must be true or false"},
-        {"{" HI ",\"stream_options\":{\"include_usage\":true}}", "only allowed with `stream`: true"},
+        {"{" HI ",\"stream_options\":{\"include_usage\":true}}",
+         "only allowed with `stream`: true"},
         {"{" HI ",\"stream\":true,\"stream_options\":[]}", "`stream_options` must be an object"},
         {"{" HI ",\"max_tokens\":0}", "`max_tokens` must be an integer from 1 to 4294967295"},
         {"{" HI ",\"max_tokens\":1.5}", "`max_tokens` must be an integer"},
@@ -156,15 +167,18 @@ static void test_anthropic_refusals(void)
         {"{" HI ",\"max_tokens\":5,\"tools\":[{\"name\":\"x\"}]}", "`tools` is not supported"},
         {"{" HI ",\"max_tokens\":5,\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":1024}}",
          "`thinking` is not supported by this gateway version"},
-        {"{" HI ",\"max_tokens\":5,\"temperature\":1.1}", "`temperature` must be a number from 0 to 1"},
+        {"{" HI ",\"max_tokens\":5,\"temperature\":1.1}",
+         "`temperature` must be a number from 0 to 1"},
         {"{" HI ",\"max_tokens\":5,\"top_k\":-1}", "`top_k` must be a non-negative integer"},
-        {"{" HI ",\"max_tokens\":5,\"system\":7}", "`system` must be a string or an array of text parts"},
+        {"{" HI ",\"max_tokens\":5,\"system\":7}",
+         "`system` must be a string or an array of text parts"},
         {"{" HI ",\"max_tokens\":5,\"mcp_servers\":[{}]}", "`mcp_servers` is not supported"},
         {"{\"max_tokens\":5,\"messages\":[{\"role\":\"system\",\"content\":\"x\"}]}",
          "messages[0]: `role` must be user or assistant; instructions go into `system`"},
         {"{\"max_tokens\":5,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image\"}]}]}",
          "messages[0]: `content[0]` of type image is not supported"},
-        {"{\"max_tokens\":5,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\"}]}]}",
+        {"{\"max_tokens\":5,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"tool_"
+         "result\"}]}]}",
          "tool_result is not supported"},
     };
     expect_refusals(TG_DIALECT_ANTHROPIC, cases, sizeof cases / sizeof *cases);

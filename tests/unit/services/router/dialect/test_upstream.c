@@ -9,7 +9,8 @@
 
 static tg_arena arena;
 
-static int encode(tg_dialect from, const char *client, tg_provider to, uint64_t max_tokens, tg_buf *out)
+static int encode(tg_dialect from, const char *client, tg_provider to, uint64_t max_tokens,
+                  tg_buf *out)
 {
     tg_json_doc *doc = tg_json_doc_new();
     tg_chat_request r;
@@ -18,8 +19,13 @@ static int encode(tg_dialect from, const char *client, tg_provider to, uint64_t 
     if (rc < 0)
         printf("# %s\n", err.text);
     CU_ASSERT_EQUAL_FATAL(rc, 0);
-    tg_upstream_ask ask = {.model = "model-1", .max_tokens = max_tokens, .max_tokens_default = 4096,
-                           .stream = r.stream, .tenant = "acme", .request_id = "r-1", .attempt = 2};
+    tg_upstream_ask ask = {.model = "model-1",
+                           .max_tokens = max_tokens,
+                           .max_tokens_default = 4096,
+                           .stream = r.stream,
+                           .tenant = "acme",
+                           .request_id = "r-1",
+                           .attempt = 2};
     rc = tg_dialect_encode_upstream(to, &r, &ask, out);
     if (rc == 0 && to != TG_PROVIDER_PRIVATE) { /* whatever is sent is JSON */
         tg_json root;
@@ -46,18 +52,22 @@ static void expect(tg_dialect from, const char *client, tg_provider to, uint64_t
 static void test_openai_verbatim(void)
 {
     /* Order, spaces, number forms and unknown members stay. */
-    expect(TG_DIALECT_OPENAI,
-           " { \"temperature\" : 1.0e0, \"model\":\"auto\" , \"x_new\": [1, {\"a\" : \"\\u00e9\"}],\n"
-           "  \"messages\":[{\"role\":\"user\",\"content\":\"hi\",\"name\":\"ann\"}]  } ",
-           TG_PROVIDER_OPENAI, 0,
-           " { \"temperature\" : 1.0e0, \"model\":\"model-1\" , \"x_new\": [1, {\"a\" : \"\\u00e9\"}],\n"
-           "  \"messages\":[{\"role\":\"user\",\"content\":\"hi\",\"name\":\"ann\"}]  }");
+    expect(
+        TG_DIALECT_OPENAI,
+        " { \"temperature\" : 1.0e0, \"model\":\"auto\" , \"x_new\": [1, {\"a\" : \"\\u00e9\"}],\n"
+        "  \"messages\":[{\"role\":\"user\",\"content\":\"hi\",\"name\":\"ann\"}]  } ",
+        TG_PROVIDER_OPENAI, 0,
+        " { \"temperature\" : 1.0e0, \"model\":\"model-1\" , \"x_new\": [1, {\"a\" : "
+        "\"\\u00e9\"}],\n"
+        "  \"messages\":[{\"role\":\"user\",\"content\":\"hi\",\"name\":\"ann\"}]  }");
     /* What is missing is added at the end; the maximum goes where the client put it. */
-    expect(TG_DIALECT_OPENAI,
-           "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":900,\"stream\":true}",
-           TG_PROVIDER_OPENAI, 50,
-           "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":50,\"stream\":true,"
-           "\"model\":\"model-1\",\"stream_options\":{\"include_usage\":true}}");
+    expect(
+        TG_DIALECT_OPENAI,
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":900,\"stream\":"
+        "true}",
+        TG_PROVIDER_OPENAI, 50,
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":50,\"stream\":true,"
+        "\"model\":\"model-1\",\"stream_options\":{\"include_usage\":true}}");
     expect(TG_DIALECT_OPENAI,
            "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],"
            "\"max_completion_tokens\":900,\"stream\":true,"
@@ -67,7 +77,8 @@ static void test_openai_verbatim(void)
            "\"max_completion_tokens\":900,\"stream\":true,"
            "\"stream_options\":{\"include_obfuscation\":false,\"include_usage\":true}}");
     expect(TG_DIALECT_OPENAI, /* an escaped key is the key all the same */
-           "{\"mod\\u0065l\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"stream\":null}",
+           "{\"mod\\u0065l\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],"
+           "\"stream\":null}",
            TG_PROVIDER_OPENAI, 0,
            "{\"mod\\u0065l\":\"model-1\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],"
            "\"stream\":false}");
@@ -76,7 +87,8 @@ static void test_openai_verbatim(void)
 /* A maximum that a cap sets must hold, whichever of the two names the client mentions. */
 static void test_openai_clamp(void)
 {
-    expect(TG_DIALECT_OPENAI, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}",
+    expect(TG_DIALECT_OPENAI,
+           "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}",
            TG_PROVIDER_OPENAI, 7,
            "{\"model\":\"model-1\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],"
            "\"max_completion_tokens\":7}");
@@ -110,14 +122,16 @@ static void test_anthropic_verbatim(void)
     "{\"messages\":[{\"role\":\"system\",\"content\":\"Be brief.\"},"                              \
     "{\"role\":\"user\",\"content\":\"one\"},{\"role\":\"user\",\"content\":\"two\"},"             \
     "{\"role\":\"assistant\",\"content\":\"\"},{\"role\":\"assistant\",\"content\":\"three\"},"    \
-    "{\"role\":\"developer\",\"content\":\"Be kind.\"},{\"role\":\"user\",\"content\":\"\\\"4\\\"\"}]," \
+    "{\"role\":\"developer\",\"content\":\"Be "                                                    \
+    "kind.\"},{\"role\":\"user\",\"content\":\"\\\"4\\\"\"}],"                                     \
     "\"temperature\":1.7,\"top_p\":0.5,\"seed\":9,\"stop\":[\"A\",\"B\"],\"stream\":true}"
 
 static void test_openai_to_anthropic(void)
 {
     expect(TG_DIALECT_OPENAI, TALK, TG_PROVIDER_ANTHROPIC, 0,
            "{\"model\":\"model-1\",\"max_tokens\":4096,"
-           "\"system\":[{\"type\":\"text\",\"text\":\"Be brief.\"},{\"type\":\"text\",\"text\":\"Be kind.\"}],"
+           "\"system\":[{\"type\":\"text\",\"text\":\"Be "
+           "brief.\"},{\"type\":\"text\",\"text\":\"Be kind.\"}],"
            "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"one\"},"
            "{\"type\":\"text\",\"text\":\"two\"}]},"
            "{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"three\"}]},"
@@ -142,13 +156,15 @@ static void test_openai_to_bedrock(void)
 
 static void test_anthropic_to_openai(void)
 {
-    expect(TG_DIALECT_ANTHROPIC,
-           "{\"max_tokens\":30,\"system\":\"Be kind.\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],"
-           "\"top_k\":5,\"temperature\":0.25,\"stop_sequences\":[\"Z\"],\"stream\":true}",
-           TG_PROVIDER_OPENAI, 30,
-           "{\"model\":\"model-1\",\"messages\":[{\"role\":\"system\",\"content\":\"Be kind.\"},"
-           "{\"role\":\"user\",\"content\":\"hi\"}],\"max_completion_tokens\":30,\"temperature\":0.25,"
-           "\"stop\":[\"Z\"],\"stream\":true,\"stream_options\":{\"include_usage\":true}}");
+    expect(
+        TG_DIALECT_ANTHROPIC,
+        "{\"max_tokens\":30,\"system\":\"Be "
+        "kind.\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],"
+        "\"top_k\":5,\"temperature\":0.25,\"stop_sequences\":[\"Z\"],\"stream\":true}",
+        TG_PROVIDER_OPENAI, 30,
+        "{\"model\":\"model-1\",\"messages\":[{\"role\":\"system\",\"content\":\"Be kind.\"},"
+        "{\"role\":\"user\",\"content\":\"hi\"}],\"max_completion_tokens\":30,\"temperature\":0.25,"
+        "\"stop\":[\"Z\"],\"stream\":true,\"stream_options\":{\"include_usage\":true}}");
 }
 
 static void test_private(void)
@@ -156,19 +172,21 @@ static void test_private(void)
     tg_buf out;
     tg_buf_init(&out, 0);
     tg_arena_init(&arena, 0);
-    CU_ASSERT_EQUAL_FATAL(encode(TG_DIALECT_OPENAI,
-                                 "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},"
-                                 "{\"role\":\"user\",\"content\":\"a\\u0000b\"}],\"seed\":3,\"top_p\":0.5,"
-                                 "\"stop\":\"X\"}",
-                                 TG_PROVIDER_PRIVATE, 64, &out),
-                          0);
+    CU_ASSERT_EQUAL_FATAL(
+        encode(TG_DIALECT_OPENAI,
+               "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},"
+               "{\"role\":\"user\",\"content\":\"a\\u0000b\"}],\"seed\":3,\"top_p\":0.5,"
+               "\"stop\":\"X\"}",
+               TG_PROVIDER_PRIVATE, 64, &out),
+        0);
     Tollgate__V1__GenerateRequest *r =
         tollgate__v1__generate_request__unpack(NULL, out.len, (const uint8_t *)out.data);
     CU_ASSERT_PTR_NOT_NULL_FATAL(r);
     CU_ASSERT_EQUAL_FATAL(r->messages->n_messages, 2);
     CU_ASSERT_STRING_EQUAL(r->messages->messages[0]->role, "system");
     CU_ASSERT_STRING_EQUAL(r->messages->messages[1]->role, "user");
-    CU_ASSERT_STRING_EQUAL(r->messages->messages[1]->content, "a\xEF\xBF\xBD" "b");
+    CU_ASSERT_STRING_EQUAL(r->messages->messages[1]->content, "a\xEF\xBF\xBD"
+                                                              "b");
     CU_ASSERT_EQUAL(r->sampling->temperature, 1.0f); /* as OpenAI's default */
     CU_ASSERT_EQUAL(r->sampling->top_p, 0.5f);
     CU_ASSERT_TRUE(r->sampling->has_seed && r->sampling->seed == 3);
@@ -192,8 +210,10 @@ static void round_trip(tg_dialect from, const char *client, tg_provider to, tg_d
     tg_buf_init(&out, 0);
     tg_arena_init(&arena, 0);
     CU_ASSERT_EQUAL_FATAL(encode(from, client, to, 50, &out), 0);
-    CU_ASSERT_EQUAL_FATAL(tg_dialect_decode_request(from, doc, tg_str_of(client), &arena, &err, &a), 0);
-    CU_ASSERT_EQUAL_FATAL(tg_dialect_decode_request(back, doc, tg_buf_str(&out), &arena, &err, &b), 0);
+    CU_ASSERT_EQUAL_FATAL(tg_dialect_decode_request(from, doc, tg_str_of(client), &arena, &err, &a),
+                          0);
+    CU_ASSERT_EQUAL_FATAL(tg_dialect_decode_request(back, doc, tg_buf_str(&out), &arena, &err, &b),
+                          0);
     CU_ASSERT_TRUE(tg_str_is(b.model, "model-1"));
     CU_ASSERT_EQUAL(b.max_tokens, 50);
     CU_ASSERT_EQUAL(a.stream, b.stream);
@@ -212,11 +232,13 @@ static void round_trip(tg_dialect from, const char *client, tg_provider to, tg_d
 static void test_round_trips(void)
 {
     static const char openai[] =
-        "{\"model\":\"auto\",\"messages\":[{\"role\":\"system\",\"content\":\"s\\n\\u0000\\u20ac\"},"
+        "{\"model\":\"auto\",\"messages\":[{\"role\":\"system\",\"content\":\"s\\n\\u0000\\u20ac\"}"
+        ","
         "{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":\"a\"},"
         "{\"role\":\"user\",\"content\":\"v\"}],\"stop\":[\"x\",\"y\"],\"stream\":true}";
     static const char anthropic[] =
-        "{\"model\":\"auto\",\"max_tokens\":9,\"system\":\"s\",\"messages\":[{\"role\":\"user\",\"content\":\"u\"},"
+        "{\"model\":\"auto\",\"max_tokens\":9,\"system\":\"s\",\"messages\":[{\"role\":\"user\","
+        "\"content\":\"u\"},"
         "{\"role\":\"assistant\",\"content\":\"a\"}],\"stop_sequences\":[\"x\"]}";
     round_trip(TG_DIALECT_OPENAI, openai, TG_PROVIDER_OPENAI, TG_DIALECT_OPENAI);
     round_trip(TG_DIALECT_OPENAI, openai, TG_PROVIDER_ANTHROPIC, TG_DIALECT_ANTHROPIC);

@@ -14,7 +14,8 @@
 static const char article_targets[] =
     "version: 1\n"
     "targets:\n"
-    "  - {id: private-gpu-llama-70b, provider: private, model: llama-3.1-70b, context_tokens: 8192,\n"
+    "  - {id: private-gpu-llama-70b, provider: private, model: llama-3.1-70b, context_tokens: "
+    "8192,\n"
     "     data_classes: [public, internal, secret],\n"
     "     endpoints: [{id: a, url: \"h:1\"}, {id: b, url: \"h:2\", weight: 3}]}\n"
     "  - {id: bedrock-llama-3-70b, provider: bedrock, model: meta.llama3-70b-instruct-v1:0,\n"
@@ -23,7 +24,8 @@ static const char article_targets[] =
     "  - {id: anthropic-claude-haiku, provider: anthropic, model: claude-3-haiku-20240307,\n"
     "     context_tokens: 200000, data_classes: [public, internal],\n"
     "     endpoints: [{id: main, url: \"https://h\", credential_env: K}]}\n"
-    "  - {id: openai-gpt4o-mini, provider: openai, model: gpt-4o-mini-2024-07-18, context_tokens: 128000,\n"
+    "  - {id: openai-gpt4o-mini, provider: openai, model: gpt-4o-mini-2024-07-18, context_tokens: "
+    "128000,\n"
     "     data_classes: [public], endpoints: [{id: main, url: \"https://h\", credential_env: K}]}\n"
     "  - {id: anthropic-claude-35-sonnet, provider: anthropic, model: claude-3-5-sonnet-20241022,\n"
     "     context_tokens: 200000, max_output_tokens: 8192,\n"
@@ -75,9 +77,11 @@ static inline tg_policy *load_policy(const char *text, const tg_targets *targets
 }
 
 /* Dollars per million tokens are pico-dollars a token times 10^-6: $0.15 is 150,000. */
-static inline void add_price(tg_price_book *book, const char *target, tg_picousd input, tg_picousd output)
+static inline void add_price(tg_price_book *book, const char *target, tg_picousd input,
+                             tg_picousd output)
 {
-    tg_price price = {.effective_unix_ns = 1, .input = input, .cache_read = input / 10, .output = output};
+    tg_price price = {
+        .effective_unix_ns = 1, .input = input, .cache_read = input / 10, .output = output};
     CU_ASSERT_EQUAL_FATAL(tg_price_book_add(book, target, &price), 0);
 }
 

@@ -20,8 +20,12 @@ static void set_up(const char *policy_text)
     policy = load_policy(policy_text, targets);
     prices = article_prices();
     memset(health, 0, sizeof health);
-    facts = (tg_facts){.tenant = "acme", .key_id = "k", .may_pin = true, .task_type = TG_STR("chat"),
-                       .input_tokens = 100, .draw = 1};
+    facts = (tg_facts){.tenant = "acme",
+                       .key_id = "k",
+                       .may_pin = true,
+                       .task_type = TG_STR("chat"),
+                       .input_tokens = 100,
+                       .draw = 1};
     tg_arena_init(&arena, 0);
 }
 
@@ -66,7 +70,8 @@ static void expect_refusal(tg_refusal_code code, unsigned status, const char *wo
 {
     const tg_plan *plan = decide();
     if (plan->refusal != code || !strstr(plan->refusal_text, words))
-        printf("# got %d '%s', expected %d '%s'\n", (int)plan->refusal, plan->refusal_text, (int)code, words);
+        printf("# got %d '%s', expected %d '%s'\n", (int)plan->refusal, plan->refusal_text,
+               (int)code, words);
     CU_ASSERT_EQUAL(plan->refusal, code);
     CU_ASSERT_EQUAL(plan->refusal_status, status);
     CU_ASSERT_EQUAL(plan->step_count, 0);
@@ -80,8 +85,8 @@ static bool traced(const tg_plan *plan, const char *target, bool kept, const cha
             strstr(plan->trace[i].reason, words))
             return true;
     for (size_t i = 0; i < plan->trace_count; i++)
-        printf("# trace: %s %s %s %d %s\n", plan->trace[i].rule, plan->trace[i].target, plan->trace[i].endpoint,
-               plan->trace[i].kept, plan->trace[i].reason);
+        printf("# trace: %s %s %s %d %s\n", plan->trace[i].rule, plan->trace[i].target,
+               plan->trace[i].endpoint, plan->trace[i].kept, plan->trace[i].reason);
     return false;
 }
 
@@ -120,12 +125,14 @@ static void test_model_names(void)
     CU_ASSERT_STRING_EQUAL(plan->task_type, "");
     facts.model = TG_STR("anthropic-claude-35-sonet");
     expect_refusal(TG_REFUSAL_MODEL_NOT_FOUND, 404,
-                   "there is no model 'anthropic-claude-35-sonet'; did you mean 'anthropic-claude-35-sonnet'?");
+                   "there is no model 'anthropic-claude-35-sonet'; did you mean "
+                   "'anthropic-claude-35-sonnet'?");
     facts.model = TG_STR("AUTO");
     expect_refusal(TG_REFUSAL_MODEL_NOT_FOUND, 404, "there is no model 'AUTO'");
     facts.model = TG_STR("openai-gpt4o-mini");
     facts.may_pin = false;
-    expect_refusal(TG_REFUSAL_MODEL_FORBIDDEN, 403, "this key may not ask for 'openai-gpt4o-mini' by name");
+    expect_refusal(TG_REFUSAL_MODEL_FORBIDDEN, 403,
+                   "this key may not ask for 'openai-gpt4o-mini' by name");
     static const char *const allowed[] = {"bedrock-llama-3-70b"};
     facts.may_pin = true;
     facts.pin_allowlist = allowed;
@@ -141,20 +148,25 @@ static void test_task_types(void)
     set_up(article_policy);
     facts.task_type = (tg_str){"", 0};
     expect_refusal(TG_REFUSAL_TASK_TYPE_MISSING, 400,
-                   "the header X-Task-Type is missing; known task types: classification, extraction, embedding, "
+                   "the header X-Task-Type is missing; known task types: classification, "
+                   "extraction, embedding, "
                    "summarization, chat, structured-output, analysis, code-review, long-context");
     facts.task_type = TG_STR("chatt");
     expect_refusal(TG_REFUSAL_TASK_TYPE_UNKNOWN, 400,
-                   "the task type 'chatt' in X-Task-Type is not known; did you mean 'chat'?; known task types: "
+                   "the task type 'chatt' in X-Task-Type is not known; did you mean 'chat'?; known "
+                   "task types: "
                    "classification");
     tear_down();
-    set_up("routing_policy: {name: p, default_task_type: b, rules: [{name: r1, match: {task_type: a}, route_to: "
-           "openai-gpt4o-mini}, {name: r2, match: {task_type: b}, route_to: anthropic-claude-haiku}]}");
+    set_up("routing_policy: {name: p, default_task_type: b, rules: [{name: r1, match: {task_type: "
+           "a}, route_to: "
+           "openai-gpt4o-mini}, {name: r2, match: {task_type: b}, route_to: "
+           "anthropic-claude-haiku}]}");
     facts.task_type = (tg_str){"", 0};
     CU_ASSERT_STRING_EQUAL(decide()->rule, "r2");
     CU_ASSERT_STRING_EQUAL(decide()->task_type, "b");
     tear_down();
-    set_up("routing_policy: {name: p, rules: [{name: r1, match: {task_type: a}, route_to: openai-gpt4o-mini}, "
+    set_up("routing_policy: {name: p, rules: [{name: r1, match: {task_type: a}, route_to: "
+           "openai-gpt4o-mini}, "
            "{name: all, route_to: anthropic-claude-haiku}]}");
     facts.task_type = (tg_str){"", 0};
     CU_ASSERT_STRING_EQUAL(decide()->rule, "all"); /* a rule for everything is for these too */
@@ -172,7 +184,8 @@ static void test_data_class(void)
     expect_steps(plan, "2/0"); /* the fallback may not carry it */
     CU_ASSERT_TRUE(traced(plan, "openai-gpt4o-mini", false, "may not carry this data class"));
     facts.data_class = TG_STR("secret");
-    expect_refusal(TG_REFUSAL_DATA_CLASS, 403, "no target allowed here may carry data of class 'secret'");
+    expect_refusal(TG_REFUSAL_DATA_CLASS, 403,
+                   "no target allowed here may carry data of class 'secret'");
     facts.model = TG_STR("openai-gpt4o-mini"); /* nothing overrides it */
     expect_refusal(TG_REFUSAL_DATA_CLASS, 403, "may carry");
     tear_down();
@@ -208,9 +221,10 @@ static void test_cap(void)
     CU_ASSERT_EQUAL(plan->steps[0].cost_bound, INT64_C(49995000000));
     CU_ASSERT_FALSE(plan->clamped);
     facts.max_tokens = 3134;
-    expect_refusal(TG_REFUSAL_COST_CAP, 402,
-                   "may cost up to $0.05001 on anthropic-claude-35-sonnet (up to 1000 input and 3134 output "
-                   "tokens), over the cap of $0.05 per request of rule reasoning-to-frontier");
+    expect_refusal(
+        TG_REFUSAL_COST_CAP, 402,
+        "may cost up to $0.05001 on anthropic-claude-35-sonnet (up to 1000 input and 3134 output "
+        "tokens), over the cap of $0.05 per request of rule reasoning-to-frontier");
     facts.max_tokens = 0; /* none stated: lowered to what the cap pays for */
     plan = decide();
     expect_steps(plan, "4/0");
@@ -234,7 +248,8 @@ static void test_on_cap(void)
     facts.max_tokens = 1000; /* sonnet $0.0153, mini $0.000615 */
     const tg_plan *plan = decide();
     expect_steps(plan, "3/0"); /* the cap is each target's own */
-    CU_ASSERT_TRUE(traced(plan, "anthropic-claude-35-sonnet", false, "may cost $0.0153, over the cap of $0.001"));
+    CU_ASSERT_TRUE(traced(plan, "anthropic-claude-35-sonnet", false,
+                          "may cost $0.0153, over the cap of $0.001"));
     facts.max_tokens = 5000;
     expect_refusal(TG_REFUSAL_COST_CAP, 402, "may cost up to $0.003015 on openai-gpt4o-mini");
     tear_down();
@@ -243,7 +258,7 @@ static void test_on_cap(void)
     facts.max_tokens = 5000;
     plan = decide();
     expect_steps(plan, "4/0 3/0");
-    CU_ASSERT_EQUAL(plan->steps[0].max_tokens, 46); /* (0.001 - 0.0003) / 0.000015 */
+    CU_ASSERT_EQUAL(plan->steps[0].max_tokens, 46);   /* (0.001 - 0.0003) / 0.000015 */
     CU_ASSERT_EQUAL(plan->steps[1].max_tokens, 1641); /* (0.001 - 0.000015) / 0.0000006 */
     CU_ASSERT_TRUE(plan->steps[0].clamped && plan->steps[1].clamped);
     facts.max_tokens = 40;
@@ -285,11 +300,12 @@ static void test_no_price_no_cap(void)
 static void test_health(void)
 {
     set_up(article_policy);
-    health[HAIKU][0] = (tg_endpoint_status){.health = TG_ENDPOINT_DOWN, .retry_at_mono_ms = 1500,
-                                            .reason = "5 of 5 failed"};
+    health[HAIKU][0] = (tg_endpoint_status){
+        .health = TG_ENDPOINT_DOWN, .retry_at_mono_ms = 1500, .reason = "5 of 5 failed"};
     const tg_plan *plan = decide();
     expect_steps(plan, "3/0"); /* the fallback is the first attempt */
-    CU_ASSERT_TRUE(traced(plan, "anthropic-claude-haiku", false, "down for another 500 ms (5 of 5 failed)"));
+    CU_ASSERT_TRUE(
+        traced(plan, "anthropic-claude-haiku", false, "down for another 500 ms (5 of 5 failed)"));
     health[HAIKU][0].retry_at_mono_ms = 1000;
     expect_steps(decide(), "2/0p 3/0");
     health[HAIKU][0].health = TG_ENDPOINT_HALF_OPEN;

@@ -1,5 +1,6 @@
-/* Random meshes and requests: whatever is decided keeps data class, cap and health, and is decided alike
- * twice. The checks are written apart from the code under test, from the words of the language. */
+/* Random meshes and requests: whatever is decided keeps data class, cap and health, and is decided
+ * alike twice. The checks are written apart from the code under test, from the words of the
+ * language. */
 #include "tests/unit/services/router/policy/mesh.h"
 
 #include "libs/base/buf.h"
@@ -34,10 +35,11 @@ static void make_targets(world *w)
     for (size_t i = 0; i < w->target_count; i++) {
         char name[16];
         snprintf(name, sizeof name, "t%zu", i);
-        tg_buf_printf(&text, "  - {id: %s, provider: private, model: m, max_output_tokens: %llu", name,
-                      (unsigned long long)(1 + below(w, 5000)));
+        tg_buf_printf(&text, "  - {id: %s, provider: private, model: m, max_output_tokens: %llu",
+                      name, (unsigned long long)(1 + below(w, 5000)));
         if (below(w, 3) == 0)
-            tg_buf_printf(&text, ", context_tokens: %llu", (unsigned long long)(1 + below(w, 3000)));
+            tg_buf_printf(&text, ", context_tokens: %llu",
+                          (unsigned long long)(1 + below(w, 3000)));
         if (below(w, 2) == 0)
             tg_buf_printf(&text, ", data_classes: [%s]", classes[below(w, 2)]);
         tg_buf_add_text(&text, ", endpoints: [");
@@ -50,7 +52,8 @@ static void make_targets(world *w)
         }
         tg_buf_add_text(&text, "]}\n");
         if (below(w, 5) > 0)
-            add_price(w->prices, name, (tg_picousd)below(w, 3000000), (tg_picousd)below(w, 15000000));
+            add_price(w->prices, name, (tg_picousd)below(w, 3000000),
+                      (tg_picousd)below(w, 15000000));
     }
     w->targets = load_targets(text.data);
     tg_buf_free(&text);
@@ -68,7 +71,8 @@ static void make_policy(world *w)
         if (below(w, 4) > 0)
             tg_buf_printf(&text, ", match: {task_type: [%s]}", types[below(w, 3)]);
         for (size_t j = 1; j <= more; j++)
-            tg_buf_printf(&text, "%st%zu", j == 1 ? ", fallback: [" : ", ", (first + j) % w->target_count);
+            tg_buf_printf(&text, "%st%zu", j == 1 ? ", fallback: [" : ", ",
+                          (first + j) % w->target_count);
         tg_buf_add_text(&text, more > 0 ? "]" : "");
         if (below(w, 2) == 0)
             tg_buf_printf(&text, ", cost_cap_usd_per_request: 0.%05llu, on_cap: %s",
@@ -149,7 +153,8 @@ static const char *broken_step(const world *w, const tg_rule *rule, const tg_ste
         return "a capped target without a price";
     if (step->max_tokens == 0)
         return "a cap without a maximum";
-    __int128 most = (__int128)price->input * w->facts.input_tokens + (__int128)price->output * step->max_tokens;
+    __int128 most =
+        (__int128)price->input * w->facts.input_tokens + (__int128)price->output * step->max_tokens;
     return most > rule->cost_cap ? "a step that may cost more than the cap" : NULL;
 }
 
@@ -176,12 +181,15 @@ static const char *broken_plan(const world *w, const tg_plan *plan)
 
 static bool same_plan(const tg_plan *a, const tg_plan *b)
 {
-    if (a->step_count != b->step_count || a->refusal != b->refusal || a->trace_count != b->trace_count ||
-        strcmp(a->refusal_text, b->refusal_text) != 0 || strcmp(a->rule, b->rule) != 0)
+    if (a->step_count != b->step_count || a->refusal != b->refusal ||
+        a->trace_count != b->trace_count || strcmp(a->refusal_text, b->refusal_text) != 0 ||
+        strcmp(a->rule, b->rule) != 0)
         return false;
     for (size_t i = 0; i < a->step_count; i++)
-        if (a->steps[i].target != b->steps[i].target || a->steps[i].endpoint != b->steps[i].endpoint ||
-            a->steps[i].max_tokens != b->steps[i].max_tokens || a->steps[i].cost_bound != b->steps[i].cost_bound)
+        if (a->steps[i].target != b->steps[i].target ||
+            a->steps[i].endpoint != b->steps[i].endpoint ||
+            a->steps[i].max_tokens != b->steps[i].max_tokens ||
+            a->steps[i].cost_bound != b->steps[i].cost_bound)
             return false;
     for (size_t i = 0; i < a->trace_count; i++)
         if (strcmp(a->trace[i].reason, b->trace[i].reason) != 0)
@@ -205,7 +213,8 @@ static void test_promises(void)
             const tg_plan *a = decide(&w, &one), *b = decide(&w, &two);
             const char *broken = broken_plan(&w, a);
             if (broken || !same_plan(a, b)) {
-                printf("# round %zu, request %d: %s\n", round, request, broken ? broken : "two plans differ");
+                printf("# round %zu, request %d: %s\n", round, request,
+                       broken ? broken : "two plans differ");
                 CU_FAIL_FATAL("a promise of the policy is broken");
             }
             with_steps += a->step_count > 0;
@@ -217,7 +226,8 @@ static void test_promises(void)
         w.targets = tg_targets_free(w.targets);
         w.prices = tg_price_book_free(w.prices);
     }
-    CU_ASSERT_TRUE(with_steps > 1000 && refused > 1000); /* the worlds are neither all easy nor all hopeless */
+    CU_ASSERT_TRUE(with_steps > 1000 &&
+                   refused > 1000); /* the worlds are neither all easy nor all hopeless */
 }
 
 static const tg_test tests[] = {{"promises", test_promises}};

@@ -66,31 +66,43 @@ static void test_errors(void)
         const char *text, *error;
     } cases[] = {
         {"", "p.yaml"},
-        {"routing_polcy: {}\n", "p.yaml:1:1: unknown key 'routing_polcy'; did you mean 'routing_policy'?"},
+        {"routing_polcy: {}\n",
+         "p.yaml:1:1: unknown key 'routing_polcy'; did you mean 'routing_policy'?"},
         {"version: 2\nrouting_policy: {}\n", "p.yaml:1:10: 'version' is '2'"},
         {"routing_policy:\n  name: p\n", "p.yaml:2:3: 'rules' is missing"},
         {"routing_policy:\n  name: p\n  rules: []\n", "p.yaml:3:10: 'rules' holds 0; at least 1"},
-        {RULES "    - name: a\n      rout_to: x\n", "p.yaml:5:7: unknown key 'rout_to'; did you mean 'route_to'?"},
+        {RULES "    - name: a\n      rout_to: x\n",
+         "p.yaml:5:7: unknown key 'rout_to'; did you mean 'route_to'?"},
         {RULES "    - name: a\n      route_to: openai-gpt40-mini\n",
-         "p.yaml:5:17: unknown target 'openai-gpt40-mini'; did you mean 'openai-gpt4o-mini'? (known: "
+         "p.yaml:5:17: unknown target 'openai-gpt40-mini'; did you mean 'openai-gpt4o-mini'? "
+         "(known: "
          "private-gpu-llama-70b, "},
-        {RULES "    - name: a\n      route_to: zzz\n", "p.yaml:5:17: unknown target 'zzz' (known: "},
-        {RULES RULE "      fallback: [bedrock-llama-3-70b, nowhere]\n", "p.yaml:6:39: unknown target 'nowhere'"},
+        {RULES "    - name: a\n      route_to: zzz\n",
+         "p.yaml:5:17: unknown target 'zzz' (known: "},
+        {RULES RULE "      fallback: [bedrock-llama-3-70b, nowhere]\n",
+         "p.yaml:6:39: unknown target 'nowhere'"},
         {RULES RULE "      fallback: openai-gpt4o-mini\n",
          "p.yaml:6:17: target 'openai-gpt4o-mini' is tried by this rule already"},
         {RULES RULE "      fallback: []\n", "p.yaml:6:17: 'fallback' holds 0"},
         {RULES RULE "      match: {task_type: []}\n", "p.yaml:6:26: 'task_type' holds 0"},
-        {RULES RULE "      match: {task_type: \"a b\"}\n", "p.yaml:6:26: task type 'a b'; allowed:"},
-        {RULES RULE "      match: {tenant: x}\n", "p.yaml:6:15: unknown key 'tenant' (known: task_type)"},
+        {RULES RULE "      match: {task_type: \"a b\"}\n",
+         "p.yaml:6:26: task type 'a b'; allowed:"},
+        {RULES RULE "      match: {tenant: x}\n",
+         "p.yaml:6:15: unknown key 'tenant' (known: task_type)"},
         {RULES RULE "      match: chat\n", "p.yaml:6:14: 'match' must be a mapping"},
-        {RULES RULE "      cost_cap_usd_per_request: -1\n", "p.yaml:6:33: 'cost_cap_usd_per_request' is '-1'"},
-        {RULES RULE "      cost_cap_usd_per_request: 0\n", "'cost_cap_usd_per_request' is '0'; allowed: dollars"},
+        {RULES RULE "      cost_cap_usd_per_request: -1\n",
+         "p.yaml:6:33: 'cost_cap_usd_per_request' is '-1'"},
+        {RULES RULE "      cost_cap_usd_per_request: 0\n",
+         "'cost_cap_usd_per_request' is '0'; allowed: dollars"},
         {RULES RULE "      cost_cap_usd_per_request: 5c\n", "'cost_cap_usd_per_request' is '5c'"},
-        {RULES RULE "      on_cap: clamp\n", "p.yaml:6:15: 'on_cap' needs a 'cost_cap_usd_per_request'"},
+        {RULES RULE "      on_cap: clamp\n",
+         "p.yaml:6:15: 'on_cap' needs a 'cost_cap_usd_per_request'"},
         {RULES RULE "      cost_cap_usd_per_request: 1\n      on_cap: clam\n",
-         "p.yaml:7:15: 'on_cap' is 'clam'; allowed: default, reject, clamp, next_rule; did you mean 'clamp'?"},
+         "p.yaml:7:15: 'on_cap' is 'clam'; allowed: default, reject, clamp, next_rule; did you "
+         "mean 'clamp'?"},
         {RULES RULE RULE, "p.yaml:6:13: rule 'a' is there twice"},
-        {"routing_policy:\n  name: p\n  default_task_type: chta\n  rules:\n" RULE "      match: {task_type: chat}\n",
+        {"routing_policy:\n  name: p\n  default_task_type: chta\n  rules:\n" RULE
+         "      match: {task_type: chat}\n",
          "p.yaml:3:22: no rule is for default_task_type 'chta'; did you mean 'chat'?"},
         {RULES "    - name: a b\n      route_to: x\n", "p.yaml:4:13: 'name' is 'a b'"},
         {RULES RULE "      name: a\n", "p.yaml:6:7"},
@@ -101,7 +113,8 @@ static void test_errors(void)
         tg_error err = {""};
         int rc = tg_policy_parse("p.yaml", tg_str_of(cases[i].text), targets, &err, &policy);
         if (rc != -EINVAL || !strstr(err.text, cases[i].error) || policy) {
-            printf("# %s\n# rc %d, got '%s', expected '%s'\n", cases[i].text, rc, err.text, cases[i].error);
+            printf("# %s\n# rc %d, got '%s', expected '%s'\n", cases[i].text, rc, err.text,
+                   cases[i].error);
             CU_FAIL("an error is missing or worded otherwise");
         }
         tg_policy_free(policy);
@@ -131,25 +144,30 @@ static void expect_warnings(const char *text, bool with_prices, const char *expe
 
 static void test_warnings(void)
 {
-    expect_warnings(article_policy, true,
-                    "policy.yaml:8:17: rule 'commodity-to-private-gpu' serves embedding and falls back from "
-                    "llama-3.1-70b to meta.llama3-70b-instruct-v1:0: vectors of two models do not mix\n"
-                    "policy.yaml:17:17: rule 'reasoning-to-frontier' has no fallback: when "
-                    "anthropic-claude-35-sonnet fails, so does the request\n");
+    expect_warnings(
+        article_policy, true,
+        "policy.yaml:8:17: rule 'commodity-to-private-gpu' serves embedding and falls back from "
+        "llama-3.1-70b to meta.llama3-70b-instruct-v1:0: vectors of two models do not mix\n"
+        "policy.yaml:17:17: rule 'reasoning-to-frontier' has no fallback: when "
+        "anthropic-claude-35-sonnet fails, so does the request\n");
 #define TWO "      route_to: openai-gpt4o-mini\n      fallback: anthropic-claude-haiku\n"
-    expect_warnings(RULES "    - name: a\n      match: {task_type: [x, y]}\n" TWO
-                          "    - name: b\n      match: {task_type: [y, z]}\n" TWO
-                          "    - name: c\n      match: {task_type: x}\n" TWO "    - name: d\n" TWO
-                          "    - name: e\n      match: {task_type: w}\n" TWO "    - name: f\n" TWO,
-                    true,
-                    "policy.yaml:8:7: rule 'b' never sees task type 'y': rule 'a' before it takes it\n"
-                    "policy.yaml:12:7: rule 'c' is never reached: rule 'a' before it takes all its requests\n"
-                    "policy.yaml:19:7: rule 'e' is never reached: rule 'd' before it takes all its requests\n"
-                    "policy.yaml:23:7: rule 'f' is never reached: rule 'd' before it takes all its requests\n");
-    expect_warnings(RULES "    - name: a\n" TWO "      cost_cap_usd_per_request: 0.0000001\n", true,
-                    "policy.yaml:7:33: the cap of rule 'a' is below the cheapest possible request\n");
-    expect_warnings(RULES "    - name: a\n" TWO "      cost_cap_usd_per_request: 0.0000001\n", false, "");
-    expect_warnings(RULES "    - name: a\n" TWO "      cost_cap_usd_per_request: 1\n      on_cap: next_rule\n"
+    expect_warnings(
+        RULES "    - name: a\n      match: {task_type: [x, y]}\n" TWO
+              "    - name: b\n      match: {task_type: [y, z]}\n" TWO
+              "    - name: c\n      match: {task_type: x}\n" TWO "    - name: d\n" TWO
+              "    - name: e\n      match: {task_type: w}\n" TWO "    - name: f\n" TWO,
+        true,
+        "policy.yaml:8:7: rule 'b' never sees task type 'y': rule 'a' before it takes it\n"
+        "policy.yaml:12:7: rule 'c' is never reached: rule 'a' before it takes all its requests\n"
+        "policy.yaml:19:7: rule 'e' is never reached: rule 'd' before it takes all its requests\n"
+        "policy.yaml:23:7: rule 'f' is never reached: rule 'd' before it takes all its requests\n");
+    expect_warnings(
+        RULES "    - name: a\n" TWO "      cost_cap_usd_per_request: 0.0000001\n", true,
+        "policy.yaml:7:33: the cap of rule 'a' is below the cheapest possible request\n");
+    expect_warnings(RULES "    - name: a\n" TWO "      cost_cap_usd_per_request: 0.0000001\n",
+                    false, "");
+    expect_warnings(RULES "    - name: a\n" TWO
+                          "      cost_cap_usd_per_request: 1\n      on_cap: next_rule\n"
                           "    - name: b\n" TWO,
                     true, "");
 }
