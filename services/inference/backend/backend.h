@@ -61,6 +61,7 @@ struct tg_backend { /* the beginning of every implementation's own struct */
 
 int tg_backend_open_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err,
                         tg_backend **ret);
+bool tg_backend_has_cpu_path(const char *path); /* scalar, avx2, avx512 */
 tg_backend *tg_backend_close(tg_backend *backend); /* NULL is a no-op; returns NULL */
 
 /* KV bytes that one block takes for this model. */

@@ -123,6 +123,8 @@ tg_engine *tg_engine_free(tg_engine *e)
 
 const tg_model *tg_engine_model(const tg_engine *e) { return e->model; }
 
+bool tg_engine_has_path(const char *path) { return tg_backend_has_cpu_path(path); }
+
 static int encode(const tg_engine *e, const tg_chat_message *messages, size_t messages_len,
                   const tg_str *text, tg_error *err, tg_tokens *tokens)
 {

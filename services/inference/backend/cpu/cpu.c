@@ -242,6 +242,12 @@ int tg_backend_open_cpu(const tg_model *model, const tg_backend_conf *conf, tg_e
     return ops.open(model, conf, err, ret);
 }
 
+bool tg_backend_has_cpu_path(const char *path)
+{
+    const tg_cpu_kernels *kernels;
+    return tg_kernels_choose(path, NULL, &kernels) == 0;
+}
+
 tg_backend *tg_backend_close(tg_backend *backend)
 {
     if (backend)
