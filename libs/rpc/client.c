@@ -206,7 +206,7 @@ static void on_head(tg_rpc_tag *tag, bool ok)
     c->awaits_head = false;
     if (ok && !c->cancelled && c->start.on_done)
         c->start.on_initial(c->start.user, initial, list_metadata(&c->initial, &c->arena, initial));
-    if (c->message)
+    if (!c->reading && c->message) /* core fills `message` before its tag comes: on_read hands it over */
         advance(c);
     maybe_done(c);
     release(c);

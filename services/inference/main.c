@@ -70,6 +70,7 @@ static int start_engine(tg_inference *inference, tg_error *err)
     if (rc == 0) {
         tg_engine_status status;
         tg_engine_get_status(inference->engine, &status);
+        inference->model = s->model_name && *s->model_name ? s->model_name : status.model;
         tg_log(TG_LOG_INFO, "model_loaded", "model", "%s", status.model, "quantisation", "%s",
                status.quantisation, "path", "%s", status.path, "threads", "%u", status.threads, NULL);
     }

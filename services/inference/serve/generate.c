@@ -33,7 +33,7 @@ static void send_start(generation *g, uint32_t prompt_tokens, uint64_t seed)
 {
     Tollgate__V1__GenerateEvent event = TOLLGATE__V1__GENERATE_EVENT__INIT;
     Tollgate__V1__GenerateStart start = TOLLGATE__V1__GENERATE_START__INIT;
-    start.model = (char *)g->inference->settings->model_name;
+    start.model = (char *)g->inference->model;
     start.prompt_tokens = prompt_tokens;
     start.seed = seed;
     event.event_case = TOLLGATE__V1__GENERATE_EVENT__EVENT_START;
@@ -263,7 +263,7 @@ void tg_inference_generate(void *service, tg_rpc_call *call, const ProtobufCMess
     g->call = call;
     g->seq_id = ticket.seq_id;
     tg_request_record_init(&g->record, in->request_id, in->attempt, in->tenant,
-                           inference->settings->model_name);
+                           inference->model);
     tg_list_add_tail(&inference->generations, &g->node);
     tg_rpc_call_set_user(call, g);
     tg_rpc_call_on_cancel(call, on_cancel);

@@ -23,7 +23,7 @@ static void fill(tg_inference *inference, Tollgate__V1__InferenceStatus *out)
     tg_engine_status s;
     tg_engine_get_status(inference->engine, &s);
     tollgate__v1__inference_status__init(out);
-    out->model = (char *)inference->settings->model_name;
+    out->model = (char *)inference->model;
     out->quantisation = (char *)s.quantisation;
     out->instruction_path = (char *)s.path;
     out->numerics = (char *)s.numerics;

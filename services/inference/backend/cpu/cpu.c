@@ -149,7 +149,7 @@ static void carve_scratch(tg_cpu *cpu, carver *c)
     cpu->sin = carve(c, t * s->rope_dim / 2, sizeof(float));
     cpu->logits = carve(c, (size_t)cpu->conf.step_logits_max * s->vocab, sizeof(float));
     cpu->rows.q = carve(c, t * widest, sizeof(int8_t));
-    cpu->rows.pairs = carve(c, t * widest, sizeof(int16_t));
+    cpu->pairs = carve(c, t * widest, sizeof(int16_t));
     cpu->rows.scale = carve(c, t * (widest / TG_QUANT_BLOCK), sizeof(float));
     cpu->rows.scaled_sum = carve(c, t * (widest / TG_QUANT_BLOCK), sizeof(float));
     cpu->rows.sum = carve(c, t * (widest / TG_QUANT_BLOCK), sizeof(int32_t));

@@ -46,7 +46,9 @@ typedef struct tg_cpu {
     float *gate, *up;
     float *cos, *sin; /* rope_dim / 2 */
     float *logits;    /* step_logits_max × vocab */
-    tg_rows rows;     /* quantised activations; `in` changes with the product */
+    tg_rows rows;     /* the activations of the products in progress */
+    bool rows_quantised;
+    int16_t *pairs;   /* for rows.pairs, where wanted */
     float **attend_scratch; /* per thread */
     tg_cpu_token *tokens;
     uint32_t *token_offsets; /* of each sequence's first token */

@@ -64,25 +64,29 @@ static void add_product(product_job *job, const tg_packed *weights, const tg_row
     job->products[job->len++] = (tg_product){weights, rows, out, weights->out, accumulate};
 }
 
-/* The rows of `x` as the next products take them; the quantised form is filled by the caller's stage. */
-static tg_rows *rows_of(tg_cpu *cpu, const float *x, uint32_t in)
+/* The rows of `x` as the next products, with up to three matrices, take them. The stage before the
+ * products fills the quantised form. Matrices that share an input may differ in type. */
+static tg_rows *rows_of(tg_cpu *cpu, const float *x, uint32_t len, const tg_packed *a,
+                        const tg_packed *b, const tg_packed *c)
 {
-    cpu->rows.len = cpu->tokens_len;
-    cpu->rows.in = in;
+    const tg_packed *const all[] = {a, b, c};
+    cpu->rows.len = len;
+    cpu->rows.in = a->in;
     cpu->rows.x = x;
+    cpu->rows.pairs = NULL;
+    cpu->rows_quantised = false;
+    for (size_t i = 0; i < 3; i++) {
+        cpu->rows_quantised |= tg_packed_is_quantised(all[i]);
+        if (all[i]->type == TG_DTYPE_Q8_0 && cpu->kernels->wants_pairs)
+            cpu->rows.pairs = cpu->pairs;
+    }
     return &cpu->rows;
 }
 
-static void quantise_if(tg_cpu *cpu, const tg_packed *weights, const float *x, uint32_t row)
+static void quantise_row(tg_cpu *cpu, uint32_t row)
 {
-    if (tg_packed_is_quantised(weights))
-        cpu->kernels->quantise(x + row * (size_t)weights->in, &cpu->rows, row);
-}
-
-/* Matrices that share an input may differ in type: the quantised form is made if any wants it. */
-static const tg_packed *quantised_of(const tg_packed *a, const tg_packed *b, const tg_packed *c)
-{
-    return tg_packed_is_quantised(a) ? a : tg_packed_is_quantised(b) ? b : c;
+    if (cpu->rows_quantised)
+        cpu->kernels->quantise(cpu->rows.x + row * (size_t)cpu->rows.in, &cpu->rows, row);
 }
 
 /* ---- stages over tokens ---- */
@@ -114,7 +118,7 @@ static void norm_for_attention(void *context, uint32_t index, uint32_t thread)
     const tg_cpu_layer *l = &cpu->layers[cpu->layer];
     const size_t at = index * (size_t)s->width;
     cpu->kernels->norm(cpu->x + at, l->attn_norm, s->width, s->norm_eps, cpu->normed + at);
-    quantise_if(cpu, quantised_of(&l->q, &l->k, &l->v), cpu->normed, index);
+    quantise_row(cpu, index);
 }
 
 static void norm_for_ffn(void *context, uint32_t index, uint32_t thread)
@@ -125,7 +129,7 @@ static void norm_for_ffn(void *context, uint32_t index, uint32_t thread)
     const tg_cpu_layer *l = &cpu->layers[cpu->layer];
     const size_t at = index * (size_t)s->width;
     cpu->kernels->norm(cpu->x + at, l->ffn_norm, s->width, s->norm_eps, cpu->normed + at);
-    quantise_if(cpu, quantised_of(&l->gate, &l->up, &l->up), cpu->normed, index);
+    quantise_row(cpu, index);
 }
 
 /* Rotates pairs (2i, 2i + 1) of a head. */
@@ -175,8 +179,7 @@ static void place_task(void *context, uint32_t index, uint32_t thread)
 static void quantise_mixed(void *context, uint32_t index, uint32_t thread)
 {
     (void)thread;
-    tg_cpu *cpu = context;
-    quantise_if(cpu, &cpu->layers[cpu->layer].attn_out, cpu->mixed, index);
+    quantise_row(context, index);
 }
 
 static void activate_task(void *context, uint32_t index, uint32_t thread)
@@ -186,7 +189,7 @@ static void activate_task(void *context, uint32_t index, uint32_t thread)
     const uint32_t width = cpu->model->shape.ffn_width;
     const size_t at = index * (size_t)width;
     cpu->kernels->silu_mul(cpu->gate + at, cpu->up + at, width, cpu->gate + at);
-    quantise_if(cpu, &cpu->layers[cpu->layer].down, cpu->gate, index);
+    quantise_row(cpu, index);
 }
 
 /* ---- attention ---- */
@@ -252,7 +255,7 @@ static void run_layer(tg_cpu *cpu)
     const uint32_t tokens = cpu->tokens_len;
     product_job qkv = {0}, attn_out = {0}, gate_up = {0}, down = {0};
 
-    tg_rows *rows = rows_of(cpu, cpu->normed, s->width);
+    tg_rows *rows = rows_of(cpu, cpu->normed, tokens, &l->q, &l->k, &l->v);
     over_tokens(cpu, norm_for_attention, tokens, s->width);
     add_product(&qkv, &l->q, rows, cpu->q, false);
     add_product(&qkv, &l->k, rows, cpu->k, false);
@@ -261,18 +264,18 @@ static void run_layer(tg_cpu *cpu)
 
     over_tokens(cpu, place_task, tokens, s->width);
     tg_pool_run(cpu->pool, attend_task, cpu, cpu->tiles_len * s->kv_heads);
-    rows = rows_of(cpu, cpu->mixed, s->heads * s->head_dim);
+    rows = rows_of(cpu, cpu->mixed, tokens, &l->attn_out, &l->attn_out, &l->attn_out);
     over_tokens(cpu, quantise_mixed, tokens, s->width);
     add_product(&attn_out, &l->attn_out, rows, cpu->x, true);
     run_products(cpu, &attn_out);
 
-    rows = rows_of(cpu, cpu->normed, s->width);
+    rows = rows_of(cpu, cpu->normed, tokens, &l->gate, &l->up, &l->up);
     over_tokens(cpu, norm_for_ffn, tokens, s->width);
     add_product(&gate_up, &l->gate, rows, cpu->gate, false);
     add_product(&gate_up, &l->up, rows, cpu->up, false);
     run_products(cpu, &gate_up);
 
-    rows = rows_of(cpu, cpu->gate, s->ffn_width);
+    rows = rows_of(cpu, cpu->gate, tokens, &l->down, &l->down, &l->down);
     over_tokens(cpu, activate_task, tokens, s->ffn_width);
     add_product(&down, &l->down, rows, cpu->x, true);
     run_products(cpu, &down);
@@ -284,8 +287,7 @@ static void run_output(tg_cpu *cpu)
     const tg_model_shape *s = &cpu->model->shape;
     uint32_t wanted = 0;
     product_job job = {0};
-    cpu->rows.in = s->width;
-    cpu->rows.x = cpu->normed;
+    rows_of(cpu, cpu->normed, 0, &cpu->output, &cpu->output, &cpu->output);
     for (uint32_t i = 0; i < cpu->step->seqs_len; i++) {
         const tg_step_seq *seq = &cpu->step->seqs[i];
         if (!seq->wants_logits)
@@ -293,7 +295,7 @@ static void run_output(tg_cpu *cpu)
         const size_t last = cpu->token_offsets[i] + seq->tokens_len - 1;
         cpu->kernels->norm(cpu->x + last * s->width, cpu->output_norm, s->width, s->norm_eps,
                            cpu->normed + wanted * (size_t)s->width);
-        quantise_if(cpu, &cpu->output, cpu->normed, wanted);
+        quantise_row(cpu, wanted);
         wanted++;
     }
     if (wanted == 0)

@@ -8,6 +8,13 @@
 
 #include "services/inference/backend/cpu/pack.h"
 
+/* Before a loop over a constant few registers, which must become registers at -O2 too. */
+#if defined(__clang__)
+#define TG_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define TG_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 /* Rows of activations, one per token, as the matrix products take them. Quantised form: per block of
  * 32 inputs, int8 values with one scale. */
 typedef struct tg_rows {
@@ -15,7 +22,8 @@ typedef struct tg_rows {
     uint32_t in;       /* inputs per row */
     const float *x;    /* [len][in]: for F32 and F16 weights */
     int8_t *q;         /* [len][in] */
-    int16_t *pairs;    /* [len][in]: of each four values 0, 2, 1, 3: what AVX2's multiply-add pairs want */
+    int16_t *pairs;    /* [len][in]: of each four values 0, 2, 1, 3: what AVX2 multiplies Q8_0 weights
+                        * by; NULL where no such product follows */
     float *scale;      /* [len][in / 32] */
     float *scaled_sum; /* [len][in / 32]: scale × sum of q */
     int32_t *sum;      /* [len][in / 32] */
@@ -49,6 +57,7 @@ typedef struct tg_attend {
 
 typedef struct tg_cpu_kernels {
     const char *name;
+    bool wants_pairs; /* the products with Q8_0 weights read rows->pairs */
     /* Panels [first, last) of a product, for all its rows. */
     void (*product)(const tg_product *product, uint32_t first, uint32_t last);
     /* Row `row` of the quantised form, from `in` floats, a multiple of 32. */

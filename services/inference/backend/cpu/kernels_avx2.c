@@ -15,11 +15,6 @@
 
 #include "services/inference/backend/cpu/ops.h"
 
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
 #define TILE 4 /* tokens */
 #define INLINE static inline TG_ISA __attribute__((always_inline))
 
@@ -42,13 +37,13 @@ typedef struct tile {
 
 INLINE void dots_q8(const uint8_t *quants, const tile *in, size_t b, int n, __m256i *dots)
 {
-    UNROLL
+    TG_UNROLL
     for (int t = 0; t < n; t++)
         dots[t] = _mm256_setzero_si256();
     for (size_t g = 0; g < 8; g++) {
         __m256i w = load32(quants + g * 64);
         __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8), odd = _mm256_srai_epi16(w, 8);
-        UNROLL
+        TG_UNROLL
         for (int t = 0; t < n; t++) {
             const int16_t *pairs = in->pairs[t] + b * TG_QUANT_BLOCK + g * 4;
             __m256i a = _mm256_madd_epi16(even, broadcast4(pairs));
@@ -61,21 +56,21 @@ INLINE void dots_q8(const uint8_t *quants, const tile *in, size_t b, int n, __m2
 INLINE void dots_q4(const uint8_t *quants, const tile *in, size_t b, int n, __m256i *dots)
 {
     const __m256i mask = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
-    UNROLL
+    TG_UNROLL
     for (int t = 0; t < n; t++)
         dots[t] = _mm256_setzero_si256();
-    UNROLL
+    TG_UNROLL
     for (size_t g = 0; g < 4; g++) {
         __m256i w = load32(quants + g * 64);
         __m256i low = _mm256_and_si256(w, mask), high = _mm256_and_si256(_mm256_srli_epi16(w, 4), mask);
-        UNROLL
+        TG_UNROLL
         for (int t = 0; t < n; t++) {
             const int8_t *q = in->q[t] + b * TG_QUANT_BLOCK + g * 4;
             dots[t] = _mm256_add_epi16(dots[t], _mm256_maddubs_epi16(low, broadcast4(q)));
             dots[t] = _mm256_add_epi16(dots[t], _mm256_maddubs_epi16(high, broadcast4(q + 16)));
         }
     }
-    UNROLL
+    TG_UNROLL
     for (int t = 0; t < n; t++)
         dots[t] = _mm256_madd_epi16(dots[t], ones);
 }
@@ -88,7 +83,7 @@ INLINE void tile_quant(const tg_packed *w, const uint8_t *panel, const tile *in,
     const uint16_t *scales = (const uint16_t *)(const void *)(panel + blocks * quant_bytes);
     const uint16_t *mins = scales + blocks * TG_PANEL;
     for (size_t b = 0; b < blocks; b++, panel += quant_bytes) {
-        UNROLL
+        TG_UNROLL
         for (size_t half = 0; half < 2; half++) {
             __m256i dots[TILE];
             if (type == TG_DTYPE_Q8_0)
@@ -98,7 +93,7 @@ INLINE void tile_quant(const tg_packed *w, const uint8_t *panel, const tile *in,
             __m256 scale = v8_load_f16(scales + b * TG_PANEL + half * 8), low = scale;
             if (type == TG_DTYPE_Q4_1)
                 low = v8_load_f16(mins + b * TG_PANEL + half * 8);
-            UNROLL
+            TG_UNROLL
             for (int t = 0; t < n; t++) {
                 if (type == TG_DTYPE_Q4_0)
                     dots[t] = _mm256_sub_epi32(dots[t], _mm256_set1_epi32(8 * in->sum[t][b]));
@@ -120,7 +115,7 @@ INLINE void tile_float(const tg_packed *w, const uint8_t *panel, const tile *in,
         __m256 low = type == TG_DTYPE_F32 ? v8_load(wide + k * TG_PANEL) : v8_load_f16(half + k * TG_PANEL);
         __m256 high = type == TG_DTYPE_F32 ? v8_load(wide + k * TG_PANEL + 8)
                                            : v8_load_f16(half + k * TG_PANEL + 8);
-        UNROLL
+        TG_UNROLL
         for (int t = 0; t < n; t++) {
             __m256 x = v8_set(in->x[t][k]);
             acc[0][t] = v8_fma(low, x, acc[0][t]);
@@ -133,7 +128,7 @@ INLINE void store_tile(const tg_product *p, uint32_t panel, uint32_t row, int n,
 {
     const uint32_t out = panel * TG_PANEL;
     const uint32_t width = p->weights->out - out < TG_PANEL ? p->weights->out - out : TG_PANEL;
-    UNROLL
+    TG_UNROLL
     for (int t = 0; t < n; t++) {
         float *to = p->out + (row + (uint32_t)t) * p->stride + out;
         if (width == TG_PANEL) {
@@ -162,13 +157,13 @@ INLINE void run_tile(const tg_product *p, const uint8_t *panel, uint32_t index, 
     const bool quantised = type != TG_DTYPE_F32 && type != TG_DTYPE_F16;
     tile where;
     __m256 acc[2][TILE];
-    UNROLL
+    TG_UNROLL
     for (int t = 0; t < n; t++) {
         size_t r = row + (size_t)t;
         acc[0][t] = acc[1][t] = _mm256_setzero_ps();
         if (quantised) {
             where.q[t] = rows->q + r * in;
-            where.pairs[t] = rows->pairs + r * in;
+            where.pairs[t] = type == TG_DTYPE_Q8_0 ? rows->pairs + r * in : NULL;
             where.scale[t] = rows->scale + r * blocks;
             where.scaled_sum[t] = rows->scaled_sum + r * blocks;
             where.sum[t] = rows->sum + r * blocks;
@@ -232,6 +227,7 @@ static void product_avx2(const tg_product *p, uint32_t first, uint32_t last)
     }
 }
 
-const tg_cpu_kernels tg_kernels_avx2 = {.name = "avx2", .product = product_avx2, TG_OPS_TABLE};
+const tg_cpu_kernels tg_kernels_avx2 = {
+    .name = "avx2", .wants_pairs = true, .product = product_avx2, TG_OPS_TABLE};
 
 #endif

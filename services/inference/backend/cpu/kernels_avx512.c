@@ -9,11 +9,6 @@
 
 #include <immintrin.h>
 
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
 #define ISA __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")))
 #define INLINE static inline ISA __attribute__((always_inline))
 #define TILE 8 /* tokens */
@@ -39,13 +34,13 @@ INLINE __m512 load_f16(const uint16_t *p)
 INLINE void dots_q8(const uint8_t *quants, const tile *in, size_t b, int n, __m512i *dots)
 {
     const __m512i up = _mm512_set1_epi8((char)-128);
-    UNROLL
+    TG_UNROLL
     for (int t = 0; t < n; t++)
         dots[t] = _mm512_set1_epi32(-128 * in->sum[t][b]);
-    UNROLL
+    TG_UNROLL
     for (size_t g = 0; g < 8; g++) {
         __m512i w = _mm512_xor_si512(_mm512_loadu_si512(quants + g * 64), up);
-        UNROLL
+        TG_UNROLL
         for (int t = 0; t < n; t++)
             dots[t] = _mm512_dpbusd_epi32(dots[t], w, broadcast4(in->q[t] + b * TG_QUANT_BLOCK + g * 4));
     }
@@ -54,14 +49,14 @@ INLINE void dots_q8(const uint8_t *quants, const tile *in, size_t b, int n, __m5
 INLINE void dots_q4(const uint8_t *quants, const tile *in, size_t b, int n, tg_dtype type, __m512i *dots)
 {
     const __m512i mask = _mm512_set1_epi8(15);
-    UNROLL
+    TG_UNROLL
     for (int t = 0; t < n; t++)
         dots[t] = _mm512_set1_epi32(type == TG_DTYPE_Q4_0 ? -8 * in->sum[t][b] : 0);
-    UNROLL
+    TG_UNROLL
     for (size_t g = 0; g < 4; g++) {
         __m512i w = _mm512_loadu_si512(quants + g * 64);
         __m512i low = _mm512_and_si512(w, mask), high = _mm512_and_si512(_mm512_srli_epi16(w, 4), mask);
-        UNROLL
+        TG_UNROLL
         for (int t = 0; t < n; t++) {
             const int8_t *q = in->q[t] + b * TG_QUANT_BLOCK + g * 4;
             dots[t] = _mm512_dpbusd_epi32(dots[t], low, broadcast4(q));
@@ -86,7 +81,7 @@ INLINE void tile_quant(const tg_packed *w, const uint8_t *panel, const tile *in,
         __m512 scale = load_f16(scales + b * TG_PANEL), low = scale;
         if (type == TG_DTYPE_Q4_1)
             low = load_f16(mins + b * TG_PANEL);
-        UNROLL
+        TG_UNROLL
         for (int t = 0; t < n; t++) {
             acc[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[t]),
                                      _mm512_mul_ps(scale, _mm512_set1_ps(in->scale[t][b])), acc[t]);
@@ -104,7 +99,7 @@ INLINE void tile_float(const tg_packed *w, const uint8_t *panel, const tile *in,
     for (size_t k = 0; k < w->in; k++) {
         __m512 value = type == TG_DTYPE_F32 ? _mm512_loadu_ps(wide + k * TG_PANEL)
                                             : load_f16(half + k * TG_PANEL);
-        UNROLL
+        TG_UNROLL
         for (int t = 0; t < n; t++)
             acc[t] = _mm512_fmadd_ps(value, _mm512_set1_ps(in->x[t][k]), acc[t]);
     }
@@ -118,7 +113,7 @@ INLINE void run_tile(const tg_product *p, const uint8_t *panel, uint32_t index, 
     const bool quantised = type != TG_DTYPE_F32 && type != TG_DTYPE_F16;
     tile where;
     __m512 acc[TILE];
-    UNROLL
+    TG_UNROLL
     for (int t = 0; t < n; t++) {
         size_t r = row + (size_t)t;
         acc[t] = _mm512_setzero_ps();
@@ -137,7 +132,7 @@ INLINE void run_tile(const tg_product *p, const uint8_t *panel, uint32_t index, 
         tile_float(p->weights, panel, &where, n, type, acc);
     const uint32_t out = index * TG_PANEL, width = p->weights->out - out;
     const __mmask16 lanes = (__mmask16)(width < TG_PANEL ? (1u << width) - 1u : 0xffffu);
-    UNROLL
+    TG_UNROLL
     for (int t = 0; t < n; t++) {
         float *to = p->out + (row + (uint32_t)t) * p->stride + out;
         if (p->accumulate)

@@ -93,14 +93,23 @@ TG_ISA static void TG_OPS(tg_to_f16)(const float *x, uint32_t len, uint16_t *ret
     }
 }
 
+static inline void pair_up(const int8_t *q, int16_t *pairs)
+{
+    for (size_t i = 0; i < TG_QUANT_BLOCK; i += 4) {
+        pairs[i] = q[i];
+        pairs[i + 1] = q[i + 2];
+        pairs[i + 2] = q[i + 1];
+        pairs[i + 3] = q[i + 3];
+    }
+}
+
 TG_ISA static void TG_OPS(tg_quantise)(const float *x, const tg_rows *rows, uint32_t row)
 {
     const size_t in = rows->in, blocks = in / TG_QUANT_BLOCK;
     for (size_t b = 0; b < blocks; b++) {
         const float *from = x + b * TG_QUANT_BLOCK;
         int8_t *q = rows->q + row * in + b * TG_QUANT_BLOCK;
-        int16_t *pairs = rows->pairs + row * in + b * TG_QUANT_BLOCK;
-        v8 most = v8_abs(v8_load(from));
+        v8 most = v8_abs(v8_load(from)), sums = v8_set(0);
         for (size_t i = 8; i < TG_QUANT_BLOCK; i += 8)
             most = v8_max(most, v8_abs(v8_load(from + i)));
         float f[8], top;
@@ -111,19 +120,16 @@ TG_ISA static void TG_OPS(tg_quantise)(const float *x, const tg_rows *rows, uint
         v8 inverse = v8_set(top > 0 ? 127.0f / top : 0.0f);
         for (size_t i = 0; i < TG_QUANT_BLOCK; i += 8) {
             v8 y = v8_round(v8_mul(v8_load(from + i), inverse));
-            v8_store_i8(q + i, v8_min(v8_max(y, v8_set(-127.0f)), v8_set(127.0f)));
+            y = v8_min(v8_max(y, v8_set(-127.0f)), v8_set(127.0f));
+            v8_store_i8(q + i, y);
+            sums = v8_add(sums, y); /* whole numbers: exact in any order */
         }
-        int32_t sum = 0;
-        for (size_t i = 0; i < TG_QUANT_BLOCK; i += 4) {
-            pairs[i] = q[i];
-            pairs[i + 1] = q[i + 2];
-            pairs[i + 2] = q[i + 1];
-            pairs[i + 3] = q[i + 3];
-            sum += q[i] + q[i + 1] + q[i + 2] + q[i + 3];
-        }
-        rows->scale[row * blocks + b] = top / 127.0f;
-        rows->sum[row * blocks + b] = sum;
-        rows->scaled_sum[row * blocks + b] = top / 127.0f * (float)sum;
+        const float sum = fold16(sums, v8_set(0)), scale = top / 127.0f;
+        rows->scale[row * blocks + b] = scale;
+        rows->sum[row * blocks + b] = (int32_t)sum;
+        rows->scaled_sum[row * blocks + b] = scale * sum;
+        if (rows->pairs)
+            pair_up(q, rows->pairs + row * in + b * TG_QUANT_BLOCK);
     }
 }
 
@@ -134,10 +140,12 @@ TG_ISA static inline void score_block(const tg_attend *a, uint32_t row, uint32_t
                                       const uint16_t *keys, float *scores)
 {
     v8 low[4], high[4];
+    TG_UNROLL
     for (uint32_t r = 0; r < 4; r++)
         low[r] = high[r] = v8_set(0);
     for (uint32_t d = 0; d < a->head_dim; d++) {
         v8 k0 = v8_load_f16(keys + d * 16), k1 = v8_load_f16(keys + d * 16 + 8);
+        TG_UNROLL
         for (uint32_t r = 0; r < 4; r++) {
             v8 q = v8_set(a->q[row + (r < rows ? r : 0)][d]);
             low[r] = v8_fma(q, k0, low[r]);
@@ -172,30 +180,45 @@ TG_ISA static inline void soften(float *scores, uint32_t valid, uint32_t padded,
     *ret_sum = fold16(low, high);
 }
 
-/* sums[r][d..d+8·n) = Σ over keys of weights[r][key] · V[key][d..]; `rows` ≤ 4, lanes are dimensions.
- * dims: 8 or fewer at the end of a head. */
-TG_ISA static inline void weigh_values(const tg_attend *a, const uint16_t *const *values, uint32_t keys,
-                                       const float *weights, uint32_t rows, uint32_t d, float *sums)
+/* sums[r][d..d+16) = Σ over keys of weights[r][key] · V[key][d..d+16); `rows` ≤ 4, lanes are dimensions. */
+TG_ISA static inline void weigh_16(const tg_attend *a, const uint16_t *const *values, uint32_t keys,
+                                   const float *weights, uint32_t rows, uint32_t d, float *sums)
 {
-    v8 acc[4];
-    for (uint32_t r = 0; r < 4; r++)
-        acc[r] = v8_set(0);
-    const bool whole = d + 8 <= a->head_dim;
+    v8 low[4], high[4];
+    const float *w[4];
+    TG_UNROLL
+    for (uint32_t r = 0; r < 4; r++) {
+        low[r] = high[r] = v8_set(0);
+        w[r] = weights + (r < rows ? r : 0) * TG_ATTENTION_SPAN;
+    }
     for (uint32_t key = 0; key < keys; key++) {
         const uint16_t *from = values[key / 16] + (size_t)(key % 16) * a->head_dim + d;
-        uint16_t tail[8] = {0};
-        if (!whole) {
-            memcpy(tail, from, (a->head_dim - d) * sizeof(tail[0]));
-            from = tail;
+        v8 v0 = v8_load_f16(from), v1 = v8_load_f16(from + 8);
+        TG_UNROLL
+        for (uint32_t r = 0; r < 4; r++) {
+            v8 weight = v8_set(w[r][key]);
+            low[r] = v8_fma(weight, v0, low[r]);
+            high[r] = v8_fma(weight, v1, high[r]);
         }
-        v8 v = v8_load_f16(from);
-        for (uint32_t r = 0; r < 4; r++)
-            acc[r] = v8_fma(v8_set(weights[(r < rows ? r : 0) * TG_ATTENTION_SPAN + key]), v, acc[r]);
     }
     for (uint32_t r = 0; r < rows; r++) {
-        float f[8];
-        v8_store(f, acc[r]);
-        memcpy(sums + r * a->head_dim + d, f, (whole ? 8 : a->head_dim - d) * sizeof(float));
+        v8_store(sums + r * a->head_dim + d, low[r]);
+        v8_store(sums + r * a->head_dim + d + 8, high[r]);
+    }
+}
+
+/* The same for the last head_dim mod 16 dimensions, one by one. */
+TG_ISA static inline void weigh_rest(const tg_attend *a, const uint16_t *const *values, uint32_t keys,
+                                     const float *weights, uint32_t rows, uint32_t d, float *sums)
+{
+    for (uint32_t r = 0; r < rows; r++) {
+        for (uint32_t k = d; k < a->head_dim; k++) {
+            float acc = 0;
+            for (uint32_t key = 0; key < keys; key++)
+                acc = fmaf(weights[r * TG_ATTENTION_SPAN + key],
+                           tg_f16_to_f32(values[key / 16][(size_t)(key % 16) * a->head_dim + k]), acc);
+            sums[r * a->head_dim + k] = acc;
+        }
     }
 }
 
@@ -237,10 +260,14 @@ TG_ISA static void attend_span(const tg_attend *a, uint32_t base, float *max, fl
         }
         soften(scores, past < keys ? past : keys, blocks * 16, &max[r], &sum[r]);
     }
-    for (uint32_t r = 0; r < a->rows; r += 4)
-        for (uint32_t d = 0; d < a->head_dim; d += 8)
-            weigh_values(a, values, keys, a->scores + r * TG_ATTENTION_SPAN,
-                         a->rows - r < 4 ? a->rows - r : 4, d, span + r * a->head_dim);
+    for (uint32_t r = 0; r < a->rows; r += 4) {
+        const uint32_t rows = a->rows - r < 4 ? a->rows - r : 4;
+        const float *weights = a->scores + r * TG_ATTENTION_SPAN;
+        uint32_t d = 0;
+        for (; d + 16 <= a->head_dim; d += 16)
+            weigh_16(a, values, keys, weights, rows, d, span + r * a->head_dim);
+        weigh_rest(a, values, keys, weights, rows, d, span + r * a->head_dim);
+    }
 }
 
 TG_ISA static void TG_OPS(tg_attend)(const tg_attend *a)
