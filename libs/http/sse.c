@@ -3,12 +3,12 @@
 #include <errno.h>
 #include <string.h>
 
-enum { NAME_MAX_BYTES = 256 };
+enum { NAME_MAX_BYTES = 256, FIELD_MAX_BYTES = 16 /* a field's name, colon and space */ };
 
 void tg_sse_parser_init(tg_sse_parser *parser, size_t event_max)
 {
     *parser = (tg_sse_parser){.event_max = event_max};
-    tg_buf_init(&parser->line, event_max + 16); /* the field's name and colon */
+    tg_buf_init(&parser->line, event_max + FIELD_MAX_BYTES);
     tg_buf_init(&parser->name, NAME_MAX_BYTES);
     tg_buf_init(&parser->text, event_max);
 }
@@ -111,6 +111,8 @@ int tg_sse_parser_feed(tg_sse_parser *parser, tg_str bytes, tg_sse_on_event *on_
             break;
         size_t len = line_length(bytes);
         tg_str line = {bytes.data, len};
+        if (len > parser->event_max + FIELD_MAX_BYTES)
+            return -ENOSPC; /* whether or not the line came in one piece */
         if (len == bytes.len) {
             rc = tg_buf_add_str(&parser->line, line);
             break;
