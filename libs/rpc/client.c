@@ -40,32 +40,23 @@ struct tg_rpc_client {
     tg_arena arena;
 };
 
-static grpc_arg integer(const char *key, int value)
-{
-    return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value};
-}
-
 int tg_rpc_channel_new(tg_rpc_loop *loop, const char *address, const tg_rpc_tls *tls, tg_error *err,
                        tg_rpc_channel **ret)
 {
     grpc_channel_credentials *credentials;
-    grpc_arg args[] = {
-        integer(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)TG_RPC_MESSAGE_MAX),
-        integer(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, (int)TG_RPC_MESSAGE_MAX),
-        integer(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, RECONNECT_FIRST_MS),
-        integer(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_MAX_MS),
-        integer(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_TIMEOUT_MS), /* core's name for it */
-        integer(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS),
-        integer(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_TIMEOUT_MS),
-        integer(GRPC_ARG_ENABLE_HTTP_PROXY, 0),
-        integer(GRPC_ARG_ENABLE_CHANNELZ, 0),
-        {.type = GRPC_ARG_STRING, .key = (char *)GRPC_SSL_TARGET_NAME_OVERRIDE_ARG},
-    };
-    size_t count = sizeof args / sizeof *args;
+    grpc_arg args[TG_RPC_COMMON_ARGS + 7];
+    size_t count = TG_RPC_COMMON_ARGS;
+    tg_rpc_common_args(args);
+    args[count++] = tg_rpc_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, RECONNECT_FIRST_MS);
+    args[count++] = tg_rpc_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_MAX_MS);
+    args[count++] = tg_rpc_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_TIMEOUT_MS); /* core's name */
+    args[count++] = tg_rpc_arg(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS);
+    args[count++] = tg_rpc_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_TIMEOUT_MS);
+    args[count++] = tg_rpc_arg(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
     if (tls && tls->server_name)
-        args[count - 1].value.string = (char *)tls->server_name;
-    else
-        count--;
+        args[count++] = (grpc_arg){.type = GRPC_ARG_STRING,
+                                   .key = (char *)GRPC_SSL_TARGET_NAME_OVERRIDE_ARG,
+                                   .value.string = (char *)tls->server_name};
     int rc = tg_rpc_channel_credentials(tls, err, &credentials);
     if (rc < 0)
         return rc;

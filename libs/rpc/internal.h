@@ -40,6 +40,7 @@ struct tg_rpc_loop {
     grpc_completion_queue *queue;
     size_t outstanding; /* tags in gRPC's hands, or deferred */
     bool stop, turning;
+    bool interrupted; /* what the pump's caller waits for has happened: no more waiting this turn */
     pthread_t thread; /* drains the queue for libuv, or watches libuv for the queue */
     bool thread_started, wake_open;
     uv_async_t wake;
@@ -84,6 +85,15 @@ typedef struct tg_rpc_view {
 } tg_rpc_view;
 tg_str tg_rpc_view_open(tg_rpc_view *view, grpc_byte_buffer *bytes);
 void tg_rpc_view_close(tg_rpc_view *view);
+
+/* What channels and servers have in common. */
+enum {
+    /* Unread bytes of one stream. gRPC's own probing would let a stream that nobody reads grow to 16 MiB. */
+    TG_RPC_STREAM_WINDOW_BYTES = 256 << 10,
+    TG_RPC_COMMON_ARGS = 5
+};
+grpc_arg tg_rpc_arg(const char *key, int value);
+void tg_rpc_common_args(grpc_arg args[TG_RPC_COMMON_ARGS]);
 
 /* ---- credentials ---- */
 

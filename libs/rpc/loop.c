@@ -1,6 +1,7 @@
 #include "libs/rpc/internal.h"
 
 #include <errno.h>
+#include <grpc/support/log.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,14 +15,32 @@ static const tg_rpc_loop_owner OWNER_DEFAULT = TG_RPC_LOOP_UV;
 
 enum { BATCH_MAX = 256, CLOSE_ROUNDS = 2000, CLOSE_ROUND_US = 1000 };
 
+static void drop_log(gpr_log_func_args *args) { (void)args; }
+
 void tg_rpc_init(void)
 {
     signal(SIGPIPE, SIG_IGN);
     tg_rpc_quiet_mutexes();
+    if (!getenv("GRPC_VERBOSITY")) /* a library does not log: what matters comes back as an error */
+        gpr_set_log_function(drop_log);
     grpc_init();
 }
 
 void tg_rpc_shutdown(void) { grpc_shutdown_blocking(); }
+
+grpc_arg tg_rpc_arg(const char *key, int value)
+{
+    return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value};
+}
+
+void tg_rpc_common_args(grpc_arg args[TG_RPC_COMMON_ARGS])
+{
+    args[0] = tg_rpc_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)TG_RPC_MESSAGE_MAX);
+    args[1] = tg_rpc_arg(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, (int)TG_RPC_MESSAGE_MAX);
+    args[2] = tg_rpc_arg(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, TG_RPC_STREAM_WINDOW_BYTES);
+    args[3] = tg_rpc_arg(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    args[4] = tg_rpc_arg(GRPC_ARG_ENABLE_CHANNELZ, 0);
+}
 
 const char *tg_rpc_code_name(tg_rpc_code code)
 {
@@ -238,7 +257,7 @@ static void queue_turn(tg_rpc_loop *loop)
         loop->rearm = false;
         watch(loop, EPOLL_CTL_MOD);
     }
-    if (loop->stop)
+    if (loop->stop || loop->interrupted)
         return;
     int wait_ms = loop->deferred ? 0 : uv_backend_timeout(&loop->uv);
     grpc_event event = grpc_completion_queue_next(loop->queue, after_ms(wait_ms), NULL);
@@ -318,6 +337,7 @@ void tg_rpc_loop_stop(tg_rpc_loop *loop)
 void tg_rpc_loop_pump(tg_rpc_loop *loop)
 {
     loop->turning = true;
+    loop->interrupted = false;
     if (loop->owner == TG_RPC_LOOP_QUEUE)
         queue_turn(loop);
     else

@@ -7,21 +7,14 @@
 
 enum { POSTED_PER_METHOD = 8, KEEPALIVE_MIN_MS = 5000, DRAIN_GRACE_MS = 1000 };
 
-static grpc_arg integer(const char *key, int value)
-{
-    return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value};
-}
-
 static grpc_server *create(bool shared_port)
 {
-    grpc_arg args[] = {
-        integer(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)TG_RPC_MESSAGE_MAX),
-        integer(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, (int)TG_RPC_MESSAGE_MAX),
-        integer(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, KEEPALIVE_MIN_MS),
-        integer(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1),
-        integer(GRPC_ARG_ENABLE_CHANNELZ, 0),
-        integer(GRPC_ARG_ALLOW_REUSEPORT, shared_port),
-    };
+    grpc_arg args[TG_RPC_COMMON_ARGS + 3];
+    tg_rpc_common_args(args);
+    args[TG_RPC_COMMON_ARGS] =
+        tg_rpc_arg(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, KEEPALIVE_MIN_MS);
+    args[TG_RPC_COMMON_ARGS + 1] = tg_rpc_arg(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    args[TG_RPC_COMMON_ARGS + 2] = tg_rpc_arg(GRPC_ARG_ALLOW_REUSEPORT, shared_port);
     grpc_channel_args channel_args = {sizeof args / sizeof *args, args};
     return grpc_server_create(&channel_args, NULL);
 }
@@ -206,7 +199,7 @@ void tg_rpc_server_maybe_free(tg_rpc_server *s)
     grpc_server_destroy(s->grpc);
     tg_rpc_call_pool_free(s);
     if (s->gone)
-        *s->gone = true;
+        *s->gone = s->loop->interrupted = true;
     free(s);
 }
 
