@@ -57,7 +57,7 @@ def test_cost_cap_clamps_when_no_maximum_was_stated(mesh):
 @pytest.mark.parametrize("body, words", [
     (b"{not json", ["JSON"]),
     (b"[1,2]", ["object"]),
-    (b'{"model":"auto","model":"auto","messages":[]}', ["model"]),
+    (b'{"model":"auto","model":"auto","messages":[]}', ["already given"]),
     (b'{"model":"auto","messages":[{"role":"user","content":"\xff\xfe"}]}', ["UTF-8"]),
     (b"", ["JSON"]),
     (b"[" * 200 + b"]" * 200, ["deep"]),
