@@ -15,7 +15,7 @@ static const struct {
     {"targets", tg_cli_targets, "the fleet as the health service sees it [--watch]"},
     {"events", tg_cli_events, "usage events from Kafka as JSON lines"},
     {"keys", tg_cli_keys, "new: make an API key and its line for keys.yaml"},
-    {"config", tg_cli_config, "print SERVICE: every setting, its default and meaning"},
+    {"config", tg_cli_config, "print DOCUMENT: every setting, its default and meaning"},
 };
 
 static void usage(FILE *to)
