@@ -18,8 +18,7 @@ def test_falls_back_unseen(own_mesh_once, fault):
         route = mesh.routing(response)
         if not stream:
             assert route["target"] == "openai-gpt4o-mini" and route["attempt"] == "2", route
-    events = mesh.events()
-    assert events[f"{route['request']}/1"]
+    until("the failed attempt's event", lambda: mesh.events().get(f"{route['request']}/1"))
 
 
 def test_cut_stream_is_an_error_not_a_clean_end(own_mesh_once):
