@@ -11,8 +11,10 @@
 /* Before a loop over a constant few registers, which must become registers at -O2 too. */
 #if defined(__clang__)
 #define TG_UNROLL _Pragma("clang loop unroll(full)")
+#define TG_KEEP_LOOP _Pragma("clang loop unroll(disable)")
 #else
 #define TG_UNROLL _Pragma("GCC unroll 16")
+#define TG_KEEP_LOOP _Pragma("GCC unroll 1")
 #endif
 
 /* Rows of activations, one per token, as the matrix products take them. Quantised form: per block of

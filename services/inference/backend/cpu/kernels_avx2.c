@@ -16,6 +16,10 @@
 #include "services/inference/backend/cpu/ops.h"
 
 #define TILE 4 /* tokens */
+
+/* Pins a running sum to its register: without it the compiler regroups a block's additions, holds all
+ * their terms at once, and spills. */
+#define PIN(sum) __asm__("" : "+x"(sum))
 #define INLINE static inline TG_ISA __attribute__((always_inline))
 
 INLINE __m256i broadcast4(const void *p)
@@ -35,44 +39,50 @@ typedef struct tile {
     const int32_t *sum[TILE];
 } tile;
 
-INLINE void dots_q8(const uint8_t *quants, const tile *in, size_t b, int n, __m256i *dots)
+/* One block's dots: [half of the panel][token]. */
+INLINE void dots_q8(const uint8_t *quants, const tile *in, size_t b, int n, __m256i (*dots)[TILE])
 {
-    TG_UNROLL
-    for (int t = 0; t < n; t++)
-        dots[t] = _mm256_setzero_si256();
+    TG_KEEP_LOOP
     for (size_t g = 0; g < 8; g++) {
-        __m256i w = load32(quants + g * 64);
-        __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8), odd = _mm256_srai_epi16(w, 8);
         TG_UNROLL
-        for (int t = 0; t < n; t++) {
-            const int16_t *pairs = in->pairs[t] + b * TG_QUANT_BLOCK + g * 4;
-            __m256i a = _mm256_madd_epi16(even, broadcast4(pairs));
-            __m256i c = _mm256_madd_epi16(odd, broadcast4(pairs + 2));
-            dots[t] = _mm256_add_epi32(dots[t], _mm256_add_epi32(a, c));
+        for (size_t half = 0; half < 2; half++) {
+            __m256i w = load32(quants + g * 64 + half * 32);
+            __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8), odd = _mm256_srai_epi16(w, 8);
+            TG_UNROLL
+            for (int t = 0; t < n; t++) {
+                const int16_t *pairs = in->pairs[t] + b * TG_QUANT_BLOCK + g * 4;
+                __m256i x = _mm256_madd_epi16(even, broadcast4(pairs));
+                __m256i y = _mm256_madd_epi16(odd, broadcast4(pairs + 2));
+                dots[half][t] = _mm256_add_epi32(dots[half][t], _mm256_add_epi32(x, y));
+                PIN(dots[half][t]);
+            }
         }
     }
 }
 
-INLINE void dots_q4(const uint8_t *quants, const tile *in, size_t b, int n, __m256i *dots)
+INLINE void dots_q4(const uint8_t *quants, const tile *in, size_t b, int n, __m256i (*dots)[TILE])
 {
-    const __m256i mask = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
-    TG_UNROLL
-    for (int t = 0; t < n; t++)
-        dots[t] = _mm256_setzero_si256();
-    TG_UNROLL
+    const __m256i mask = _mm256_set1_epi8(15);
+    TG_KEEP_LOOP
     for (size_t g = 0; g < 4; g++) {
-        __m256i w = load32(quants + g * 64);
-        __m256i low = _mm256_and_si256(w, mask), high = _mm256_and_si256(_mm256_srli_epi16(w, 4), mask);
+        __m256i a = load32(quants + g * 64), c = load32(quants + g * 64 + 32);
+        __m256i a_low = _mm256_and_si256(a, mask), c_low = _mm256_and_si256(c, mask);
+        __m256i a_high = _mm256_and_si256(_mm256_srli_epi16(a, 4), mask);
+        __m256i c_high = _mm256_and_si256(_mm256_srli_epi16(c, 4), mask);
         TG_UNROLL
         for (int t = 0; t < n; t++) {
             const int8_t *q = in->q[t] + b * TG_QUANT_BLOCK + g * 4;
-            dots[t] = _mm256_add_epi16(dots[t], _mm256_maddubs_epi16(low, broadcast4(q)));
-            dots[t] = _mm256_add_epi16(dots[t], _mm256_maddubs_epi16(high, broadcast4(q + 16)));
+            __m256i low = broadcast4(q), high = broadcast4(q + 16);
+            dots[0][t] = _mm256_add_epi16(dots[0][t], _mm256_maddubs_epi16(a_low, low));
+            PIN(dots[0][t]);
+            dots[1][t] = _mm256_add_epi16(dots[1][t], _mm256_maddubs_epi16(c_low, low));
+            PIN(dots[1][t]);
+            dots[0][t] = _mm256_add_epi16(dots[0][t], _mm256_maddubs_epi16(a_high, high));
+            PIN(dots[0][t]);
+            dots[1][t] = _mm256_add_epi16(dots[1][t], _mm256_maddubs_epi16(c_high, high));
+            PIN(dots[1][t]);
         }
     }
-    TG_UNROLL
-    for (int t = 0; t < n; t++)
-        dots[t] = _mm256_madd_epi16(dots[t], ones);
 }
 
 INLINE void tile_quant(const tg_packed *w, const uint8_t *panel, const tile *in, int n, tg_dtype type,
@@ -83,22 +93,28 @@ INLINE void tile_quant(const tg_packed *w, const uint8_t *panel, const tile *in,
     const uint16_t *scales = (const uint16_t *)(const void *)(panel + blocks * quant_bytes);
     const uint16_t *mins = scales + blocks * TG_PANEL;
     for (size_t b = 0; b < blocks; b++, panel += quant_bytes) {
+        __m256i dots[2][TILE];
+        TG_UNROLL
+        for (int t = 0; t < n; t++)
+            dots[0][t] = dots[1][t] = _mm256_setzero_si256();
+        if (type == TG_DTYPE_Q8_0)
+            dots_q8(panel, in, b, n, dots);
+        else
+            dots_q4(panel, in, b, n, dots);
         TG_UNROLL
         for (size_t half = 0; half < 2; half++) {
-            __m256i dots[TILE];
-            if (type == TG_DTYPE_Q8_0)
-                dots_q8(panel + half * 32, in, b, n, dots);
-            else
-                dots_q4(panel + half * 32, in, b, n, dots);
             __m256 scale = v8_load_f16(scales + b * TG_PANEL + half * 8), low = scale;
             if (type == TG_DTYPE_Q4_1)
                 low = v8_load_f16(mins + b * TG_PANEL + half * 8);
             TG_UNROLL
             for (int t = 0; t < n; t++) {
+                __m256i dot = dots[half][t];
+                if (type != TG_DTYPE_Q8_0)
+                    dot = _mm256_madd_epi16(dot, _mm256_set1_epi16(1));
                 if (type == TG_DTYPE_Q4_0)
-                    dots[t] = _mm256_sub_epi32(dots[t], _mm256_set1_epi32(8 * in->sum[t][b]));
-                acc[half][t] = v8_fma(_mm256_cvtepi32_ps(dots[t]),
-                                      v8_mul(scale, v8_set(in->scale[t][b])), acc[half][t]);
+                    dot = _mm256_sub_epi32(dot, _mm256_set1_epi32(8 * in->sum[t][b]));
+                acc[half][t] = v8_fma(_mm256_cvtepi32_ps(dot), v8_mul(scale, v8_set(in->scale[t][b])),
+                                      acc[half][t]);
                 if (type == TG_DTYPE_Q4_1)
                     acc[half][t] = v8_fma(low, v8_set(in->scaled_sum[t][b]), acc[half][t]);
             }
