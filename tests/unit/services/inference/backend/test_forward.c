@@ -118,7 +118,7 @@ static void test_paths_agree(void)
     for (size_t i = 0; i < 3; i++) {
         tg_backend *backend = open_backend(model, 2, paths[i]);
         if (!backend) {
-            tg_test_skip("this processor lacks AVX2 or AVX-512");
+            tg_test_skip("no processor feature: AVX2 or AVX-512 with VNNI");
             continue;
         }
         run_chunks(backend, tokens, 40, 16, blocks, vocab, i ? got : want);

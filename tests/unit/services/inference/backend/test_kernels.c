@@ -13,8 +13,8 @@ static const tg_cpu_kernels *kernels_of(const char *path)
 {
     const tg_cpu_kernels *kernels = NULL;
     if (tg_kernels_choose(path, NULL, &kernels) < 0)
-        tg_test_skip(path[3] == '5' ? "this processor has no AVX-512 with VNNI"
-                                    : "this processor has no AVX2 with FMA and F16C");
+        tg_test_skip(path[3] == '5' ? "no processor feature: AVX-512 with VNNI"
+                                    : "no processor feature: AVX2 with FMA and F16C");
     return kernels;
 }
 

@@ -346,7 +346,7 @@ static void test_golden_text(void)
     if (!file || access(model, R_OK) != 0) {
         if (file)
             fclose(file);
-        tg_test_skip("../shared/models is not there");
+        tg_test_skip("no model data: ../shared/models is not there");
         return;
     }
     size_t len = fread(want, 1, sizeof(want), file);
