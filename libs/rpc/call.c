@@ -362,17 +362,18 @@ void tg_rpc_call_request(tg_rpc_server *s, tg_rpc_bound *bound)
     c->queue_size = TG_RPC_QUEUE_FIRST;
     grpc_metadata_array_init(&c->metadata);
     tg_list_add_tail(&s->calls, &c->node);
-    tg_rpc_tag_out(s->loop, &c->arrive);
-    if (bound) {
+    if (!bound)
+        grpc_call_details_init(&c->details);
+    tg_rpc_begin(s->loop, &c->arrive);
+    if (bound)
         error = grpc_server_request_registered_call(s->grpc, bound->registered, &c->call, &c->deadline,
                                                     &c->metadata,
                                                     bound->client_streaming ? NULL : &c->payload,
                                                     s->loop->queue, s->loop->queue, &c->arrive);
-    } else {
-        grpc_call_details_init(&c->details);
+    else
         error = grpc_server_request_call(s->grpc, &c->call, &c->details, &c->metadata, s->loop->queue,
                                          s->loop->queue, &c->arrive);
-    }
+    tg_rpc_end(s->loop);
     if (error != GRPC_CALL_OK) {
         s->loop->outstanding--;
         release(c);

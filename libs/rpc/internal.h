@@ -44,6 +44,7 @@ struct tg_rpc_loop {
     pthread_t thread; /* drains the queue for libuv, or watches libuv for the queue */
     bool thread_started, wake_open;
     uv_async_t wake;
+    uv_idle_t idle; /* owner UV: runs while something is deferred */
     tg_rpc_tag *deferred, **deferred_tail; /* to run on the next turn; the loop's thread alone */
 
     /* Owner UV. */
@@ -60,8 +61,9 @@ struct tg_rpc_loop {
 
 /* Starts a batch; aborts on misuse, which only a bug here can cause. */
 void tg_rpc_batch(tg_rpc_loop *loop, grpc_call *call, const grpc_op *ops, size_t count, tg_rpc_tag *tag);
-/* For operations that are not batches: say that the tag is on its way. */
-void tg_rpc_tag_out(tg_rpc_loop *loop, tg_rpc_tag *tag);
+/* Around the start of an operation that is not a batch. */
+void tg_rpc_begin(tg_rpc_loop *loop, tg_rpc_tag *tag);
+void tg_rpc_end(tg_rpc_loop *loop);
 /* Runs the tag on the loop's next turn. */
 void tg_rpc_defer(tg_rpc_loop *loop, tg_rpc_tag *tag);
 /* Waits for and runs what is ready. Not from inside a callback: see `turning`. */

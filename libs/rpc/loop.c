@@ -13,7 +13,9 @@
 /* Measured: see docs/benchmarks.md. */
 static const tg_rpc_loop_owner OWNER_DEFAULT = TG_RPC_LOOP_UV;
 
-enum { BATCH_MAX = 256, CLOSE_ROUNDS = 2000, CLOSE_ROUND_US = 1000 };
+static void on_idle(uv_idle_t *idle);
+
+enum { BATCH_MAX = 256, DEFERRED_ROUNDS = 64, CLOSE_ROUNDS = 2000, CLOSE_ROUND_US = 1000 };
 
 static void drop_log(gpr_log_func_args *args) { (void)args; }
 
@@ -52,26 +54,82 @@ const char *tg_rpc_code_name(tg_rpc_code code)
     return (unsigned)code < sizeof names / sizeof *names ? names[code] : "UNKNOWN";
 }
 
-void tg_rpc_tag_out(tg_rpc_loop *loop, tg_rpc_tag *tag)
+/* ---- operations ----
+ *
+ * An operation that is through before its start returns (a message that fits gRPC's buffer, a call that
+ * already waits) would still wake the thread that polls the queue, at microseconds each. gRPC offers to
+ * keep one such event for the starting thread instead; it is run from the deferred list. */
+
+static void defer(tg_rpc_loop *loop, tg_rpc_tag *tag, bool ok)
+{
+    tag->ok = ok;
+    tag->next = NULL;
+    if (!loop->deferred && loop->owner == TG_RPC_LOOP_UV)
+        uv_idle_start(&loop->idle, on_idle);
+    *loop->deferred_tail = tag;
+    loop->deferred_tail = &tag->next;
+}
+
+void tg_rpc_defer(tg_rpc_loop *loop, tg_rpc_tag *tag)
+{
+    loop->outstanding++;
+    defer(loop, tag, true);
+}
+
+void tg_rpc_begin(tg_rpc_loop *loop, tg_rpc_tag *tag)
 {
     loop->outstanding++;
     TG_RPC_HANDED_IN(tag);
+    grpc_completion_queue_thread_local_cache_init(loop->queue);
+}
+
+void tg_rpc_end(tg_rpc_loop *loop)
+{
+    void *tag;
+    int ok;
+    if (grpc_completion_queue_thread_local_cache_flush(loop->queue, &tag, &ok))
+        defer(loop, tag, ok != 0);
 }
 
 void tg_rpc_batch(tg_rpc_loop *loop, grpc_call *call, const grpc_op *ops, size_t count, tg_rpc_tag *tag)
 {
-    tg_rpc_tag_out(loop, tag);
+    tg_rpc_begin(loop, tag);
     grpc_call_error error = grpc_call_start_batch(call, ops, count, tag, NULL);
+    tg_rpc_end(loop);
     if (error != GRPC_CALL_OK) {
         fprintf(stderr, "tollgate: gRPC refused a batch: %s\n", grpc_call_error_to_string(error));
         abort();
     }
 }
 
-static void run_tag(tg_rpc_loop *loop, tg_rpc_tag *tag, bool ok)
+static void run_tags(tg_rpc_loop *loop, tg_rpc_tag *tag)
 {
-    loop->outstanding--;
-    tag->run(tag, ok);
+    while (tag) {
+        tg_rpc_tag *next = tag->next;
+        loop->outstanding--;
+        tag->run(tag, tag->ok);
+        tag = next;
+    }
+}
+
+/* What was deferred, and what that defers in turn: a stream that fills itself goes on for a while, and
+ * the rest has its turn. */
+static void run_deferred(tg_rpc_loop *loop)
+{
+    for (unsigned round = 0; loop->deferred && round < DEFERRED_ROUNDS; round++) {
+        tg_rpc_tag *first = loop->deferred;
+        loop->deferred = NULL;
+        loop->deferred_tail = &loop->deferred;
+        run_tags(loop, first);
+    }
+}
+
+static void on_idle(uv_idle_t *idle)
+{
+    tg_rpc_loop *loop = idle->data;
+    run_deferred(loop);
+    if (!loop->deferred)
+        uv_idle_stop(idle);
 }
 
 /* ---- owner UV ---- */
@@ -116,33 +174,7 @@ static void run_ready(tg_rpc_loop *loop)
     loop->ready = NULL;
     loop->ready_tail = &loop->ready;
     pthread_mutex_unlock(&loop->mutex);
-    while (tag) {
-        tg_rpc_tag *next = tag->next;
-        run_tag(loop, tag, tag->ok);
-        tag = next;
-    }
-}
-
-static void run_deferred(tg_rpc_loop *loop)
-{
-    tg_rpc_tag *tag = loop->deferred;
-    loop->deferred = NULL;
-    loop->deferred_tail = &loop->deferred;
-    while (tag) {
-        tg_rpc_tag *next = tag->next;
-        run_tag(loop, tag, true);
-        tag = next;
-    }
-}
-
-void tg_rpc_defer(tg_rpc_loop *loop, tg_rpc_tag *tag)
-{
-    loop->outstanding++;
-    tag->next = NULL;
-    *loop->deferred_tail = tag;
-    loop->deferred_tail = &tag->next;
-    if (loop->owner == TG_RPC_LOOP_UV)
-        uv_async_send(&loop->wake);
+    run_tags(loop, tag);
 }
 
 static void on_wake(uv_async_t *async)
@@ -246,6 +278,8 @@ static gpr_timespec after_ms(int ms)
 {
     if (ms < 0)
         return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+    if (ms == 0) /* "now" would be rounded up to a wait of a millisecond */
+        return gpr_inf_past(GPR_CLOCK_MONOTONIC);
     return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(ms, GPR_TIMESPAN));
 }
 
@@ -263,7 +297,8 @@ static void queue_turn(tg_rpc_loop *loop)
     grpc_event event = grpc_completion_queue_next(loop->queue, after_ms(wait_ms), NULL);
     for (unsigned n = 0; event.type == GRPC_OP_COMPLETE; n++) {
         TG_RPC_HANDED_OUT(event.tag);
-        run_tag(loop, event.tag, event.success != 0);
+        loop->outstanding--;
+        ((tg_rpc_tag *)event.tag)->run(event.tag, event.success != 0);
         if (n == BATCH_MAX)
             break;
         event = grpc_completion_queue_next(loop->queue, gpr_inf_past(GPR_CLOCK_MONOTONIC), NULL);
@@ -275,8 +310,10 @@ static void queue_turn(tg_rpc_loop *loop)
 
 static void close_uv(tg_rpc_loop *loop)
 {
-    if (loop->wake_open)
+    if (loop->wake_open) {
         uv_close((uv_handle_t *)&loop->wake, NULL);
+        uv_close((uv_handle_t *)&loop->idle, NULL);
+    }
     for (int i = 0; i < CLOSE_ROUNDS && uv_loop_close(&loop->uv) == UV_EBUSY; i++) {
         uv_run(&loop->uv, UV_RUN_NOWAIT);
         usleep(CLOSE_ROUND_US);
@@ -315,6 +352,8 @@ int tg_rpc_loop_new(tg_rpc_loop_owner owner, tg_error *err, tg_rpc_loop **ret)
     rc = uv_async_init(&loop->uv, &loop->wake, on_wake);
     loop->wake.data = loop;
     loop->wake_open = rc == 0;
+    uv_idle_init(&loop->uv, &loop->idle);
+    loop->idle.data = loop;
     if (rc == 0)
         rc = loop->owner == TG_RPC_LOOP_UV ? start_thread(loop, drain_queue) : start_queue_owner(loop);
     if (rc < 0) {

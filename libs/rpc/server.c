@@ -156,8 +156,9 @@ static void shut_down(tg_rpc_server *s)
     tg_rpc_health_end(s);
     tg_rpc_reflection_end(s);
     s->shutdown_tag.run = on_shut_down;
-    tg_rpc_tag_out(s->loop, &s->shutdown_tag);
+    tg_rpc_begin(s->loop, &s->shutdown_tag);
     grpc_server_shutdown_and_notify(s->grpc, s->loop->queue, &s->shutdown_tag);
+    tg_rpc_end(s->loop);
 }
 
 /* A handler that does not let go of a cancelled call must not hold the process. */
