@@ -140,6 +140,22 @@ static void statement_csv(const Tollgate__V1__StatementResponse *s)
     }
 }
 
+/* Decimals shown of an amount: at least two, without the zeros at the end. */
+static int decimals_of(tg_picousd_sum sum)
+{
+    char text[TG_MONEY_TEXT];
+    return (int)strlen(strchr(dollars(sum, text), '.') + 1);
+}
+
+/* With zeros up to that many decimals, so that the points of a column stand below each other. */
+static const char *aligned(tg_picousd_sum sum, int decimals, char to[TG_MONEY_TEXT + 16])
+{
+    dollars(sum, to);
+    for (int i = decimals_of(sum); i < decimals; i++)
+        strcat(to, "0");
+    return to;
+}
+
 /* The widest of a column's texts. */
 static int wider(int width, const char *text)
 {
@@ -147,37 +163,53 @@ static int wider(int width, const char *text)
     return len > width ? len : width;
 }
 
+/* Widths of the columns whose texts vary, and the decimals of the cost. */
+typedef struct columns {
+    int tenant, target, model, task, cost, decimals;
+} columns;
+
+static columns measure(const Tollgate__V1__StatementResponse *s)
+{
+    columns c = {6, 6, 5, 9, 4, decimals_of(join(s->total_picousd_high, s->total_picousd_low))};
+    char text[TG_MONEY_TEXT + 16];
+    for (size_t i = 0; i < s->n_lines; i++) {
+        const Tollgate__V1__StatementLine *l = s->lines[i];
+        int decimals = decimals_of(join(l->cost_picousd_high, l->cost_picousd_low));
+        c.tenant = wider(c.tenant, l->tenant);
+        c.target = wider(c.target, l->target);
+        c.model = wider(c.model, l->model);
+        c.task = wider(c.task, l->task_type);
+        c.decimals = decimals > c.decimals ? decimals : c.decimals;
+    }
+    c.cost =
+        wider(c.cost, aligned(join(s->total_picousd_high, s->total_picousd_low), c.decimals, text));
+    return c;
+}
+
 static void statement_table(const Tollgate__V1__StatementResponse *s)
 {
-    int tenant = 6, target = 6, model = 5, task = 9, cost = 4;
-    char text[TG_MONEY_TEXT];
+    columns c = measure(s);
+    char text[TG_MONEY_TEXT + 16];
     bool assumed = false, estimated = false;
+    printf("%-*s  %-*s  %-*s  %-*s  %8s  %12s  %12s  %12s  %12s  %*s\n", c.tenant, "tenant",
+           c.target, "target", c.model, "model", c.task, "task type", "attempts", "input",
+           "cache read", "cache write", "output", c.cost, "cost");
     for (size_t i = 0; i < s->n_lines; i++) {
         const Tollgate__V1__StatementLine *l = s->lines[i];
-        tenant = wider(tenant, l->tenant);
-        target = wider(target, l->target);
-        model = wider(model, l->model);
-        task = wider(task, l->task_type);
-        cost = wider(cost, dollars(join(l->cost_picousd_high, l->cost_picousd_low), text));
-    }
-    cost = wider(cost, dollars(join(s->total_picousd_high, s->total_picousd_low), text));
-    printf("%-*s  %-*s  %-*s  %-*s  %8s  %12s  %12s  %12s  %12s  %*s\n", tenant, "tenant", target,
-           "target", model, "model", task, "task type", "attempts", "input", "cache read",
-           "cache write", "output", cost, "cost");
-    for (size_t i = 0; i < s->n_lines; i++) {
-        const Tollgate__V1__StatementLine *l = s->lines[i];
-        printf("%-*s  %-*s  %-*s  %-*s  %8llu  %12llu  %12llu  %12llu  %12llu  %*s%s%s\n", tenant,
-               l->tenant, target, l->target, model, l->model, task, l->task_type,
+        printf("%-*s  %-*s  %-*s  %-*s  %8llu  %12llu  %12llu  %12llu  %12llu  %*s%s%s\n", c.tenant,
+               l->tenant, c.target, l->target, c.model, l->model, c.task, l->task_type,
                (unsigned long long)l->attempts, (unsigned long long)l->input_tokens,
                (unsigned long long)l->cache_read_tokens, (unsigned long long)l->cache_write_tokens,
-               (unsigned long long)l->output_tokens, cost,
-               dollars(join(l->cost_picousd_high, l->cost_picousd_low), text),
+               (unsigned long long)l->output_tokens, c.cost,
+               aligned(join(l->cost_picousd_high, l->cost_picousd_low), c.decimals, text),
                l->price_assumed ? " *" : "", l->estimated_attempts ? " ~" : "");
         assumed = assumed || l->price_assumed;
         estimated = estimated || l->estimated_attempts;
     }
-    printf("\ntotal %s (prices of %s)\n",
-           dollars(join(s->total_picousd_high, s->total_picousd_low), text), s->price_book);
+    printf("%*s\n\nprices of %s\n",
+           c.tenant + c.target + c.model + c.task + c.cost + 8 + 4 * 12 + 2 * 9,
+           aligned(join(s->total_picousd_high, s->total_picousd_low), c.decimals, text),
+           s->price_book);
     if (assumed)
         puts("* the price is an assumption, not a provider's list price");
     if (estimated)
@@ -249,10 +281,17 @@ void tg_ledger_print_comparison(const Tollgate__V1__CompareResponse *c, tg_ledge
         put_line_break(&buf, &out);
         return;
     }
-    char text[TG_MONEY_TEXT];
-    int width = wider(wider(0, dollars(actual, text)), dollars(there, text));
+    const tg_picousd_sum sums[] = {actual, there, there - actual};
+    char labels[3][96] = {"as they ran", "", "difference"}, texts[3][TG_MONEY_TEXT + 16];
+    int label = 0, width = 0, decimals = 2;
+    snprintf(labels[1], sizeof labels[1], "all on %s", c->target);
+    for (int i = 0; i < 3; i++)
+        decimals = decimals_of(sums[i]) > decimals ? decimals_of(sums[i]) : decimals;
+    for (int i = 0; i < 3; i++) {
+        label = wider(label, labels[i]);
+        width = wider(width, aligned(sums[i], decimals, texts[i]));
+    }
     printf("%llu attempts\n", (unsigned long long)c->attempts);
-    printf("  as they ran           %*s\n", width, dollars(actual, text));
-    printf("  all on %-14s %*s\n", c->target, width, dollars(there, text));
-    printf("  difference            %*s\n", width, dollars(there - actual, text));
+    for (int i = 0; i < 3; i++)
+        printf("  %-*s  %*s\n", label, labels[i], width, texts[i]);
 }

@@ -1,9 +1,9 @@
 /* What ThreadSanitizer has to be told about librdkafka, which is not built with it.
  *
  * It does not see librdkafka's locks, so a hand-over through one of its queues is said aloud
- * (TG_HAND_OVER before, TG_TAKE_OVER after). And librdkafka starts its threads by C11's thrd_create, which
- * the sanitizer does not know: such a thread would crash in the first intercepted call. Here thrd_create is
- * pthread_create, in the sanitizer's builds only. */
+ * (TG_HAND_OVER before, TG_TAKE_OVER after). And librdkafka starts its threads by C11's
+ * thrd_create, which the sanitizer does not know: such a thread would crash in the first
+ * intercepted call. Here thrd_create is pthread_create, in the sanitizer's builds only. */
 #ifndef TG_USAGE_TSAN_H
 #define TG_USAGE_TSAN_H
 

@@ -102,16 +102,28 @@ static void tell_kafka(tg_consumer *c, size_t count)
         p->offset = m->offset + 1;
     }
     rd_kafka_commit(c->kafka, offsets, 1);
+    rd_kafka_topic_partition_list_destroy(offsets);
+}
+
+/* How far behind the ends of its partitions the consumer is, by what the last fetches said. */
+static void note_lag(tg_consumer *c)
+{
+    rd_kafka_topic_partition_list_t *assigned = NULL;
     uint64_t lag = 0;
-    for (int i = 0; i < offsets->cnt; i++) {
+    if (rd_kafka_assignment(c->kafka, &assigned) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return;
+    rd_kafka_position(c->kafka, assigned);
+    for (int i = 0; i < assigned->cnt; i++) {
+        const rd_kafka_topic_partition_t *p = &assigned->elems[i];
         int64_t low, high;
-        if (rd_kafka_get_watermark_offsets(c->kafka, c->conf.topic, offsets->elems[i].partition,
-                                           &low, &high) == RD_KAFKA_RESP_ERR_NO_ERROR &&
-            high > offsets->elems[i].offset)
-            lag += (uint64_t)(high - offsets->elems[i].offset);
+        if (p->offset >= 0 &&
+            rd_kafka_get_watermark_offsets(c->kafka, p->topic, p->partition, &low, &high) ==
+                RD_KAFKA_RESP_ERR_NO_ERROR &&
+            high > p->offset)
+            lag += (uint64_t)(high - p->offset);
     }
     atomic_store(&c->lag, lag);
-    rd_kafka_topic_partition_list_destroy(offsets);
+    rd_kafka_topic_partition_list_destroy(assigned);
 }
 
 /* Offers the batch until it is taken, or we stop. */
@@ -162,8 +174,10 @@ static void *run(void *user)
         if (received <= 0)
             continue;
         size_t count = sort_out(c, (size_t)received);
-        if (count > 0 && deliver(c, count))
+        if (count > 0 && deliver(c, count)) {
             tell_kafka(c, count);
+            note_lag(c);
+        }
         for (ssize_t i = 0; i < received; i++)
             rd_kafka_message_destroy(c->received[i]);
     }
@@ -190,6 +204,9 @@ static int configure(const tg_consumer_conf *c, rd_kafka_conf_t *conf, tg_error 
         {"bootstrap.servers", c->brokers},
         {"group.id", c->group},
         {"client.id", c->client_id},
+        /* A killed process is missed this soon; Kafka's brokers allow no less by default. */
+        {"session.timeout.ms", "6000"},
+        {"heartbeat.interval.ms", "1500"},
         {"enable.auto.commit", "false"},
         {"enable.auto.offset.store", "false"},
         {"auto.offset.reset", "earliest"}, /* nothing that is still there is left out */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* A 64-bit sum of SQL overflows past nine million dollars, so amounts are summed in two halves: an
  * amount is (amount >> 32) * 2^32 + (amount & 4294967295), also when negative. */
@@ -281,6 +282,16 @@ static int check_version(sqlite3 *db, const char *path, tg_error *err)
     return 0;
 }
 
+/* The file's own directory, one level; if that fails, opening the file says why. */
+static void make_directory(const char *path)
+{
+    char dir[4096];
+    const char *slash = strrchr(path, '/');
+    if (slash && slash > path &&
+        tg_str_copy(dir, sizeof dir, (tg_str){path, (size_t)(slash - path)}))
+        mkdir(dir, 0700);
+}
+
 int tg_store_sqlite_open(const char *path, bool read_only, tg_error *err, tg_store **ret)
 {
     int flags = read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
@@ -289,6 +300,8 @@ int tg_store_sqlite_open(const char *path, bool read_only, tg_error *err, tg_sto
         return -ENOMEM;
     s->store.ops = &ops;
     tg_buf_init(&s->text, 0);
+    if (!read_only)
+        make_directory(path);
     int code = sqlite3_open_v2(path, &s->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
     int rc = tg_store_sqlite_status(code);
     if (rc == 0) {

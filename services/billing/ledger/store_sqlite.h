@@ -11,7 +11,8 @@
 
 #define TG_STORE_BUSY_MS 2000 /* wait for another writer before -EBUSY */
 
-/* `read_only` opens an existing file for the reading functions. 0 or -errno with a reason. */
+/* To write, the file and its directory are made if missing. `read_only` opens an existing file for
+ * the reading functions. 0 or -errno with a reason. */
 int tg_store_sqlite_open(const char *path, bool read_only, tg_error *err, tg_store **ret);
 
 /* The migrations, one per version; applying [0, n) gives version n. */
