@@ -47,8 +47,8 @@ static void test_open_refusals(void)
     tg_store *store = NULL;
     tg_error err = {""};
     char path[64];
-    CU_ASSERT_TRUE(tg_store_sqlite_open("/nonexistent/ledger.db", false, &err, &store) < 0);
-    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "/nonexistent/ledger.db"));
+    CU_ASSERT_TRUE(tg_store_sqlite_open("/proc/nowhere/ledger.db", false, &err, &store) < 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "/proc/nowhere/ledger.db"));
     fixture_path(path, ".db");
     CU_ASSERT_TRUE(tg_store_sqlite_open(path, true, NULL, &store) < 0); /* reading makes nothing */
     CU_ASSERT_NOT_EQUAL(access(path, F_OK), 0);
