@@ -60,6 +60,8 @@ static void write_records(const uint8_t *data, size_t size)
     tg_buf_free(&file);
 }
 
+static void remove_dir(void) { spool_dir_remove(dir); }
+
 /* How many closed records there are; all are acknowledged if asked. */
 static size_t walk(tg_spool *spool, bool ack)
 {
@@ -78,8 +80,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     tg_error err = {""};
     tg_spool *spool = NULL;
     tg_spool_stats stats;
-    if (!dir[0])
+    if (!dir[0]) {
         spool_dir_make(dir);
+        atexit(remove_dir);
+    }
     spool_dir_clear(dir);
     if (size == 0)
         return 0;
