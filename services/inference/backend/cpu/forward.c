@@ -5,7 +5,7 @@
 
 #include <errno.h>
 
-#define SERIAL_VALUES 16384 /* a stage over tokens with fewer values than this is not worth sharing */
+#define SERIAL_VALUES 8192 /* a stage over tokens with fewer values than this is not worth sharing */
 #define TASKS_PER_THREAD 4  /* finer than the threads, so that a slow one holds nobody up */
 
 static void over_tokens(tg_cpu *cpu, tg_pool_fn fn, uint32_t count, uint32_t values)
