@@ -38,7 +38,6 @@ static tg_upstream_failure failure_of(const tg_upstream *u, CURLcode result)
     case CURLE_SSL_CIPHER:
     case CURLE_SSL_ENGINE_INITFAILED:
     case CURLE_SSL_INVALIDCERTSTATUS:
-    case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT:
         return TG_UPSTREAM_CONNECT;
     default:
@@ -59,6 +58,7 @@ static void collect(tg_http_client *client)
         curl_multi_remove_handle(client->multi, u->easy);
         u->added = false;
         const char *reason = u->head_too_large ? "the head of the answer is too large"
+                             : u->resent       ? "the connection was closed before it answered"
                              : u->error[0]     ? u->error
                                                : curl_easy_strerror(result);
         tg_upstream_failure failure = failure_of(u, result);

@@ -1,5 +1,9 @@
 /* The HTTP transport: pooled keep-alive connections over libcurl's multi interface on libuv.
  *
+ * HTTP/1.1, TLS 1.2 and later, certificates verified. Redirects are not followed, proxies of the
+ * environment not used, and a request is sent at most once. Trailers are dropped. start gives -EINVAL for
+ * a URL that is neither http nor https, for HEAD, and for a header with a line break in it.
+ *
  * Threads: the loop's. Bound: `in_flight_max` exchanges; past it start gives -EAGAIN.
  */
 #ifndef TG_HTTP_CLIENT_H

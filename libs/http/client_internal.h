@@ -24,6 +24,7 @@ struct tg_upstream {
     bool cancelled;      /* no event any more */
     bool paused;         /* by the user */
     bool stalled;        /* curl holds data back */
+    bool sent, resent;   /* curl began to send; and wanted to again */
     bool head_done, head_too_large;
     unsigned status;
     tg_buf text;         /* the request: headers, each terminated, then the body */

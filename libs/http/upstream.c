@@ -74,6 +74,21 @@ static size_t on_data(char *data, size_t size, size_t count, void *user)
     return u->cancelled ? CURL_WRITEFUNC_ERROR : size * count;
 }
 
+/* Before each sending. Curl sends again by itself when a kept connection breaks before it answered, but
+ * the peer may have served the request by then: an attempt is sent once, and whether there is another is
+ * for the caller to decide. */
+static int on_send(void *user, char *ip, char *local_ip, int port, int local_port)
+{
+    tg_upstream *u = user;
+    (void)ip;
+    (void)local_ip;
+    (void)port;
+    (void)local_port;
+    u->resent = u->sent;
+    u->sent = true;
+    return u->resent ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
 /* ---- making and reusing ---- */
 
 static CURL *new_easy(tg_upstream *u)
@@ -94,6 +109,8 @@ static CURL *new_easy(tg_upstream *u)
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, u);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, u);
+    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
+    curl_easy_setopt(easy, CURLOPT_PREREQDATA, u);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, u->error);
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, tg_http_client_close_socket);
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, u->client);
@@ -121,7 +138,8 @@ int tg_http_upstream_take(tg_http_client *client, tg_upstream **ret)
             tg_http_upstream_free(u);
         return -ENOMEM;
     }
-    u->added = u->cancelled = u->paused = u->stalled = u->head_done = u->head_too_large = false;
+    u->added = u->cancelled = u->paused = u->stalled = u->sent = u->resent = false;
+    u->head_done = u->head_too_large = false;
     u->status = 0;
     u->error[0] = '\0';
     tg_list_add_tail(&client->all, &u->all);
@@ -187,7 +205,7 @@ static int write_headers(tg_upstream *u, const tg_upstream_request *request, siz
             rc = tg_buf_add_char(&u->text, '\0');
     }
     *ret_count = request->header_count;
-    if (rc == 0 && request->body.len > 0) {
+    if (rc == 0 && (request->body.len > 0 || strcmp(request->method, "POST") == 0)) {
         rc = has_type ? tg_buf_add(&u->text, "Expect:", 8)
                       : tg_buf_add(&u->text, "Expect:\0Content-Type:", 22);
         *ret_count += has_type ? 1 : 2;
@@ -240,6 +258,8 @@ int tg_http_upstream_prepare(tg_upstream *u, const tg_upstream_request *request)
 {
     size_t count = 0;
     if (!request->url || !request->method || request->header_count > TG_HTTP_CLIENT_HEADERS_MAX)
+        return -EINVAL;
+    if (strncmp(request->url, "http://", 7) != 0 && strncmp(request->url, "https://", 8) != 0)
         return -EINVAL;
     if (strcmp(request->method, "HEAD") == 0) /* its answers have lengths without bodies */
         return -EINVAL;

@@ -200,8 +200,9 @@ static void test_backpressure(void)
     CU_ASSERT_EQUAL(w.writables, 0);
     uint64_t end = wire_now_ms() + WIRE_PATIENCE_MS;
     while (w.writables == 0 && wire_now_ms() < end) {
-        tg_buf_clear(&got);
-        wire_read(&w, fd, &got, "x", 1);
+        uv_run(&w.loop, UV_RUN_NOWAIT);
+        if (recv(fd, block, sizeof(block), 0) < 0)
+            poll(NULL, 0, 1);
     }
     CU_ASSERT_EQUAL(w.writables, 1);
     CU_ASSERT_FALSE(tg_http_stream_full(w.held));

@@ -1,7 +1,6 @@
-/* Server-sent events, cut anywhere. */
-#include "libs/http/sse.h"
-
+/* The event stream parser: the standard's own examples, its bounds, and any split of the bytes. */
 #include "libs/base/id.h"
+#include "libs/http/sse.h"
 #include "tests/unit/harness.h"
 
 #include <errno.h>
@@ -9,133 +8,141 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int print_event(void *user, tg_str name, tg_str data)
+enum { EVENT_MAX = 256 };
+
+static int log_event(void *user, tg_str name, tg_str data)
 {
-    return tg_buf_printf(user, "[%.*s|%.*s]", TG_STR_ARG(name), TG_STR_ARG(data));
+    tg_buf *log = user;
+    return tg_buf_printf(log, "[%.*s|%.*s]", (int)name.len, name.data, (int)data.len, data.data);
 }
 
-static void expect(const char *bytes, const char *expected)
+/* Feeds in pieces, each in a block of its own that is gone before the next comes. */
+static int parse(tg_str bytes, uint64_t *random, tg_buf *log)
 {
     tg_sse_parser parser;
-    tg_buf out;
-    tg_buf_init(&out, 0);
-    tg_buf_add_text(&out, "");
-    tg_sse_parser_init(&parser, 1000);
-    CU_ASSERT_EQUAL(tg_sse_parser_feed(&parser, tg_str_of(bytes), print_event, &out), 0);
-    if (strcmp(out.data, expected) != 0)
-        printf("# got %s, expected %s\n", out.data, expected);
-    CU_ASSERT_STRING_EQUAL(out.data, expected);
+    int rc = 0;
+    tg_sse_parser_init(&parser, EVENT_MAX);
+    while (rc == 0 && bytes.len > 0) {
+        size_t take = random ? tg_random_next(random) % (tg_random_next(random) % 3 ? 3 : 40) : bytes.len;
+        take = take < bytes.len ? take : bytes.len;
+        char *block = malloc(take + 1);
+        memcpy(block, bytes.data, take);
+        rc = tg_sse_parser_feed(&parser, (tg_str){block, take}, log_event, log);
+        free(block);
+        bytes = (tg_str){bytes.data + take, bytes.len - take};
+    }
     tg_sse_parser_free(&parser);
-    tg_buf_free(&out);
+    return rc;
 }
 
-static void test_fields(void)
+static void check(const char *bytes, const char *expected)
 {
-    expect("data: a\n\n", "[|a]");
-    expect("data:a\n\n", "[|a]");
-    expect("data:  a\n\n", "[| a]");
-    expect("event: x\ndata: a\ndata\ndata: b\n\n", "[x|a\n\nb]");
-    expect("data: a\nevent: x\nevent: y\n\ndata: b\n\n", "[y|a][|b]");
-    expect(": comment\nid: 7\nretry: 10\nother: z\ndata: a\n\n", "[|a]");
-    expect("event: x\n\ndata:\n\ndata\n\n", ""); /* without data there is no event */
-    expect("data: never ended\n", "");
-    expect("\xEF\xBB\xBF"
-           "data: a\n\n",
-           "[|a]");
-    expect("data: \xEF\xBB\xBF\n\n", "[|\xEF\xBB\xBF]");
+    tg_buf log;
+    tg_buf_init(&log, 0);
+    CU_ASSERT_EQUAL(parse(tg_str_of(bytes), NULL, &log), 0);
+    CU_ASSERT_STRING_EQUAL(log.data ? log.data : "", expected);
+    if (strcmp(log.data ? log.data : "", expected) != 0)
+        printf("# got      %s\n# expected %s\n", log.data ? log.data : "", expected);
+    tg_buf_free(&log);
 }
 
-static void test_line_ends(void)
+static void test_streams(void)
 {
-    expect("data: a\r\n\r\ndata: b\r\rdata: c\n\n", "[|a][|b][|c]");
-    expect("data: a\r\ndata: b\n\r\n", "[|a\nb]");
+    check("data: one\n\ndata: two\n\n", "[|one][|two]");
+    check("data: YHOO\ndata: +2\ndata: 10\n\n", "[|YHOO\n+2\n10]");
+    check(": comment\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n",
+          "[|first event][|second event][| third event]");
+    check("data:test\n\ndata: test\n\n", "[|test][|test]");
+    check("event: add\ndata: 73857293\n\nevent: remove\ndata: 2153\n\ndata: x\n\n", "[add|73857293][remove|2153][|x]");
+    check("event: a\nevent: b\ndata: x\n\n", "[b|x]");
+    check("event: lost\n\ndata: x\n\n", "[|x]"); /* no data, no event, and its name is forgotten */
+    check("data: crlf\r\n\r\ndata: cr\r\rdata: lf\n\ndata: mixed\r\n\ndata: x\n\r\n", "[|crlf][|cr][|lf][|mixed][|x]");
+    check("\xEF\xBB\xBF"
+          "data: after the mark\n\n\xEF\xBB\xBF"
+          "data: not a field\n\n",
+          "[|after the mark]");
+    check("DATA: x\ndatax: y\nretry: 10\ndata : z\nunknown\n\n", "");
+    check("data: never ended", "");
+    check("data: never ended\n", "");
+    check("data\ndata\n\n", "[|\n]");
+    check("data: {\"a\": \"b:c\"}\n\ndata: [DONE]\n\n", "[|{\"a\": \"b:c\"}][|[DONE]]");
 }
 
-static void test_bound(void)
+static void test_bounds(void)
 {
-    tg_sse_parser parser;
-    tg_buf out;
-    tg_buf_init(&out, 0);
-    tg_sse_parser_init(&parser, 8);
-    CU_ASSERT_EQUAL(tg_sse_parser_feed(&parser, TG_STR("data: 12345678\n\n"), print_event, &out),
-                    0);
-    CU_ASSERT_STRING_EQUAL(out.data, "[|12345678]");
-    CU_ASSERT_EQUAL(tg_sse_parser_feed(&parser, TG_STR("data: 123456789\n\n"), print_event, &out),
-                    -ENOSPC);
-    tg_sse_parser_free(&parser);
-    tg_sse_parser_init(&parser, 8);
-    CU_ASSERT_EQUAL(
-        tg_sse_parser_feed(&parser, TG_STR("data: 1234\ndata: 5678\n"), print_event, &out),
-        -ENOSPC);
-    tg_sse_parser_free(&parser);
-    tg_sse_parser_init(&parser, 8);
-    CU_ASSERT_EQUAL(
-        tg_sse_parser_feed(&parser, TG_STR(":2345678901234567890123456789"), print_event, &out),
-        -ENOSPC);
-    tg_sse_parser_free(&parser);
-    tg_buf_free(&out);
+    tg_buf stream, log;
+    tg_buf_init(&stream, 0);
+    for (unsigned extra = 0; extra < 2; extra++) {
+        tg_buf_init(&log, 0);
+        tg_buf_clear(&stream);
+        tg_buf_add_text(&stream, "data: ");
+        for (unsigned i = 0; i < EVENT_MAX + extra; i++)
+            tg_buf_add_char(&stream, 'x');
+        tg_buf_add_text(&stream, "\n\n");
+        CU_ASSERT_EQUAL(parse(tg_buf_str(&stream), NULL, &log), extra ? -ENOSPC : 0);
+        CU_ASSERT_EQUAL(log.len, extra ? 0 : EVENT_MAX + 3);
+        tg_buf_clear(&stream); /* the same over several lines, each of which is short */
+        for (unsigned i = 0; i < EVENT_MAX / 2 + 1; i++)
+            tg_buf_add_text(&stream, extra || i < 2 ? "data: x\n" : "\n");
+        CU_ASSERT_EQUAL(parse(tg_buf_str(&stream), NULL, &log), extra ? -ENOSPC : 0);
+        tg_buf_free(&log);
+    }
+    tg_buf_free(&stream);
 }
 
 static int refuse(void *user, tg_str name, tg_str data)
 {
-    (void)user;
     (void)name;
     (void)data;
-    return -ECANCELED;
+    return ++*(int *)user == 2 ? -ECANCELED : 0;
 }
 
 static void test_callback_ends_the_feed(void)
 {
     tg_sse_parser parser;
-    tg_sse_parser_init(&parser, 8);
-    CU_ASSERT_EQUAL(tg_sse_parser_feed(&parser, TG_STR("data: a\n\ndata: b\n\n"), refuse, NULL),
-                    -ECANCELED);
+    int calls = 0;
+    tg_sse_parser_init(&parser, EVENT_MAX);
+    CU_ASSERT_EQUAL(tg_sse_parser_feed(&parser, TG_STR("data: 1\n\ndata: 2\n\ndata: 3\n\n"), refuse, &calls), -ECANCELED);
+    CU_ASSERT_EQUAL(calls, 2);
     tg_sse_parser_free(&parser);
 }
 
-/* Random streams of the characters that matter: cut anywhere, they give the same events. */
-static void test_any_split(void)
+static const char *const pieces[] = {
+    "data: ", "data:", "data", "event: name", "event:", "id: 7", ":comment", "\n", "\n", "\n\n", "\r\n", "\r\n\r\n",
+    "\r", "\xEF\xBB\xBF", "{\"delta\":\"h\xC3\xA9llo\"}", "x", " ", ":", "\xE4\xB8\x96",
+    "0123456789012345678901234567890123456789012345678901234567890123456789",
+};
+
+static void test_any_split_gives_the_same(void)
 {
-    static const char *const pieces[] = {"data", "event", ":", " ",    "\n",
-                                         "\r",   "\r\n",  "x", "\n\n", "data: "};
     uint64_t random = tg_test_seed();
-    for (size_t round = 0; round < tg_test_rounds(2000); round++) {
-        tg_sse_parser parser;
-        tg_buf bytes, whole, cut;
-        tg_buf_init(&bytes, 0);
-        tg_buf_init(&whole, 0);
-        tg_buf_init(&cut, 0);
-        for (size_t i = tg_random_next(&random) % 60; i > 0; i--)
-            tg_buf_add_text(&bytes,
-                            pieces[tg_random_next(&random) % (sizeof pieces / sizeof *pieces)]);
-        tg_sse_parser_init(&parser, 1000);
-        tg_sse_parser_feed(&parser, tg_buf_str(&bytes), print_event, &whole);
-        tg_sse_parser_free(&parser);
-        tg_sse_parser_init(&parser, 1000);
-        for (size_t at = 0; at < bytes.len;) {
-            size_t len = 1 + tg_random_next(&random) % 9;
-            len = len < bytes.len - at ? len : bytes.len - at;
-            char *piece = malloc(len); /* of its own, so that a pointer kept too long is noticed */
-            memcpy(piece, bytes.data + at, len);
-            CU_ASSERT_EQUAL_FATAL(
-                tg_sse_parser_feed(&parser, (tg_str){piece, len}, print_event, &cut), 0);
-            free(piece);
-            at += len;
+    tg_buf stream, whole, split;
+    tg_buf_init(&stream, 0);
+    tg_buf_init(&whole, 0);
+    tg_buf_init(&split, 0);
+    for (size_t round = 0; round < tg_test_rounds(20000); round++) {
+        tg_buf_clear(&stream);
+        for (uint64_t n = 1 + tg_random_next(&random) % 30; n > 0; n--)
+            tg_buf_add_text(&stream, pieces[tg_random_next(&random) % (sizeof(pieces) / sizeof(pieces[0]))]);
+        tg_buf_clear(&whole);
+        tg_buf_clear(&split);
+        int rc = parse(tg_buf_str(&stream), NULL, &whole);
+        int again = parse(tg_buf_str(&stream), &random, &split);
+        bool same = rc == again && tg_str_eq(tg_buf_str(&whole), tg_buf_str(&split));
+        CU_ASSERT_TRUE(same);
+        if (!same) {
+            printf("# of: %s\n# whole (%d): %s\n# split (%d): %s\n", stream.data, rc,
+                   whole.data ? whole.data : "", again, split.data ? split.data : "");
+            break;
         }
-        tg_sse_parser_free(&parser);
-        if (!tg_str_eq(tg_buf_str(&whole), tg_buf_str(&cut))) {
-            printf("# round %zu: whole %s, cut %s\n", round, whole.data, cut.data);
-            CU_FAIL_FATAL("the events depend on how the bytes are cut");
-        }
-        tg_buf_free(&bytes);
-        tg_buf_free(&whole);
-        tg_buf_free(&cut);
     }
+    tg_buf_free(&stream);
+    tg_buf_free(&whole);
+    tg_buf_free(&split);
 }
 
-static const tg_test tests[] = {{"fields", test_fields},
-                                {"line_ends", test_line_ends},
-                                {"bound", test_bound},
+static const tg_test tests[] = {{"streams", test_streams},
+                                {"bounds", test_bounds},
                                 {"callback_ends_the_feed", test_callback_ends_the_feed},
-                                {"any_split", test_any_split}};
+                                {"any_split_gives_the_same", test_any_split_gives_the_same}};
 TG_TEST_MAIN("libs_http_sse", tests)
