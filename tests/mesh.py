@@ -172,7 +172,7 @@ class Mesh:
             if entry.get("attempt"):
                 found[entry["attempt"]] = entry
         for entry in self._lines("inference.jsonl"):
-            found[f"{entry['request_id']}/{entry['attempt']}"] = entry
+            found[f"{entry['request_id']}/{entry['attempt']}"] = entry | {"input_tokens": entry["prompt_tokens"]}
         return found
 
     def _lines(self, name):

@@ -80,7 +80,7 @@ def pytest(pattern):
     env["TOLLGATE_BIN"] = str(BUILD / "bin")
     env["TOLLGATE_BUILD"] = str(BUILD)
     python = ROOT / "build" / "venv" / "bin" / "python"
-    done = subprocess.run([python, "-m", "pytest", "-q", "-rfE", "--durations=8", f"--junitxml={report}",
+    done = subprocess.run([python, "-m", "pytest", "-q", "-rfE", "--durations=40", f"--junitxml={report}",
                            "-o", "cache_dir=build/cache/pytest", *tests], cwd=ROOT, env=env)
     if not report.exists():
         failed.append(f"pytest ended with {done.returncode} and left no report")
