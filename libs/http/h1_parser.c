@@ -325,12 +325,12 @@ static tg_h1_result feed_head(tg_h1_parser *p, char *data, size_t len)
     while (p->state == TG_H1_HEAD && p->at < len) {
         char *lf = memchr(data + p->at, '\n', len - p->at);
         size_t next = lf ? (size_t)(lf - data) + 1 : len;
-        if (next - p->start > p->header_bytes_max)
-            return p->method.len == 0 ? bad(p, 414, "the request line is too long")
-                                      : bad(p, 431, "the request's head is too large");
         /* What cannot begin a request, a TLS hello for one, is refused at its first byte. */
         if (p->method.len == 0 && data[p->line_at] != '\r' && !is_token((tg_str){data + p->line_at, 1}))
             return bad(p, 400, "the request line is malformed");
+        if (next - p->start > p->header_bytes_max)
+            return p->method.len == 0 ? bad(p, 414, "the request line is too long")
+                                      : bad(p, 431, "the request's head is too large");
         p->at = next;
         if (!lf)
             break;
