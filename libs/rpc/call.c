@@ -199,12 +199,15 @@ static void pump_queue(tg_rpc_call *c)
         return;
     memset(ops, 0, sizeof ops);
     n += op_initial(c, &ops[n]);
+    bool first = n > 0;
     if (c->queue_count > 0) {
         c->in_flight = queue_take(c);
         ops[n].op = GRPC_OP_SEND_MESSAGE;
         ops[n].data.send_message.send_message = c->in_flight;
-        if (c->queue_count > 0 || c->finish_wanted)
-            ops[n].flags = GRPC_WRITE_BUFFER_HINT; /* more follows: one write for all */
+        /* More follows: one write for all. Not the first: gRPC would hold back the initial metadata with
+         * it, and the batch would wait for a write that nothing starts. */
+        if (!first && (c->queue_count > 0 || c->finish_wanted))
+            ops[n].flags = GRPC_WRITE_BUFFER_HINT;
         n++;
     }
     bool last = c->queue_count == 0 && c->finish_wanted;

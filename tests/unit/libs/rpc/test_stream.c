@@ -10,6 +10,24 @@ static void stream_of_many(world *w)
     CU_ASSERT_TRUE(w->full > 0); /* the queue's bound was met, and nothing was lost */
 }
 
+/* The queued messages are more than gRPC buffers: it must not wait for a flush that never comes. */
+static void stream_of_large(world *w)
+{
+    static const size_t sizes[] = {40, 1000, 20000, 100000};
+    for (size_t i = 0; i < 4; i++) {
+        char *padding = calloc(1, sizes[i] + 1);
+        memset(padding, 'x', sizes[i]);
+        w->padding = padding;
+        w->fill_to = 3000;
+        w->sent = w->got = w->done = 0;
+        watch(w, 0);
+        run_until(w, is_done);
+        CU_ASSERT_EQUAL(w->code, TG_RPC_OK);
+        CU_ASSERT_EQUAL(w->got, 3000);
+        free(padding);
+    }
+}
+
 static void cancel_reaches_the_server(world *w)
 {
     tg_rpc_client *client = watch(w, 7);
@@ -199,6 +217,7 @@ static void freed_with_a_stream_open(world *w)
 }
 
 FOR_BOTH(stream_of_many)
+FOR_BOTH(stream_of_large)
 FOR_BOTH(cancel_reaches_the_server)
 FOR_BOTH(pausing)
 FOR_BOTH(paused_client_holds_back)
@@ -212,6 +231,7 @@ FOR_BOTH(freed_with_a_stream_open)
 
 static const tg_test tests[] = {
     {"stream_of_many", test_stream_of_many},
+    {"stream_of_large", test_stream_of_large},
     {"cancel_reaches_the_server", test_cancel_reaches_the_server},
     {"pausing", test_pausing},
     {"paused_client_holds_back", test_paused_client_holds_back},

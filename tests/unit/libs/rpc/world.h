@@ -32,6 +32,7 @@ struct world {
     uint64_t deadline_ms;
     uv_timer_t guard;
     bool timed_out;
+    char *padding;          /* a text in every message of WatchFleet, or NULL */
     char address[64];
     void (*observe)(world *w, tg_rpc_call *call, const Tollgate__V1__ObserveRequest *in); /* or NULL */
 };
@@ -68,6 +69,12 @@ static void fill(tg_rpc_call *call, void *user)
 {
     world *w = user;
     Tollgate__V1__FleetUpdate update = TOLLGATE__V1__FLEET_UPDATE__INIT;
+    Tollgate__V1__EndpointView view = TOLLGATE__V1__ENDPOINT_VIEW__INIT, *views = &view;
+    if (w->padding) {
+        view.target = w->padding;
+        update.endpoints = &views;
+        update.n_endpoints = 1;
+    }
     while (w->sent < (w->fill_to ? w->fill_to : STREAM_MESSAGES)) {
         update.version = w->sent + 1;
         int rc = tg_rpc_send(call, &update.base);
