@@ -1,124 +1,242 @@
-/* Anthropic messages, plain and streamed. */
-#include "tests/providers/common.h"
+/* Anthropic's messages. */
+#include "tests/providers/dialect.h"
+#include "tests/providers/keys.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-static bool authorized(const request *in, reply *out)
+/* x-api-key; or a bearer token, which SDKs send when they were given one. */
+static const char *given_key(const struct request *request)
 {
-    /* The key comes as x-api-key, or as a bearer token from current SDKs. */
-    const char *key = header(in, "x-api-key"), *bearer = header(in, "authorization");
-    if (!key && bearer && strncmp(bearer, "Bearer ", 7) == 0)
-        key = bearer + 7;
-    if (!key || (opt.anthropic_key && strcmp(key, opt.anthropic_key) != 0)) {
-        dialect_error(ANTHROPIC, out, 401, "authentication_error", "invalid x-api-key");
-        return false;
-    }
-    if (!header(in, "anthropic-version")) {
-        dialect_error(ANTHROPIC, out, 400, "invalid_request_error", "anthropic-version: header is required");
-        return false;
-    }
-    return true;
+    const char *value = request_header(request, "x-api-key");
+    if (value)
+        return value;
+    value = request_header(request, "authorization");
+    return value && strncmp(value, "Bearer ", 7) == 0 ? value + 7 : NULL;
 }
 
-static const char *stop_of(const chat *c) { return c->answer.cut_by_length ? "max_tokens" : "end_turn"; }
-
-static json_t *usage_of(const chat *c, uint64_t output)
+static void key(const struct request *request, char *ret, size_t size)
 {
-    return json_pack("{s:I, s:i, s:i, s:I}", "input_tokens", (json_int_t)c->answer.input_tokens,
-                     "cache_creation_input_tokens", 0, "cache_read_input_tokens", 0, "output_tokens",
-                     (json_int_t)output);
+    keys_fingerprint(given_key(request), ret, size);
 }
 
-static json_t *message(const chat *c, json_t *content, const char *stop, uint64_t output)
+static int admit(const struct request *request, struct problem *why)
 {
-    char id[64];
-    snprintf(id, sizeof id, "msg_%s", c->id);
-    json_t *body = json_pack("{s:s, s:s, s:s, s:s, s:o, s:s?, s:n}", "id", id, "type", "message", "role",
-                             "assistant", "model", chat_model(c), "content", content, "stop_reason", stop,
-                             "stop_sequence");
-    if (!c->fault.no_usage)
-        json_object_set_new(body, "usage", usage_of(c, output));
-    return body;
+    const char *given = given_key(request);
+    if (!given || !*given)
+        return refuse(why, 401, NULL, "x-api-key header is required");
+    if (!keys_accept(ANTHROPIC, given))
+        return refuse(why, 401, NULL, "invalid x-api-key");
+    if (!request_header(request, "anthropic-version"))
+        return refuse(why, 400, NULL, "anthropic-version: header is required");
+    return 0;
 }
 
-static void plain(const chat *c, reply *out)
+static void mark(struct chat *chat, json_t *block)
 {
-    text all = {0};
-    for (unsigned i = 0; i < c->answer.count; i++)
-        text_add(&all, c->answer.tokens[i], strlen(c->answer.tokens[i]));
-    json_t *body = message(c, json_pack("[{s:s, s:s}]", "type", "text", "text", all.data ? all.data : ""),
-                           stop_of(c), c->answer.reported_output);
-    char *dump = json_dumps(body, JSON_COMPACT);
-    stream_piece(out, c, dump, strlen(dump), c->answer.count);
-    free(dump);
-    json_decref(body);
-    text_free(&all);
+    json_t *control = json_object_get(block, "cache_control");
+    const char *ttl = json_string_value(json_object_get(control, "ttl"));
+    if (json_is_object(control))
+        chat_mark(chat, ttl && strcmp(ttl, "1h") == 0);
 }
 
-static void event(const chat *c, reply *out, const char *name, json_t *body, unsigned tokens)
+static void content(struct chat *chat, json_t *value)
 {
-    text line = {0};
-    char *dump = json_dumps(body, JSON_COMPACT);
-    text_printf(&line, "event: %s\ndata: %s\n\n", name, dump);
-    stream_piece(out, c, line.data, line.len, tokens);
-    text_free(&line);
-    free(dump);
-    json_decref(body);
-}
-
-static void streamed(const chat *c, reply *out)
-{
-    event(c, out, "message_start",
-          json_pack("{s:s, s:o}", "type", "message_start", "message", message(c, json_array(), NULL, 1)), 0);
-    event(c, out, "content_block_start",
-          json_pack("{s:s, s:i, s:{s:s, s:s}}", "type", "content_block_start", "index", 0, "content_block",
-                    "type", "text", "text", ""), 0);
-    event(c, out, "ping", json_pack("{s:s}", "type", "ping"), 0);
-    for (unsigned i = 0; i < c->answer.count; i++)
-        event(c, out, "content_block_delta",
-              json_pack("{s:s, s:i, s:{s:s, s:s}}", "type", "content_block_delta", "index", 0, "delta", "type",
-                        "text_delta", "text", c->answer.tokens[i]), i + 1);
-    event(c, out, "content_block_stop", json_pack("{s:s, s:i}", "type", "content_block_stop", "index", 0),
-          c->answer.count);
-    json_t *delta = json_pack("{s:s, s:{s:s, s:n}}", "type", "message_delta", "delta", "stop_reason",
-                              stop_of(c), "stop_sequence");
-    if (!c->fault.no_usage)
-        json_object_set_new(delta, "usage",
-                            json_pack("{s:I}", "output_tokens", (json_int_t)c->answer.reported_output));
-    event(c, out, "message_delta", delta, c->answer.count);
-    event(c, out, "message_stop", json_pack("{s:s}", "type", "message_stop"), c->answer.count);
-}
-
-void anthropic_handler(const request *in, reply *out)
-{
-    chat c;
     size_t i;
-    json_t *m;
-    if (!chat_begin(ANTHROPIC, in, out, &c))
-        return;
-    json_t *messages = json_object_get(c.root, "messages");
-    chat_collect(&c, json_object_get(c.root, "system"));
-    json_array_foreach(messages, i, m)
-        chat_collect(&c, json_object_get(m, "content"));
-    json_t *max = json_object_get(c.root, "max_tokens");
-    if (json_is_integer(max))
-        c.max_tokens = json_integer_value(max);
-    chat_answer(ANTHROPIC, in, out, &c);
-    if (!authorized(in, out) || fault_status(ANTHROPIC, &c, out)) {
-    } else if (!c.model || c.max_tokens < 1 || json_array_size(messages) == 0) {
-        dialect_error(ANTHROPIC, out, 400, "invalid_request_error", "model, max_tokens and messages are required");
-    } else {
-        out->status = 200;
-        rate_headers(ANTHROPIC, &c, out, false);
-        out->content_type = c.stream ? "text/event-stream; charset=utf-8" : "application/json";
-        out->chunked = c.stream;
-        if (c.stream)
-            streamed(&c, out);
-        else
-            plain(&c, out);
-        stream_finish(out, &c);
+    json_t *block;
+    chat_text(chat, value);
+    json_array_foreach(value, i, block)
+    {
+        chat_text(chat, json_object_get(block, "text"));
+        mark(chat, block);
     }
-    chat_end(&c);
 }
+
+static int parse(const struct request *request, json_t *body, struct chat *ret, struct problem *why)
+{
+    size_t i;
+    json_t *message, *messages = json_object_get(body, "messages");
+    if (chat_model(ret, json_object_get(body, "model"), why) < 0 ||
+        chat_max_tokens(ret, json_object_get(body, "max_tokens"), "max_tokens", why) < 0)
+        return -1;
+    if (ret->max_tokens < 0 && !strstr(request_url(request), "/count_tokens"))
+        return refuse(why, 400, NULL, "max_tokens: Field required");
+    if (!json_is_array(messages) || json_array_size(messages) == 0)
+        return refuse(why, 400, NULL, "messages: at least one message is required");
+    content(ret, json_object_get(body, "system"));
+    json_array_foreach(messages, i, message)
+    {
+        const char *role = json_string_value(json_object_get(message, "role"));
+        if (!role || (strcmp(role, "user") != 0 && strcmp(role, "assistant") != 0))
+            return refuse(why, 400, NULL,
+                          "messages.%zu.role: Input should be 'user' or 'assistant'", i);
+        content(ret, json_object_get(message, "content"));
+    }
+    snprintf(ret->tier, sizeof ret->tier, "standard");
+    ret->stream = json_is_true(json_object_get(body, "stream"));
+    return 0;
+}
+
+/* Cache reads and writes come on top of input_tokens here. */
+static void usage(const struct telling *t, int64_t output, struct buf *out)
+{
+    const struct usage *u = t->usage;
+    buf_printf(out,
+               "{\"input_tokens\":%lld,\"cache_creation_input_tokens\":%lld,"
+               "\"cache_read_input_tokens\":%lld,\"cache_creation\":{"
+               "\"ephemeral_5m_input_tokens\":%lld,\"ephemeral_1h_input_tokens\":%lld},"
+               "\"output_tokens\":%lld,\"service_tier\":",
+               (long long)u->input, (long long)(u->cache_write_5m + u->cache_write_1h),
+               (long long)u->cache_read, (long long)u->cache_write_5m, (long long)u->cache_write_1h,
+               (long long)output);
+    buf_json_text(out, t->tier);
+    buf_text(out, "}");
+}
+
+static void message_head(const struct telling *t, struct buf *out)
+{
+    buf_printf(
+        out, "{\"id\":\"msg_01%s\",\"type\":\"message\",\"role\":\"assistant\",\"model\":", t->id);
+    buf_json_text(out, t->model);
+    buf_text(out, ",\"content\":[");
+}
+
+static const char *stop(const struct telling *t)
+{
+    return t->answer->cut ? "max_tokens" : "end_turn";
+}
+
+static void plain(const struct telling *t, struct reply *reply)
+{
+    struct buf *out = &reply->event;
+    reply->content_type = "application/json";
+    message_head(t, out);
+    buf_text(out, "{\"type\":\"text\",\"text\":");
+    answer_text(t->answer, out);
+    buf_printf(out, "}],\"stop_reason\":\"%s\",\"stop_sequence\":null", stop(t));
+    if (t->usage) {
+        buf_text(out, ",\"usage\":");
+        usage(t, t->usage->output, out);
+    }
+    buf_text(out, "}");
+    reply_event(reply, t->answer->count);
+}
+
+static void error_object(const struct problem *why, struct buf *out)
+{
+    static const struct {
+        int status;
+        const char *type;
+    } usual[] = {{401, "authentication_error"}, {402, "billing_error"},
+                 {403, "permission_error"},     {404, "not_found_error"},
+                 {413, "request_too_large"},    {429, "rate_limit_error"},
+                 {504, "timeout_error"},        {529, "overloaded_error"}};
+    const char *type = why->status >= 500 ? "api_error" : "invalid_request_error";
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
+        if (usual[i].status == why->status)
+            type = usual[i].type;
+    buf_text(out, "{\"type\":\"error\",\"error\":{\"type\":");
+    buf_json_text(out, why->code ? why->code : type);
+    buf_text(out, ",\"message\":");
+    buf_json_text(out, why->message);
+    buf_text(out, "}");
+}
+
+static void message_start(const struct telling *t, struct reply *reply)
+{
+    struct buf *out = &reply->event;
+    buf_text(out, "event: message_start\ndata: {\"type\":\"message_start\",\"message\":");
+    message_head(t, out);
+    buf_text(out, "],\"stop_reason\":null,\"stop_sequence\":null");
+    if (t->usage) { /* output is a first estimate here; message_delta has the total */
+        buf_text(out, ",\"usage\":");
+        usage(t, 1, out);
+    }
+    buf_text(out, "}}\n\n");
+    reply_event(reply, 0);
+    buf_text(out, "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,"
+                  "\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n");
+    reply_event(reply, 0);
+    buf_text(out, "event: ping\ndata: {\"type\": \"ping\"}\n\n");
+    reply_event(reply, 0);
+}
+
+static void stream(const struct telling *t, struct reply *reply)
+{
+    struct buf *out = &reply->event;
+    reply->content_type = "text/event-stream; charset=utf-8";
+    message_start(t, reply);
+    for (uint32_t i = 0; i <= t->answer->count; i++) {
+        if (t->error_after == (int64_t)i) {
+            buf_text(out, "event: error\ndata: ");
+            error_object(t->error, out);
+            buf_text(out, "}\n\n");
+            reply_event(reply, i);
+            reply->broken = true;
+            return;
+        }
+        if (i == t->answer->count)
+            break;
+        buf_text(out, "event: content_block_delta\ndata: {\"type\":\"content_block_delta\","
+                      "\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"");
+        answer_word(t->answer, i, out);
+        buf_text(out, "\"}}\n\n");
+        reply_event(reply, i + 1);
+    }
+    buf_text(out,
+             "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n");
+    reply_event(reply, t->answer->count);
+    buf_printf(out,
+               "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{"
+               "\"stop_reason\":\"%s\",\"stop_sequence\":null}",
+               stop(t));
+    if (t->usage)
+        buf_printf(out,
+                   ",\"usage\":{\"input_tokens\":%lld,\"cache_creation_input_tokens\":%lld,"
+                   "\"cache_read_input_tokens\":%lld,\"output_tokens\":%lld}",
+                   (long long)t->usage->input,
+                   (long long)(t->usage->cache_write_5m + t->usage->cache_write_1h),
+                   (long long)t->usage->cache_read, (long long)t->usage->output);
+    buf_text(out, "}\n\n");
+    reply_event(reply, t->answer->count);
+    buf_text(out, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+    reply_event(reply, t->answer->count);
+}
+
+static void error(const struct problem *why, const char *request_id, struct buf *headers,
+                  struct reply *reply)
+{
+    (void)headers;
+    reply->content_type = "application/json";
+    error_object(why, &reply->event);
+    buf_printf(&reply->event, ",\"request_id\":\"%s\"}", request_id);
+    reply_event(reply, 0);
+}
+
+static void limit(const char *name, const struct limit_view *view, struct buf *headers)
+{
+    char when[32];
+    struct tm tm;
+    time_t reset = time(NULL) + (time_t)(view->reset_s + 0.999);
+    gmtime_r(&reset, &tm);
+    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    buf_printf(headers,
+               "anthropic-ratelimit-%s-limit: %lld\r\nanthropic-ratelimit-%s-remaining: %lld\r\n"
+               "anthropic-ratelimit-%s-reset: %s\r\n",
+               name, (long long)view->limit, name, (long long)view->left, name, when);
+}
+
+static void limits(const struct limits_view *view, struct buf *headers)
+{
+    const struct limit_view *in = &view->tokens, *out = &view->output;
+    struct limit_view both = {in->limit + out->limit, in->left + out->left,
+                              in->reset_s > out->reset_s ? in->reset_s : out->reset_s};
+    limit("requests", &view->requests, headers);
+    limit("input-tokens", in, headers);
+    limit("output-tokens", out, headers);
+    limit("tokens", &both, headers);
+}
+
+const struct dialect_face anthropic_face = {"anthropic", "request-id", admit, key,   parse,
+                                            plain,       stream,       error, limits};

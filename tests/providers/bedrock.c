@@ -1,150 +1,231 @@
-/* Bedrock Converse and ConverseStream. A stream is application/vnd.amazon.eventstream: messages of
- * {u32 total length, u32 headers length, u32 crc of those 8 bytes, headers, payload, u32 crc of all before},
- * big-endian. */
-#include "tests/providers/common.h"
+/* Bedrock's Converse and ConverseStream.
+ *
+ * A stream is application/vnd.amazon.eventstream: messages of {u32 total length, u32 headers
+ * length, u32 CRC-32 of those 8 bytes, headers, payload, u32 CRC-32 of all before}, big-endian; a
+ * header is {u8 name length, name, u8 type (7: string), u16 length, value}.
+ */
+#include "tests/providers/dialect.h"
+#include "tests/providers/keys.h"
+#include "tests/providers/sigv4.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
-static void add_u32(text *t, uint32_t value)
+enum { PRELUDE_BYTES = 12, STRING_HEADER = 7 };
+
+static void key(const struct request *request, char *ret, size_t size)
 {
-    value = htonl(value);
-    text_add(t, &value, 4);
+    char access[128];
+    keys_fingerprint(sigv4_access_key(request, access, sizeof access) ? access : NULL, ret, size);
 }
 
-static void add_header(text *t, const char *name, const char *value)
+static int admit(const struct request *request, struct problem *why)
 {
-    unsigned char len = (unsigned char)strlen(name);
-    uint16_t size = htons((uint16_t)strlen(value));
-    text_add(t, &len, 1);
-    text_add(t, name, len);
-    text_add(t, "\x07", 1); /* string */
-    text_add(t, &size, 2);
-    text_add(t, value, strlen(value));
+    return sigv4_verify(request, time(NULL), why);
 }
 
-static void event(const chat *c, reply *out, const char *type, json_t *payload, unsigned tokens)
+static void content(struct chat *chat, json_t *blocks)
 {
-    text headers = {0}, message = {0};
-    char *dump = json_dumps(payload, JSON_COMPACT);
-    size_t len = strlen(dump);
-    add_header(&headers, ":event-type", type);
-    add_header(&headers, ":content-type", "application/json");
-    add_header(&headers, ":message-type", "event");
-    add_u32(&message, (uint32_t)(12 + headers.len + len + 4));
-    add_u32(&message, (uint32_t)headers.len);
-    add_u32(&message, (uint32_t)crc32(0, (const Bytef *)message.data, 8));
-    text_add(&message, headers.data, headers.len);
-    text_add(&message, dump, len);
-    add_u32(&message, (uint32_t)crc32(0, (const Bytef *)message.data, (uInt)message.len));
-    stream_piece(out, c, message.data, message.len, tokens);
-    text_free(&headers);
-    text_free(&message);
-    free(dump);
-    json_decref(payload);
-}
-
-static const char *stop_of(const chat *c) { return c->answer.cut_by_length ? "max_tokens" : "end_turn"; }
-
-static json_t *usage_of(const chat *c)
-{
-    return json_pack("{s:I, s:I, s:I}", "inputTokens", (json_int_t)c->answer.input_tokens, "outputTokens",
-                     (json_int_t)c->answer.reported_output, "totalTokens",
-                     (json_int_t)(c->answer.input_tokens + c->answer.reported_output));
-}
-
-static void streamed(const chat *c, reply *out)
-{
-    event(c, out, "messageStart", json_pack("{s:s}", "role", "assistant"), 0);
-    for (unsigned i = 0; i < c->answer.count; i++)
-        event(c, out, "contentBlockDelta",
-              json_pack("{s:i, s:{s:s}}", "contentBlockIndex", 0, "delta", "text", c->answer.tokens[i]), i + 1);
-    event(c, out, "contentBlockStop", json_pack("{s:i}", "contentBlockIndex", 0), c->answer.count);
-    event(c, out, "messageStop", json_pack("{s:s}", "stopReason", stop_of(c)), c->answer.count);
-    json_t *metadata = json_pack("{s:{s:i}}", "metrics", "latencyMs", 12);
-    if (!c->fault.no_usage)
-        json_object_set_new(metadata, "usage", usage_of(c));
-    event(c, out, "metadata", metadata, c->answer.count);
-}
-
-static void plain(const chat *c, reply *out)
-{
-    text all = {0};
-    for (unsigned i = 0; i < c->answer.count; i++)
-        text_add(&all, c->answer.tokens[i], strlen(c->answer.tokens[i]));
-    json_t *body = json_pack("{s:{s:{s:s, s:[{s:s}]}}, s:s, s:{s:i}}", "output", "message", "role", "assistant",
-                             "content", "text", all.data ? all.data : "", "stopReason", stop_of(c), "metrics",
-                             "latencyMs", 12);
-    if (!c->fault.no_usage)
-        json_object_set_new(body, "usage", usage_of(c));
-    char *dump = json_dumps(body, JSON_COMPACT);
-    stream_piece(out, c, dump, strlen(dump), c->answer.count);
-    free(dump);
-    json_decref(body);
-    text_free(&all);
-}
-
-/* "/model/<id>/converse" or "/converse-stream"; the id percent-decoded. */
-static bool parse_path(const char *path, char *model, size_t size, bool *stream)
-{
-    const char *end = strrchr(path, '/');
-    size_t n = 0;
-    if (strncmp(path, "/model/", 7) != 0 || !end || end <= path + 7)
-        return false;
-    *stream = strcmp(end, "/converse-stream") == 0;
-    if (!*stream && strcmp(end, "/converse") != 0)
-        return false;
-    for (const char *p = path + 7; p < end && n + 1 < size; p++) {
-        unsigned byte;
-        if (*p == '%' && sscanf(p + 1, "%2x", &byte) == 1) {
-            model[n++] = (char)byte;
-            p += 2;
-        } else {
-            model[n++] = *p;
-        }
-    }
-    model[n] = '\0';
-    return true;
-}
-
-void bedrock_handler(const request *in, reply *out)
-{
-    chat c;
     size_t i;
-    json_t *m;
-    char model[256];
-    bool stream = false;
-    if (!chat_begin(BEDROCK, in, out, &c))
-        return;
-    bool known = parse_path(in->path, model, sizeof model, &stream);
-    c.model = model;
-    c.stream = stream;
-    chat_collect(&c, json_object_get(c.root, "system"));
-    json_t *messages = json_object_get(c.root, "messages");
-    json_array_foreach(messages, i, m)
-        chat_collect(&c, json_object_get(m, "content"));
-    json_t *max = json_object_get(json_object_get(c.root, "inferenceConfig"), "maxTokens");
-    if (json_is_integer(max))
-        c.max_tokens = json_integer_value(max);
-    chat_answer(BEDROCK, in, out, &c);
-    const char *problem = sigv4_check(in);
-    if (problem) {
-        dialect_error(BEDROCK, out, 403, "InvalidSignatureException", problem);
-    } else if (fault_status(BEDROCK, &c, out)) {
-    } else if (!known || json_array_size(messages) == 0) {
-        dialect_error(BEDROCK, out, 400, "ValidationException", "model and messages are required");
-    } else {
-        out->status = 200;
-        out->content_type = stream ? "application/vnd.amazon.eventstream" : "application/json";
-        out->chunked = stream;
-        if (stream)
-            streamed(&c, out);
-        else
-            plain(&c, out);
-        stream_finish(out, &c);
+    json_t *block;
+    json_array_foreach(blocks, i, block)
+    {
+        chat_text(chat, json_object_get(block, "text"));
+        if (json_is_object(json_object_get(block, "cachePoint")))
+            chat_mark(chat, false);
     }
-    chat_end(&c);
 }
+
+/* "/model/<id, percent-encoded>/converse" or "/converse-stream". */
+static int parse_path(const char *url, struct chat *ret, struct problem *why)
+{
+    const char *query = strchr(url, '?'), *id = url + strlen("/model/");
+    size_t len = query ? (size_t)(query - url) : strlen(url);
+    const char *end = memrchr(url, '/', len);
+    size_t verb_len = (size_t)(url + len - end) - 1;
+    ret->stream = verb_len == 15 && memcmp(end + 1, "converse-stream", 15) == 0;
+    if (end <= id || (!ret->stream && (verb_len != 8 || memcmp(end + 1, "converse", 8) != 0)))
+        return refuse(why, 404, "UnknownOperationException", "there is no such operation");
+    if (!percent_decode(id, (size_t)(end - id), ret->model, sizeof ret->model))
+        return refuse(why, 400, NULL, "The provided model identifier is invalid.");
+    return 0;
+}
+
+static int parse(const struct request *request, json_t *body, struct chat *ret, struct problem *why)
+{
+    size_t i;
+    json_t *message, *messages = json_object_get(body, "messages");
+    if (parse_path(request_url(request), ret, why) < 0)
+        return -1;
+    if (!json_is_array(messages) || json_array_size(messages) == 0)
+        return refuse(why, 400, NULL, "A conversation must start with a user message.");
+    content(ret, json_object_get(body, "system"));
+    json_array_foreach(messages, i, message)
+    {
+        if (!json_is_array(json_object_get(message, "content")))
+            return refuse(why, 400, NULL, "messages.%zu.content: a list of blocks is required", i);
+        content(ret, json_object_get(message, "content"));
+    }
+    json_t *conf = json_object_get(body, "inferenceConfig");
+    return chat_max_tokens(ret, json_object_get(conf, "maxTokens"), "maxTokens", why);
+}
+
+/* Cache reads and writes come on top of inputTokens here. */
+static void usage(const struct usage *u, struct buf *out)
+{
+    int64_t written = u->cache_write_5m + u->cache_write_1h;
+    buf_printf(out,
+               "{\"cacheReadInputTokens\":%lld,\"cacheWriteInputTokens\":%lld,\"inputTokens\":%lld,"
+               "\"outputTokens\":%lld,\"totalTokens\":%lld}",
+               (long long)u->cache_read, (long long)written, (long long)u->input,
+               (long long)u->output, (long long)(u->input + u->cache_read + written + u->output));
+}
+
+static const char *stop(const struct telling *t)
+{
+    return t->answer->cut ? "max_tokens" : "end_turn";
+}
+
+static uint32_t latency_ms(const struct telling *t) { return 20 + 5 * t->answer->count; }
+
+static void plain(const struct telling *t, struct reply *reply)
+{
+    struct buf *out = &reply->event;
+    reply->content_type = "application/json";
+    buf_printf(out,
+               "{\"metrics\":{\"latencyMs\":%u},\"output\":{\"message\":{\"content\":[{\"text\":",
+               latency_ms(t));
+    answer_text(t->answer, out);
+    buf_printf(out, "}],\"role\":\"assistant\"}},\"stopReason\":\"%s\"", stop(t));
+    if (t->usage) {
+        buf_text(out, ",\"usage\":");
+        usage(t->usage, out);
+    }
+    buf_text(out, "}");
+    reply_event(reply, t->answer->count);
+}
+
+static void put_u32(char *at, size_t value)
+{
+    for (int i = 0; i < 4; i++)
+        at[i] = (char)(unsigned char)(value >> (24 - 8 * i));
+}
+
+static void add_header(struct buf *out, const char *name, const char *value)
+{
+    size_t len = strlen(value);
+    char kind[3] = {STRING_HEADER, (char)(unsigned char)(len >> 8), (char)(unsigned char)len};
+    char name_len = (char)(unsigned char)strlen(name);
+    buf_add(out, &name_len, 1);
+    buf_text(out, name);
+    buf_add(out, kind, 3);
+    buf_add(out, value, len);
+}
+
+/* One message of the stream: `type` is an event's, or with `exception` an exception's. */
+static void message(struct reply *reply, const char *type, bool exception,
+                    const struct buf *payload, uint32_t tokens)
+{
+    struct buf *out = &reply->event;
+    char zero[PRELUDE_BYTES] = {0};
+    buf_add(out, zero, PRELUDE_BYTES);
+    add_header(out, exception ? ":exception-type" : ":event-type", type);
+    add_header(out, ":content-type", "application/json");
+    add_header(out, ":message-type", exception ? "exception" : "event");
+    size_t headers_len = out->len - PRELUDE_BYTES;
+    buf_add(out, payload->data, payload->len);
+    buf_add(out, zero, 4);
+    put_u32(out->data, out->len);
+    put_u32(out->data + 4, headers_len);
+    put_u32(out->data + 8, crc32(0, (const Bytef *)out->data, 8));
+    put_u32(out->data + out->len - 4, crc32(0, (const Bytef *)out->data, (uInt)out->len - 4));
+    reply_event(reply, tokens);
+}
+
+/* The filler that hides token lengths from who watches packet sizes: "p", up to 26 letters. */
+static void filler(struct buf *out, uint32_t at)
+{
+    buf_printf(out, ",\"p\":\"%.*s\"}", (int)(1 + at * 7 % 26), "abcdefghijklmnopqrstuvwxyz");
+}
+
+static void stream(const struct telling *t, struct reply *reply)
+{
+    struct buf payload = {0};
+    uint32_t count = t->answer->count;
+    reply->content_type = "application/vnd.amazon.eventstream";
+    buf_text(&payload, "{\"role\":\"assistant\"");
+    filler(&payload, 0);
+    message(reply, "messageStart", false, &payload, 0);
+    for (uint32_t i = 0; i <= count; i++) {
+        buf_clear(&payload);
+        if (t->error_after == (int64_t)i) {
+            buf_text(&payload, "{\"message\":");
+            buf_json_text(&payload, t->error->message);
+            buf_text(&payload, "}");
+            message(reply, t->error->code ? t->error->code : "modelStreamErrorException", true,
+                    &payload, i);
+            reply->broken = true;
+            goto out;
+        }
+        if (i == count)
+            break;
+        buf_text(&payload, "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"");
+        answer_word(t->answer, i, &payload);
+        buf_text(&payload, "\"}");
+        filler(&payload, i + 1);
+        message(reply, "contentBlockDelta", false, &payload, i + 1);
+    }
+    buf_text(&payload, "{\"contentBlockIndex\":0");
+    filler(&payload, 2);
+    message(reply, "contentBlockStop", false, &payload, count);
+    buf_clear(&payload);
+    buf_printf(&payload, "{\"stopReason\":\"%s\"", stop(t));
+    filler(&payload, 3);
+    message(reply, "messageStop", false, &payload, count);
+    buf_clear(&payload);
+    buf_printf(&payload, "{\"metrics\":{\"latencyMs\":%u}", latency_ms(t));
+    if (t->usage) {
+        buf_text(&payload, ",\"usage\":");
+        usage(t->usage, &payload);
+    }
+    filler(&payload, 4);
+    message(reply, "metadata", false, &payload, count);
+out:
+    buf_free(&payload);
+}
+
+static void error(const struct problem *why, const char *request_id, struct buf *headers,
+                  struct reply *reply)
+{
+    static const struct {
+        int status;
+        const char *type;
+    } usual[] = {{400, "ValidationException"},         {401, "UnrecognizedClientException"},
+                 {403, "AccessDeniedException"},       {404, "ResourceNotFoundException"},
+                 {408, "ModelTimeoutException"},       {424, "ModelErrorException"},
+                 {429, "ThrottlingException"},         {500, "InternalServerException"},
+                 {503, "ServiceUnavailableException"}, {529, "ServiceUnavailableException"}};
+    const char *type = why->code ? why->code : "ValidationException";
+    (void)request_id;
+    for (size_t i = 0; !why->code && i < sizeof usual / sizeof *usual; i++)
+        if (usual[i].status == why->status)
+            type = usual[i].type;
+    buf_printf(headers,
+               "x-amzn-errortype: %s:http://internal.amazon.com/coral/com.amazon.bedrock/\r\n",
+               type);
+    reply->content_type = "application/json";
+    buf_text(&reply->event, "{\"message\":");
+    buf_json_text(&reply->event, why->message);
+    buf_text(&reply->event, "}");
+    reply_event(reply, 0);
+}
+
+static void limits(const struct limits_view *view, struct buf *headers)
+{
+    (void)view; /* Bedrock sends none */
+    (void)headers;
+}
+
+const struct dialect_face bedrock_face = {
+    "bedrock", "x-amzn-requestid", admit, key, parse, plain, stream, error, limits};

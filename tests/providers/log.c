@@ -1,6 +1,6 @@
-/* The witness: one JSON line for each request served, written in one go before the answer's last byte. */
-#include "tests/providers/providers.h"
+#include "tests/providers/log.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,42 +8,98 @@
 #include <time.h>
 #include <unistd.h>
 
-uint64_t served[DIALECTS], failed[DIALECTS];
 static int fd = -1;
 
-void log_open(const char *path)
+int log_open(const char *path)
 {
     if (!path)
-        return;
-    fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-    if (fd < 0) {
+        return 0;
+    fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0)
         perror(path);
-        exit(1);
-    }
+    return fd < 0 ? -1 : 0;
 }
 
-void log_write(const record *r, bool finished, unsigned tokens_sent, uint64_t bytes_sent)
+static void text(struct buf *line, const char *name, const char *value)
 {
+    buf_printf(line, ",\"%s\":", name);
+    buf_json_text(line, value);
+}
+
+static void number(struct buf *line, const char *name, int64_t value)
+{
+    buf_printf(line, ",\"%s\":%lld", name, (long long)value);
+}
+
+static void truth(struct buf *line, const char *name, bool value)
+{
+    buf_printf(line, ",\"%s\":%s", name, value ? "true" : "false");
+}
+
+static void tokens(struct buf *line, const struct record *r)
+{
+    number(line, "input_tokens", r->truth.input);
+    number(line, "cache_read_tokens", r->truth.cache_read);
+    number(line, "cache_write_5m_tokens", r->truth.cache_write_5m);
+    number(line, "cache_write_1h_tokens", r->truth.cache_write_1h);
+    number(line, "output_tokens", r->truth.output);
+    number(line, "reasoning_tokens", r->truth.reasoning);
+    if (r->told_usage) {
+        number(line, "reported_input_tokens", r->told.input);
+        number(line, "reported_output_tokens", r->told.output);
+    } else {
+        buf_text(line, ",\"reported_input_tokens\":null,\"reported_output_tokens\":null");
+    }
+    number(line, "tokens_sent", (int64_t)r->tokens_sent);
+    number(line, "bytes_sent", (int64_t)r->bytes_sent);
+}
+
+void log_write(const struct record *r)
+{
+    static struct buf line; /* its memory is kept from line to line */
     struct timespec now;
-    for (int d = 0; d < DIALECTS; d++)
-        if (strcmp(r->dialect, dialect_names[d]) == 0)
-            (r->status == 200 ? served : failed)[d]++;
     if (fd < 0)
         return;
     clock_gettime(CLOCK_REALTIME, &now);
-    json_t *line = json_pack(
-        "{s:f, s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:b, s:i, s:I, s:s, s:s, s:s, s:s}", "time",
-        (double)now.tv_sec + (double)now.tv_nsec * 1e-9, "dialect", r->dialect, "path", r->path, "model",
-        r->model, "status", r->status, "stream", r->stream, "input_tokens", (json_int_t)r->input_tokens,
-        "output_tokens", (json_int_t)r->output_tokens, "finished", finished, "tokens_sent",
-        (int)tokens_sent, "bytes_sent", (json_int_t)bytes_sent, "attempt", r->attempt, "traceparent",
-        r->traceparent, "request_id", r->request_id, "key", r->key);
-    char *dump = json_dumps(line, JSON_COMPACT);
-    size_t len = strlen(dump);
-    dump = realloc(dump, len + 2);
-    dump[len++] = '\n';
-    if (write(fd, dump, len) != (ssize_t)len)
-        fprintf(stderr, "providers: the log cannot be written\n");
-    free(dump);
-    json_decref(line);
+    buf_clear(&line);
+    buf_printf(&line, "{\"time\":%lld.%06ld", (long long)now.tv_sec, now.tv_nsec / 1000);
+    number(&line, "seq", (int64_t)r->seq);
+    text(&line, "dialect", r->dialect);
+    text(&line, "path", r->path);
+    text(&line, "model", r->model);
+    number(&line, "status", r->status);
+    truth(&line, "stream", r->stream);
+    truth(&line, "finished", strcmp(r->end, "finished") == 0);
+    text(&line, "end", r->end);
+    text(&line, "error", r->error);
+    tokens(&line, r);
+    number(&line, "duration_us", (int64_t)r->duration_us);
+    text(&line, "hash", r->hash);
+    text(&line, "key", r->key);
+    text(&line, "request_id", r->request_id);
+    text(&line, "attempt", r->attempt);
+    text(&line, "request", r->request);
+    text(&line, "traceparent", r->traceparent);
+    text(&line, "client_request_id", r->client_request_id);
+    truth(&line, "fault", r->fault);
+    buf_text(&line, "}\n");
+    ssize_t wrote = write(fd, line.data, line.len);
+    if (wrote != (ssize_t)line.len) { /* a witness with gaps is none */
+        fprintf(stderr, "providers: the log: %s\n", wrote < 0 ? strerror(errno) : "disk full");
+        abort();
+    }
+}
+
+int log_read(uint64_t from, struct buf *ret)
+{
+    static char part[64 << 10];
+    if (fd < 0)
+        return -1;
+    while (ret->len < LOG_READ_BYTES_MAX) {
+        ssize_t got = pread(fd, part, sizeof part, (off_t)(from + ret->len));
+        if (got <= 0)
+            break;
+        buf_add(ret, part, (size_t)got);
+    }
+    return 0;
 }
