@@ -31,7 +31,7 @@ static int read_role(tg_request_reader *reader, tg_json value, tg_role *ret)
 static int read_message(tg_request_reader *reader, tg_json message)
 {
     static const char *const refused[] = {"tool_calls", "function_call", "audio"};
-    tg_role role;
+    tg_role role = TG_ROLE_USER;
     tg_str text;
     if (tg_json_type_of(message) != TG_JSON_OBJECT)
         return tg_error_set(reader->err, -EINVAL, "each message must be an object");
