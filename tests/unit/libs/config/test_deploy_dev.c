@@ -61,10 +61,10 @@ static void test_settings(void)
     loaded(tg_inference_settings_load(path("inference.yaml"), &err, &arena, &inference), &err);
     loaded(tg_billing_settings_load(path("billing.yaml"), &err, &arena, &billing), &err);
     loaded(tg_health_settings_load(path("health.yaml"), &err, &arena, &health), &err);
-    CU_ASSERT_STRING_EQUAL(router->spool.dir, "/tmp/run/spool-router-1");
+    CU_ASSERT_STRING_EQUAL(router->spool.dir, "/tmp/run/spool/router-1");
     CU_ASSERT_STRING_EQUAL(router->targets_file, "deploy/dev/targets.yaml");
     CU_ASSERT_STRING_EQUAL(inference->model_file, "/tmp/model.gguf");
-    CU_ASSERT_STRING_EQUAL(billing->database, "/tmp/run/ledger.db");
+    CU_ASSERT_STRING_EQUAL(billing->database, "/tmp/run/ledger/ledger.db");
     tg_arena_free(&arena);
 }
 
