@@ -116,8 +116,8 @@ static void do_put_off(tg_http_client *client, tg_upstream *u)
     }
 }
 
-/* Work put off out of start, pause and cancel, and what curl wants to do at once. Rounds are bounded so
- * that curl cannot keep the loop from its other work; the idle handle brings us back. */
+/* Work put off out of start, pause and cancel, and what curl wants to do at once. Rounds are
+ * bounded so that curl cannot keep the loop from its other work; the idle handle brings us back. */
 static void run_pending(tg_http_client *client)
 {
     for (int round = 0; round < TG_HTTP_CLIENT_ROUNDS; round++) {
@@ -171,8 +171,8 @@ static void on_timer(uv_timer_t *timer)
     run_curl(client, CURL_SOCKET_TIMEOUT, 0);
 }
 
-/* Curl moves its timer several times a request, mostly further away. Only a nearer one restarts libuv's;
- * one that fires early finds `wanted_ms` still to come. */
+/* Curl moves its timer several times a request, mostly further away. Only a nearer one restarts
+ * libuv's; one that fires early finds `wanted_ms` still to come. */
 static int on_curl_timer(CURLM *multi, long timeout_ms, void *user)
 {
     tg_http_client *client = user;
@@ -205,8 +205,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 {
     tg_http_watch *watch = poll->data;
     if (watch->idle) {
-        /* A kept connection that becomes readable was closed by the peer: curl finds out when it wants
-         * to use it. */
+        /* A kept connection that becomes readable was closed by the peer: curl finds out when it
+         * wants to use it. */
         uv_poll_stop(poll);
         watch->events = 0;
         return;
@@ -248,8 +248,8 @@ static tg_http_watch *watch_new(tg_http_client *client, curl_socket_t fd)
     return watch;
 }
 
-/* Between two requests on a kept connection curl says REMOVE and then IN again. The watch stays as it is,
- * which spares the kernel both calls. An idle connection does not keep the loop alive. */
+/* Between two requests on a kept connection curl says REMOVE and then IN again. The watch stays as
+ * it is, which spares the kernel both calls. An idle connection does not keep the loop alive. */
 static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *assigned)
 {
     tg_http_client *client = user;
@@ -292,8 +292,8 @@ int tg_http_client_close_socket(void *user, curl_socket_t fd)
 
 /* ---- the transport ---- */
 
-static int start(tg_transport *self, const tg_upstream_request *request, tg_upstream_on_event *on_event,
-                 void *user, tg_upstream **ret)
+static int start(tg_transport *self, const tg_upstream_request *request,
+                 tg_upstream_on_event *on_event, void *user, tg_upstream **ret)
 {
     tg_http_client *client = TG_CONTAINER_OF(self, tg_http_client, transport);
     tg_upstream *u = NULL;

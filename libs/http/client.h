@@ -1,8 +1,9 @@
 /* The HTTP transport: pooled keep-alive connections over libcurl's multi interface on libuv.
  *
  * HTTP/1.1, TLS 1.2 and later, certificates verified. Redirects are not followed, proxies of the
- * environment not used, and a request is sent at most once. Trailers are dropped. start gives -EINVAL for
- * a URL that is neither http nor https, for HEAD, and for a header with a line break in it.
+ * environment not used, and a request is sent at most once. Trailers are dropped. start gives
+ * -EINVAL for a URL that is neither http nor https, for HEAD, and for a header with a line break in
+ * it.
  *
  * Threads: the loop's. Bound: `in_flight_max` exchanges; past it start gives -EAGAIN.
  */
@@ -15,10 +16,10 @@
 #include <uv.h>
 
 typedef struct tg_http_client_conf {
-    uint32_t in_flight_max;       /* default 4096 */
+    uint32_t in_flight_max;        /* default 4096 */
     uint32_t connections_per_host; /* default 256 */
-    uint32_t pool_max;            /* idle connections kept; default 256 */
-    bool insecure_no_verify;      /* development only */
+    uint32_t pool_max;             /* idle connections kept; default 256 */
+    bool insecure_no_verify;       /* development only */
 } tg_http_client_conf;
 
 typedef struct tg_http_client tg_http_client;

@@ -9,9 +9,9 @@
 #include <curl/curl.h>
 #include <unistd.h>
 
-#define TG_HTTP_CLIENT_SPARE_MAX 256                  /* exchanges kept for reuse */
-#define TG_HTTP_CLIENT_ROUNDS 8                       /* of curl's work at once within one turn */
-#define TG_HTTP_CLIENT_HEADERS_MAX 128                /* of a request, and of an answer */
+#define TG_HTTP_CLIENT_SPARE_MAX 256   /* exchanges kept for reuse */
+#define TG_HTTP_CLIENT_ROUNDS 8        /* of curl's work at once within one turn */
+#define TG_HTTP_CLIENT_HEADERS_MAX 128 /* of a request, and of an answer */
 #define TG_HTTP_CLIENT_HEAD_BYTES_MAX ((size_t)64 << 10) /* of an answer's head */
 
 struct tg_upstream {
@@ -20,19 +20,19 @@ struct tg_upstream {
     tg_list all, todo;
     tg_upstream_on_event *on_event;
     void *user;
-    bool added;          /* curl has it */
-    bool cancelled;      /* no event any more */
-    bool paused;         /* by the user */
-    bool stalled;        /* curl holds data back */
-    bool sent, resent;   /* curl began to send; and wanted to again */
+    bool added;        /* curl has it */
+    bool cancelled;    /* no event any more */
+    bool paused;       /* by the user */
+    bool stalled;      /* curl holds data back */
+    bool sent, resent; /* curl began to send; and wanted to again */
     bool head_done, head_too_large;
     unsigned status;
-    tg_buf text;         /* the request: headers, each terminated, then the body */
-    tg_buf head;         /* the answer's header lines */
+    tg_buf text; /* the request: headers, each terminated, then the body */
+    tg_buf head; /* the answer's header lines */
     uint32_t header_count;
     tg_upstream_header headers[TG_HTTP_CLIENT_HEADERS_MAX];
     struct curl_slist nodes[TG_HTTP_CLIENT_HEADERS_MAX + 2];
-    char *ca_file;       /* as last set on `easy` */
+    char *ca_file; /* as last set on `easy` */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -52,9 +52,9 @@ struct tg_http_client {
     uv_timer_t timer;
     uv_prepare_t prepare;
     uv_check_t check;
-    uv_idle_t pending;     /* active while there is something to do at the end of the turn */
-    unsigned handles;      /* not yet closed; the client is freed at 0 */
-    unsigned depth;        /* curl is on the stack */
+    uv_idle_t pending; /* active while there is something to do at the end of the turn */
+    unsigned handles;  /* not yet closed; the client is freed at 0 */
+    unsigned depth;    /* curl is on the stack */
     bool closed;
     bool kick;             /* curl asked to be called at once */
     uint64_t wanted_ms;    /* when curl wants to be called; UINT64_MAX: not */

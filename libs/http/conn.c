@@ -60,11 +60,12 @@ void tg_http_conn_fail(tg_http_conn *conn)
         x->on_abort(x->user);
 }
 
-/* The client sends no more. Answers that are complete still go out; a client that waits for one is taken
- * to have gone away. */
+/* The client sends no more. Answers that are complete still go out; a client that waits for one is
+ * taken to have gone away. */
 static void client_ended(tg_http_conn *conn)
 {
-    if (conn->phase == TG_HTTP_RECEIVING || conn->x.active || !(conn->writing || conn->out.len > 0)) {
+    if (conn->phase == TG_HTTP_RECEIVING || conn->x.active ||
+        !(conn->writing || conn->out.len > 0)) {
         tg_http_conn_fail(conn);
         return;
     }
@@ -93,10 +94,12 @@ void tg_http_conn_deadline(tg_http_conn *conn, uint64_t now_ms)
     if (conn->deadline_ms == 0 || now_ms < conn->deadline_ms)
         return;
     if (conn->phase == TG_HTTP_RECEIVING) {
-        tg_http_refuse(conn, 408, conn->awaits_body ? "the request's body did not arrive in time"
-                                                    : "the request's head did not arrive in time");
+        tg_http_refuse(conn, 408,
+                       conn->awaits_body ? "the request's body did not arrive in time"
+                                         : "the request's head did not arrive in time");
         tg_http_conn_flush(conn);
-    } else if ((conn->phase == TG_HTTP_IDLE || conn->phase == TG_HTTP_LINGERING) && !conn->writing) {
+    } else if ((conn->phase == TG_HTTP_IDLE || conn->phase == TG_HTTP_LINGERING) &&
+               !conn->writing) {
         tg_http_conn_close(conn);
     }
 }
@@ -119,8 +122,8 @@ static int grow(tg_http_input *input, size_t cap)
     return 0;
 }
 
-/* Free bytes behind the input. A request under way gets as much as it is known to need; while one is with
- * the handler, which holds pointers into the buffer, it does not grow. */
+/* Free bytes behind the input. A request under way gets as much as it is known to need; while one
+ * is with the handler, which holds pointers into the buffer, it does not grow. */
 static size_t make_room(tg_http_conn *conn)
 {
     tg_http_input *input = conn->input;
@@ -179,7 +182,8 @@ static void request_incomplete(tg_http_conn *conn)
     const tg_h1_parser *p = &conn->input->parser;
     const tg_http_server_conf *conf = &conn->server->conf;
     bool body = p->state != TG_H1_HEAD;
-    conn->deadline_ms = conn->request_at_ms + (body ? conf->body_timeout_ms : conf->header_timeout_ms);
+    conn->deadline_ms =
+        conn->request_at_ms + (body ? conf->body_timeout_ms : conf->header_timeout_ms);
     if (body && !conn->awaits_body && p->expect_continue && p->minor > 0 && p->body.len == 0) {
         tg_http_output_take(conn->server, &conn->out);
         if (tg_buf_add_text(&conn->out, "HTTP/1.1 100 Continue\r\n\r\n") < 0)
@@ -227,7 +231,8 @@ static void finish_exchange(tg_http_conn *conn)
     if (left > 0)
         memmove(input->data, input->data + input->parser.at, left);
     input->len = left;
-    tg_h1_init(&input->parser, conn->server->conf.header_bytes_max, conn->server->conf.body_bytes_max);
+    tg_h1_init(&input->parser, conn->server->conf.header_bytes_max,
+               conn->server->conf.body_bytes_max);
     rest(conn);
 }
 
@@ -348,8 +353,8 @@ static void name_peer(tg_http_conn *conn)
 
 void tg_http_conn_accept(tg_http_server *server)
 {
-    tg_http_conn *conn = server->spare_count > 0 ? server->spare[--server->spare_count]
-                                                 : malloc(sizeof(*conn));
+    tg_http_conn *conn =
+        server->spare_count > 0 ? server->spare[--server->spare_count] : malloc(sizeof(*conn));
     if (!conn)
         return;
     *conn = (tg_http_conn){.server = server};

@@ -39,7 +39,10 @@ static tg_h1_result bad(tg_h1_parser *p, unsigned status, const char *reason)
     return TG_H1_BAD;
 }
 
-static tg_str slice(const char *data, tg_h1_span span) { return (tg_str){data + span.at, span.len}; }
+static tg_str slice(const char *data, tg_h1_span span)
+{
+    return (tg_str){data + span.at, span.len};
+}
 
 /* ---- the head, by the packaged parser ---- */
 
@@ -129,7 +132,7 @@ static unsigned run_head_parser(tg_h1_parser *p, const char *data, size_t end)
         return 431;
     if (job.complete)
         return lib.method == HTTP_CONNECT ? 501 : 0;
-    return error == HPE_INVALID_METHOD || error == HPE_INVALID_TRANSFER_ENCODING ? 501 : 400;
+    return error == HPE_INVALID_METHOD ? 501 : 400;
 }
 
 /* ---- what the head means ---- */
@@ -159,7 +162,8 @@ static tg_h1_result take_header(tg_h1_parser *p, framing *f, tg_str name, tg_str
         f->hosts += tg_str_is_nocase(name, "host");
         break;
     case 6:
-        p->expect_continue |= tg_str_is_nocase(name, "expect") && tg_str_is_nocase(value, "100-continue");
+        p->expect_continue |=
+            tg_str_is_nocase(name, "expect") && tg_str_is_nocase(value, "100-continue");
         break;
     case 10:
         if (tg_str_is_nocase(name, "connection")) {
@@ -178,8 +182,6 @@ static tg_h1_result take_header(tg_h1_parser *p, framing *f, tg_str name, tg_str
         if (!tg_str_is_nocase(name, "transfer-encoding"))
             break;
         f->codings++;
-        if (!tg_str_is_nocase(value, "chunked"))
-            return bad(p, 501, "no transfer coding but chunked is supported");
         break;
     default:
         break;
@@ -203,8 +205,9 @@ static tg_h1_result decide_framing(tg_h1_parser *p, const char *data)
     if (f.hosts > 1 || (f.hosts == 0 && p->minor > 0))
         return bad(p, 400, "a request has exactly one Host header");
     if (f.codings > 0 && (f.lengths > 0 || p->minor == 0))
-        return bad(p, 400, f.lengths > 0 ? "both Content-Length and Transfer-Encoding"
-                                         : "Transfer-Encoding in an HTTP/1.0 request");
+        return bad(p, 400,
+                   f.lengths > 0 ? "both Content-Length and Transfer-Encoding"
+                                 : "Transfer-Encoding in an HTTP/1.0 request");
     if (f.codings > 1 || f.lengths > 1)
         return bad(p, 400, "Content-Length or Transfer-Encoding is repeated");
     if (f.length > p->body_bytes_max)
@@ -243,7 +246,7 @@ static tg_h1_result take_head(tg_h1_parser *p, const char *data, size_t end)
     unsigned status = run_head_parser(p, data, end);
     if (status != 0)
         return bad(p, status,
-                   status == 501   ? "the method or the transfer coding is not supported"
+                   status == 501   ? "the method is not supported"
                    : status == 431 ? "too many headers"
                                    : "the request's head is malformed");
     if (split_target(p, data) == TG_H1_BAD || decide_framing(p, data) == TG_H1_BAD)
@@ -256,8 +259,8 @@ static tg_h1_result take_head(tg_h1_parser *p, const char *data, size_t end)
 
 /* ---- lines ---- */
 
-/* Letters, digits and !#$%&'*+-.^_`|~ (RFC 9110, section 5.6.2), a bit each. The packaged parsers take
- * more for a name when built for speed, a space before the colon for one. */
+/* Letters, digits and !#$%&'*+-.^_`|~ (RFC 9110, section 5.6.2), a bit each. The packaged parsers
+ * take more for a name when built for speed, a space before the colon for one. */
 static bool is_token(tg_str text)
 {
     static const uint32_t allowed[8] = {0, 0x03ff6cfa, 0xc7fffffe, 0x57ffffff};
@@ -286,19 +289,24 @@ static tg_h1_result check_request_line(tg_h1_parser *p, const char *data, tg_str
     return TG_H1_MORE;
 }
 
-/* The name, and the value's first byte, which one of the packaged parsers does not look at. */
+/* What the packaged parsers see differently from each other, or not at all: the name, the value's
+ * first byte, the transfer coding. */
 static tg_h1_result check_header_line(tg_h1_parser *p, tg_str line)
 {
     const char *colon = memchr(line.data, ':', line.len);
+    tg_str name = {line.data, colon ? (size_t)(colon - line.data) : 0};
     if (line.data[0] == ' ' || line.data[0] == '\t')
         return bad(p, 400, "a folded header line");
-    if (!colon || !is_token((tg_str){line.data, (size_t)(colon - line.data)}))
+    if (!is_token(name))
         return bad(p, 400, "a header line is malformed");
-    const char *value = colon + 1;
-    while (value < line.data + line.len && (*value == ' ' || *value == '\t'))
-        value++;
-    if (value < line.data + line.len && ((unsigned char)*value < ' ' || *value == 127))
+    tg_str value = {colon + 1, line.len - name.len - 1};
+    while (value.len > 0 && (value.data[0] == ' ' || value.data[0] == '\t'))
+        value = (tg_str){value.data + 1, value.len - 1};
+    if (value.len > 0 && ((unsigned char)value.data[0] < ' ' || value.data[0] == 127))
         return bad(p, 400, "a control character in a header");
+    if (name.len == 17 && tg_str_is_nocase(name, "transfer-encoding") &&
+        !tg_str_is_nocase(tg_str_trim(value), "chunked"))
+        return bad(p, 501, "no transfer coding but chunked is supported");
     return TG_H1_MORE;
 }
 
@@ -326,7 +334,8 @@ static tg_h1_result feed_head(tg_h1_parser *p, char *data, size_t len)
         char *lf = memchr(data + p->at, '\n', len - p->at);
         size_t next = lf ? (size_t)(lf - data) + 1 : len;
         /* What cannot begin a request, a TLS hello for one, is refused at its first byte. */
-        if (p->method.len == 0 && data[p->line_at] != '\r' && !is_token((tg_str){data + p->line_at, 1}))
+        if (p->method.len == 0 && data[p->line_at] != '\r' &&
+            !is_token((tg_str){data + p->line_at, 1}))
             return bad(p, 400, "the request line is malformed");
         if (next - p->start > p->header_bytes_max)
             return p->method.len == 0 ? bad(p, 414, "the request line is too long")
@@ -405,7 +414,8 @@ static tg_h1_result chunk_byte(tg_h1_parser *p, char c)
     case TG_H1_CHUNK_SIZE:
         return chunk_size_byte(p, c);
     case TG_H1_CHUNK_EXT:
-        if (++p->chunk_ext > TG_H1_CHUNK_EXT_MAX || (c != '\r' && c != '\t' && (unsigned char)c < ' '))
+        if (++p->chunk_ext > TG_H1_CHUNK_EXT_MAX ||
+            (c != '\r' && c != '\t' && (unsigned char)c < ' '))
             return bad(p, 400, "a chunk extension is malformed or too long");
         if (c == '\r')
             p->state = TG_H1_CHUNK_SIZE_LF;

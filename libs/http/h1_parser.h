@@ -1,13 +1,15 @@
 /* HTTP/1.x requests from bytes: framing of our own, strict, over a packaged parser of the head.
  *
- * The framing decides where a message ends, which is what request smuggling is about, so it is strict:
- * every line ends in CR LF, no folded lines, one Content-Length of digits alone, no Content-Length beside
- * Transfer-Encoding, no transfer coding but `chunked`, exact chunk framing (RFC 9112, sections 5 to 7).
- * The head, once whole, is taken apart by llhttp or http_parser, whichever the system has.
+ * The framing decides where a message ends, which is what request smuggling is about, so it is
+ * strict: every line ends in CR LF, no folded lines, one Content-Length of digits alone, no
+ * Content-Length beside Transfer-Encoding, no transfer coding but `chunked`, exact chunk framing
+ * (RFC 9112, sections 5 to 7). The head, once whole, is taken apart by llhttp or http_parser,
+ * whichever the system has.
  *
- * The message starts at data[0]. The caller appends bytes and feeds the same buffer again; the buffer
- * may move between calls, since everything is kept as offsets. A chunked body is put together in place.
- * No sockets, no clock, no allocation. Bounds: the two limits and TG_H1_HEADERS_MAX.
+ * The message starts at data[0]. The caller appends bytes and feeds the same buffer again; the
+ * buffer may move between calls, since everything is kept as offsets. A chunked body is put
+ * together in place. No sockets, no clock, no allocation. Bounds: the two limits and
+ * TG_H1_HEADERS_MAX.
  */
 #ifndef TG_HTTP_H1_PARSER_H
 #define TG_HTTP_H1_PARSER_H
@@ -19,7 +21,7 @@
 #include <stdint.h>
 
 #define TG_H1_HEADERS_MAX 128
-#define TG_H1_BLANK_LINES_MAX 4 /* tolerated before a request (RFC 9112, section 2.2) */
+#define TG_H1_BLANK_LINES_MAX 4   /* tolerated before a request (RFC 9112, section 2.2) */
 #define TG_H1_CHUNK_EXT_MAX 4096u /* bytes of chunk extensions in one message */
 
 typedef struct tg_h1_span {
@@ -78,8 +80,9 @@ typedef struct tg_h1_parser {
 
 void tg_h1_init(tg_h1_parser *parser, uint32_t header_bytes_max, uint32_t body_bytes_max);
 
-/* Takes data[0, *len). On TG_H1_MORE *len may have become smaller (chunk framing is dropped): the next
- * bytes belong at data + *len. After TG_H1_COMPLETE, data[at, *len) is what follows the message. */
+/* Takes data[0, *len). On TG_H1_MORE *len may have become smaller (chunk framing is dropped): the
+ * next bytes belong at data + *len. After TG_H1_COMPLETE, data[at, *len) is what follows the
+ * message. */
 tg_h1_result tg_h1_feed(tg_h1_parser *parser, char *data, size_t *len);
 
 /* Bytes still missing as far as is known; 0 when unknown. */

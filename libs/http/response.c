@@ -250,7 +250,8 @@ tg_str tg_http_request_header(const tg_http_request *request, const char *name)
 
 /* ---- refusals ---- */
 
-/* Before a request is known, neither is the client's dialect: the body is an error to all of them. */
+/* Before a request is known, neither is the client's dialect: the body is an error to all of them.
+ */
 void tg_http_refuse(tg_http_conn *conn, unsigned status, const char *reason)
 {
     static const char format[] =

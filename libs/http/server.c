@@ -152,8 +152,8 @@ static void on_sweep(uv_timer_t *timer)
 static uint64_t sweep_interval(const tg_http_server_conf *conf)
 {
     uint64_t ms = TG_HTTP_SWEEP_MS_MAX;
-    const uint32_t timeouts[] = {conf->header_timeout_ms, conf->body_timeout_ms, conf->idle_timeout_ms,
-                                 conf->write_timeout_ms};
+    const uint32_t timeouts[] = {conf->header_timeout_ms, conf->body_timeout_ms,
+                                 conf->idle_timeout_ms, conf->write_timeout_ms};
     for (size_t i = 0; i < sizeof(timeouts) / sizeof(timeouts[0]); i++)
         if (timeouts[i] / 4 < ms)
             ms = timeouts[i] / 4;
@@ -180,10 +180,10 @@ static void fill_defaults(tg_http_server_conf *conf)
     struct {
         uint32_t *field, value;
     } defaults[] = {
-        {&conf->connections_max, 4096},      {&conf->header_bytes_max, 32 << 10},
-        {&conf->body_bytes_max, 8 << 20},    {&conf->header_timeout_ms, 10000},
-        {&conf->body_timeout_ms, 60000},     {&conf->idle_timeout_ms, 75000},
-        {&conf->write_timeout_ms, 60000},    {&conf->write_buffer_max, 4 << 20},
+        {&conf->connections_max, 4096},       {&conf->header_bytes_max, 32 << 10},
+        {&conf->body_bytes_max, 8 << 20},     {&conf->header_timeout_ms, 10000},
+        {&conf->body_timeout_ms, 60000},      {&conf->idle_timeout_ms, 75000},
+        {&conf->write_timeout_ms, 60000},     {&conf->write_buffer_max, 4 << 20},
         {&conf->write_high_water, 256 << 10},
     };
     for (size_t i = 0; i < sizeof(defaults) / sizeof(defaults[0]); i++)
@@ -191,7 +191,8 @@ static void fill_defaults(tg_http_server_conf *conf)
             *defaults[i].field = defaults[i].value;
 }
 
-static int parse_address(const char *host, uint16_t port, struct sockaddr_storage *ret, tg_error *err)
+static int parse_address(const char *host, uint16_t port, struct sockaddr_storage *ret,
+                         tg_error *err)
 {
     if (host && uv_ip4_addr(host, port, (struct sockaddr_in *)ret) == 0)
         return 0;
@@ -272,7 +273,8 @@ int tg_http_server_new(uv_loop_t *loop, const tg_http_server_conf *conf, tg_erro
     tg_list_init(&server->conns);
     tg_list_init(&server->dirty);
     if (conf->cert_file || conf->key_file || conf->client_ca_file)
-        rc = tg_tls_context_new(conf->cert_file, conf->key_file, conf->client_ca_file, err, &server->tls);
+        rc = tg_tls_context_new(conf->cert_file, conf->key_file, conf->client_ca_file, err,
+                                &server->tls);
     if (rc == 0)
         rc = open_handles(server, address.ss_family);
     if (rc < 0) {
@@ -281,7 +283,8 @@ int tg_http_server_new(uv_loop_t *loop, const tg_http_server_conf *conf, tg_erro
     }
     rc = listen_on(server, &address);
     if (rc < 0) {
-        tg_error_set(err, rc, "cannot listen on %s:%u: %s", conf->host, conf->port, uv_strerror(rc));
+        tg_error_set(err, rc, "cannot listen on %s:%u: %s", conf->host, conf->port,
+                     uv_strerror(rc));
         tg_http_server_close(server);
         return rc;
     }
@@ -298,7 +301,8 @@ void tg_http_server_drain(tg_http_server *server, void (*done)(void *user), void
     server->draining = true;
     server->on_drained = done;
     server->drained_user = user;
-    TG_LIST_EACH(node, &server->conns) {
+    TG_LIST_EACH(node, &server->conns)
+    {
         tg_http_conn *conn = TG_CONTAINER_OF(node, tg_http_conn, all);
         if (conn->phase == TG_HTTP_IDLE && !conn->writing && conn->out.len == 0)
             tg_http_conn_close(conn);

@@ -1,9 +1,9 @@
-/* What the files of the server share: server.c (listening, limits, drain), conn.c (reading and parsing),
- * write.c (the way out), response.c (answers).
+/* What the files of the server share: server.c (listening, limits, drain), conn.c (reading and
+ * parsing), write.c (the way out), response.c (answers).
  *
  * One request at a time is worked on per connection; pipelined ones wait in the input buffer, which
- * bounds them and keeps the answers in order. A connection at rest holds no buffers: they come from the
- * server's small pools and go back when empty.
+ * bounds them and keeps the answers in order. A connection at rest holds no buffers: they come from
+ * the server's small pools and go back when empty.
  */
 #ifndef TG_HTTP_SERVER_INTERNAL_H
 #define TG_HTTP_SERVER_INTERNAL_H
@@ -14,12 +14,13 @@
 #include "libs/http/server.h"
 #include "libs/http/tls.h"
 
-#define TG_HTTP_INPUT_BYTES ((size_t)16 << 10)   /* first size of an input buffer */
-#define TG_HTTP_SCRATCH_BYTES ((size_t)64 << 10) /* read size under TLS, and for bytes to throw away */
+#define TG_HTTP_INPUT_BYTES ((size_t)16 << 10) /* first size of an input buffer */
+#define TG_HTTP_SCRATCH_BYTES                                                                      \
+    ((size_t)64 << 10) /* read size under TLS, and for bytes to throw away */
 #define TG_HTTP_OUTPUT_KEEP_BYTES ((size_t)16 << 10)
-#define TG_HTTP_POOL_MAX 64         /* of each kind: inputs, outputs, connections */
-#define TG_HTTP_LINGER_MS 2000      /* for the client to read a refusal while it still sends */
-#define TG_HTTP_SWEEP_MS_MAX 500    /* how late a deadline may be noticed */
+#define TG_HTTP_POOL_MAX 64      /* of each kind: inputs, outputs, connections */
+#define TG_HTTP_LINGER_MS 2000   /* for the client to read a refusal while it still sends */
+#define TG_HTTP_SWEEP_MS_MAX 500 /* how late a deadline may be noticed */
 
 typedef struct tg_http_conn tg_http_conn;
 
@@ -44,11 +45,11 @@ struct tg_http_exchange {
     void (*on_abort)(void *user);
     void (*on_writable)(void *user);
     void *user;
-    bool active;    /* the handler owes an answer */
-    bool begun;     /* a streamed answer's head is queued */
+    bool active; /* the handler owes an answer */
+    bool begun;  /* a streamed answer's head is queued */
     bool chunked;
-    bool bodiless;  /* HEAD, 204, 304 */
-    bool minor_0;   /* the client speaks HTTP/1.0 */
+    bool bodiless; /* HEAD, 204, 304 */
+    bool minor_0;  /* the client speaks HTTP/1.0 */
     bool keep_alive;
     bool was_full;
     bool cut;
@@ -64,11 +65,11 @@ struct tg_http_conn {
     tg_http_phase phase;
     bool in_turn; /* conn.c is on the stack and will flush */
     bool reading, writing;
-    bool ending;  /* close once everything is written */
-    bool linger;  /* and let the client read it first */
-    bool reset;   /* by RST: the only way to tell an HTTP/1.0 client that the answer is incomplete */
-    bool orphan;  /* the socket is gone, the handler was not told: memory stays until it answers */
-    bool awaits_body; /* the head has been acted on */
+    bool ending; /* close once everything is written */
+    bool linger; /* and let the client read it first */
+    bool reset;  /* by RST: the only way to tell an HTTP/1.0 client that the answer is incomplete */
+    bool orphan; /* the socket is gone, the handler was not told: memory stays until it answers */
+    bool awaits_body;           /* the head has been acted on */
     uint64_t deadline_ms;       /* of the phase; 0: none */
     uint64_t request_at_ms;     /* when its first byte came */
     uint64_t write_deadline_ms; /* while writing */
@@ -119,9 +120,10 @@ void tg_http_server_forget(tg_http_server *server); /* a connection's socket has
 
 /* conn.c */
 void tg_http_conn_accept(tg_http_server *server);
-void tg_http_conn_run(tg_http_conn *conn);     /* finishes an answered exchange, takes the next request */
+void tg_http_conn_run(
+    tg_http_conn *conn); /* finishes an answered exchange, takes the next request */
 void tg_http_conn_deadline(tg_http_conn *conn, uint64_t now_ms);
-void tg_http_conn_fail(tg_http_conn *conn);    /* the client is gone, or is to go: tells the handler */
+void tg_http_conn_fail(tg_http_conn *conn); /* the client is gone, or is to go: tells the handler */
 void tg_http_conn_close(tg_http_conn *conn);
 void tg_http_conn_release(tg_http_conn *conn); /* recycles a closed connection; frees an orphan */
 

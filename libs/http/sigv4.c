@@ -88,8 +88,8 @@ static int add_query(tg_buf *buf, tg_str query)
         size_t name = equals ? (size_t)(equals - one.data) : one.len;
         if (count == QUERY_PAIRS_MAX)
             return -E2BIG;
-        pairs[count++] = (pair){{one.data, name},
-                                {equals ? equals + 1 : "", equals ? one.len - name - 1 : 0}};
+        pairs[count++] =
+            (pair){{one.data, name}, {equals ? equals + 1 : "", equals ? one.len - name - 1 : 0}};
     }
     qsort(pairs, count, sizeof(pairs[0]), compare_pairs);
     int rc = 0;
@@ -113,8 +113,9 @@ static int mac(const void *key, size_t key_len, const char *text, size_t len, un
     unsigned got = 0;
     if (key_len > INT32_MAX)
         return -EINVAL;
-    return HMAC(EVP_sha256(), key, (int)key_len, (const unsigned char *)text, len, ret, &got) ? 0
-                                                                                              : -EIO;
+    return HMAC(EVP_sha256(), key, (int)key_len, (const unsigned char *)text, len, ret, &got)
+               ? 0
+               : -EIO;
 }
 
 /* "AWS4" + secret → date → region → service → "aws4_request". */
@@ -157,7 +158,8 @@ static int add_canonical(tg_buf *buf, const tg_sigv4_request *request, const tg_
     if (rc == 0 && type.len > 0)
         rc = tg_buf_printf(buf, "content-type:" TG_STR_FMT "\n", TG_STR_ARG(type));
     if (rc == 0)
-        rc = tg_buf_printf(buf, "host:" TG_STR_FMT "\nx-amz-date:%s\n", TG_STR_ARG(request->host), h->date);
+        rc = tg_buf_printf(buf, "host:" TG_STR_FMT "\nx-amz-date:%s\n", TG_STR_ARG(request->host),
+                           h->date);
     if (rc == 0 && request->session_token)
         rc = tg_buf_printf(buf, "x-amz-security-token:%s\n", request->session_token);
     if (rc == 0)
@@ -173,7 +175,8 @@ static int sign(const tg_sigv4_request *request, const char *canonical_hash, tg_
                        request->service);
     if (len < 0 || (size_t)len >= sizeof(scope))
         return -EINVAL;
-    len = snprintf(text, sizeof(text), "AWS4-HMAC-SHA256\n%s\n%s\n%s", h->date, scope, canonical_hash);
+    len = snprintf(text, sizeof(text), "AWS4-HMAC-SHA256\n%s\n%s\n%s", h->date, scope,
+                   canonical_hash);
     int rc = signing_key(request, h->date, key);
     if (rc == 0)
         rc = mac(key, sizeof(key), text, (size_t)len, digest);

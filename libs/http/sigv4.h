@@ -2,8 +2,9 @@
  *
  * Source: AWS "Signature Version 4 signing process". For every service but S3 the path is encoded
  * twice: a model id with ':' is sent as %3A and signed as %253A.
- * Pure: time is given. Secrets are not kept. Bounds: 64 query parameters, 251 bytes of secret key, 128 of
- * scope. Results: 0, -EINVAL (a part is too long), -E2BIG (the query), -ENOMEM, -EIO (no HMAC).
+ * Pure: time is given. Secrets are not kept. Bounds: 64 query parameters, 251 bytes of secret key,
+ * 128 of scope. Results: 0, -EINVAL (a part is too long), -E2BIG (the query), -ENOMEM, -EIO (no
+ * HMAC).
  */
 #ifndef TG_HTTP_SIGV4_H
 #define TG_HTTP_SIGV4_H
@@ -28,7 +29,8 @@ typedef struct tg_sigv4_request {
 
 typedef struct tg_sigv4_headers {
     char date[17];           /* X-Amz-Date: 20261124T120000Z */
-    char content_sha256[65]; /* X-Amz-Content-Sha256 is not sent by botocore for Bedrock; the hash itself */
+    char content_sha256[65]; /* X-Amz-Content-Sha256 is not sent by botocore for Bedrock; the hash
+                                itself */
     char authorization[512];
 } tg_sigv4_headers;
 

@@ -35,7 +35,8 @@ static int choose_protocol(SSL *ssl, const unsigned char **ret, unsigned char *r
     return rc == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
 }
 
-static int load(SSL_CTX *ssl, const char *cert, const char *key, const char *client_ca, tg_error *err)
+static int load(SSL_CTX *ssl, const char *cert, const char *key, const char *client_ca,
+                tg_error *err)
 {
     if (SSL_CTX_use_certificate_chain_file(ssl, cert) != 1)
         return fail(err, "cannot use the certificate", cert);

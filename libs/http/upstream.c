@@ -74,9 +74,9 @@ static size_t on_data(char *data, size_t size, size_t count, void *user)
     return u->cancelled ? CURL_WRITEFUNC_ERROR : size * count;
 }
 
-/* Before each sending. Curl sends again by itself when a kept connection breaks before it answered, but
- * the peer may have served the request by then: an attempt is sent once, and whether there is another is
- * for the caller to decide. */
+/* Before each sending. Curl sends again by itself when a kept connection breaks before it answered,
+ * but the peer may have served the request by then: an attempt is sent once, and whether there is
+ * another is for the caller to decide. */
 static int on_send(void *user, char *ip, char *local_ip, int port, int local_port)
 {
     tg_upstream *u = user;
@@ -124,8 +124,8 @@ static CURL *new_easy(tg_upstream *u)
 
 int tg_http_upstream_take(tg_http_client *client, tg_upstream **ret)
 {
-    tg_upstream *u = client->spare_count > 0 ? client->spare[--client->spare_count]
-                                             : calloc(1, sizeof(*u));
+    tg_upstream *u =
+        client->spare_count > 0 ? client->spare[--client->spare_count] : calloc(1, sizeof(*u));
     if (u && !u->client) {
         u->client = client;
         tg_buf_init(&u->head, TG_HTTP_CLIENT_HEAD_BYTES_MAX);

@@ -55,8 +55,9 @@ static void end(tg_http_conn *conn)
         tg_http_conn_close(conn);
         return;
     }
-    /* Closing now would reset the connection under bytes the client still sends, and with it would go the
-     * answer it has not read yet. So: no more from us, and its bytes are read and dropped for a while. */
+    /* Closing now would reset the connection under bytes the client still sends, and with it would
+     * go the answer it has not read yet. So: no more from us, and its bytes are read and dropped
+     * for a while. */
     conn->linger = conn->ending = false;
     conn->phase = TG_HTTP_LINGERING;
     conn->deadline_ms = uv_now(conn->server->loop) + TG_HTTP_LINGER_MS;
@@ -136,7 +137,8 @@ void tg_http_conn_flush(tg_http_conn *conn)
         write_some(conn, bytes);
     if (conn->phase == TG_HTTP_CLOSED)
         return;
-    if (x->active && x->was_full && tg_http_conn_queued(conn) < conn->server->conf.write_high_water / 2) {
+    if (x->active && x->was_full &&
+        tg_http_conn_queued(conn) < conn->server->conf.write_high_water / 2) {
         x->was_full = false;
         if (x->on_writable)
             x->on_writable(x->user);

@@ -121,4 +121,4 @@
  1795521600u,
  "20261124T120000Z",
  "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261124/us-east-1/bedrock/aws4_request, SignedHeaders=content-type;host;x-amz-date, Signature=63c6c52c4229aa60347b3035ce97d9ac2dd18ea7895e7bf3bccee8270f3e2f7f"},
-/* clang-format on */
+    /* clang-format on */

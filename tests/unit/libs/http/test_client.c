@@ -106,9 +106,11 @@ static call to_server(fixture *f, const char *path)
     return make_call(f, "http", tg_http_server_port(f->w.server), path);
 }
 
-static int try_begin(call *c, const char *method, const char *body, const char *ca_file, uint32_t total_ms)
+static int try_begin(call *c, const char *method, const char *body, const char *ca_file,
+                     uint32_t total_ms)
 {
-    tg_upstream_header headers[] = {{TG_STR("X-Test"), TG_STR("yes")}, {TG_STR("X-Empty"), TG_STR("")}};
+    tg_upstream_header headers[] = {{TG_STR("X-Test"), TG_STR("yes")},
+                                    {TG_STR("X-Empty"), TG_STR("")}};
     tg_upstream_request request = {.url = c->url,
                                    .method = method,
                                    .headers = headers,
@@ -139,7 +141,8 @@ static bool ended(call *c, tg_upstream_failure failure)
 {
     bool in_time = wire_wait(c->w, &c->ends, 1);
     if (!in_time || c->failure != failure)
-        printf("# ended %u with %d (%s), expected %d\n", c->ends, (int)c->failure, c->reason, (int)failure);
+        printf("# ended %u with %d (%s), expected %d\n", c->ends, (int)c->failure, c->reason,
+               (int)failure);
     return in_time && c->failure == failure;
 }
 
@@ -218,7 +221,8 @@ static void test_bounds(void)
     CU_ASSERT_TRUE(ended(&b, TG_UPSTREAM_OK));
     CU_ASSERT_EQUAL(try_begin(&c, "HEAD", "", NULL, 0), -EINVAL);
     tg_upstream_header forged = {TG_STR("A"), TG_STR("b\r\nC: d")};
-    tg_upstream_request request = {.url = c.url, .method = "GET", .headers = &forged, .header_count = 1};
+    tg_upstream_request request = {
+        .url = c.url, .method = "GET", .headers = &forged, .header_count = 1};
     CU_ASSERT_EQUAL(c.transport->start(c.transport, &request, on_event, &c, &c.upstream), -EINVAL);
     begin(&c, "GET", "");
     CU_ASSERT_TRUE(ended(&c, TG_UPSTREAM_OK));
@@ -243,7 +247,8 @@ static void test_pause(void)
     tg_http_stream_begin(f.w.held, 200, NULL, NULL, 0);
     CU_ASSERT_TRUE(wire_wait(&f.w, &c.heads, 1));
     set_paused(&c, true);
-    while (sent < 64u << 20 && tg_http_stream_write(f.w.held, (tg_str){block, sizeof(block)}) == 0) {
+    while (sent < 64u << 20 &&
+           tg_http_stream_write(f.w.held, (tg_str){block, sizeof(block)}) == 0) {
         sent += sizeof(block);
         uv_run(&f.w.loop, UV_RUN_NOWAIT);
     }
@@ -260,8 +265,8 @@ static void test_pause(void)
     close_all(&f);
 }
 
-/* Cancelled before anything happened, in the middle, and from inside its own callbacks: the server sees it
- * each time, and no END comes. */
+/* Cancelled before anything happened, in the middle, and from inside its own callbacks: the server
+ * sees it each time, and no END comes. */
 static void test_cancel(void)
 {
     fixture f;
@@ -380,13 +385,16 @@ static void test_scripts(void)
         {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "ok", TG_UPSTREAM_OK},
         {"HTTP/1.1 200 OK\r\n\r\nuntil close", 200, "until close", TG_UPSTREAM_OK},
         {"HTTP/1.1 529 \r\nContent-Length: 0\r\n\r\n", 529, "", TG_UPSTREAM_OK},
-        {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 201 Created\r\n"
+        {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 201 "
+         "Created\r\n"
          "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nContent-Type: trailer\r\n\r\n",
          201, "ok", TG_UPSTREAM_OK},
-        {"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", 307, "",
-         TG_UPSTREAM_OK},
+        {"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: "
+         "0\r\n\r\n",
+         307, "", TG_UPSTREAM_OK},
         {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", 200, "short", TG_UPSTREAM_RESET},
-        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n", 200, "short", TG_UPSTREAM_RESET},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n", 200, "short",
+         TG_UPSTREAM_RESET},
         {"", 0, "", TG_UPSTREAM_RESET},
         {"no HTTP at all\r\n\r\n", 0, "", TG_UPSTREAM_RESET},
     };
@@ -515,7 +523,8 @@ static void test_tls(void)
     tls_files files, other;
     tls_files_make(&files);
     tls_files_make(&other);
-    open_all(&f, (tg_http_server_conf){.cert_file = files.cert, .key_file = files.key}, (tg_http_client_conf){0});
+    open_all(&f, (tg_http_server_conf){.cert_file = files.cert, .key_file = files.key},
+             (tg_http_client_conf){0});
     const char *const authorities[] = {files.cert, other.cert, NULL, "/nowhere.pem", files.cert};
     for (unsigned i = 0; i < 5; i++) {
         bool good = i == 0 || i == 4;

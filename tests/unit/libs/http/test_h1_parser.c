@@ -12,9 +12,10 @@ enum { HEAD_MAX = 2048, BODY_MAX = 4096, STREAM_MAX = 16384 };
 
 static void show(tg_buf *log, const tg_h1_parser *p, const char *data)
 {
-    tg_buf_printf(log, "%.*s|%.*s|%.*s|1.%u|%s%s%s|", (int)p->method.len, data + p->method.at, (int)p->path.len,
-                  data + p->path.at, (int)p->query.len, data + p->query.at, p->minor, p->keep_alive ? "k" : "c",
-                  p->expect_continue ? "e" : "", p->chunked ? "t" : "");
+    tg_buf_printf(log, "%.*s|%.*s|%.*s|1.%u|%s%s%s|", (int)p->method.len, data + p->method.at,
+                  (int)p->path.len, data + p->path.at, (int)p->query.len, data + p->query.at,
+                  p->minor, p->keep_alive ? "k" : "c", p->expect_continue ? "e" : "",
+                  p->chunked ? "t" : "");
     for (uint32_t i = 0; i < p->header_count; i++)
         tg_buf_printf(log, "%.*s=%.*s,", (int)p->headers[i].name.len, data + p->headers[i].name.at,
                       (int)p->headers[i].value.len, data + p->headers[i].value.at);
@@ -23,8 +24,9 @@ static void show(tg_buf *log, const tg_h1_parser *p, const char *data)
     tg_buf_add_text(log, "\n");
 }
 
-/* Feeds `bytes` in pieces and writes what comes out into `log`. The data moves to a block of its own size
- * for every feed, so that reading past its end or a stale pointer shows under the sanitizer. */
+/* Feeds `bytes` in pieces and writes what comes out into `log`. The data moves to a block of its
+ * own size for every feed, so that reading past its end or a stale pointer shows under the
+ * sanitizer. */
 static void parse(tg_str bytes, uint64_t *random, tg_buf *log)
 {
     static tg_h1_parser parser;
@@ -32,7 +34,8 @@ static void parse(tg_str bytes, uint64_t *random, tg_buf *log)
     size_t len = 0;
     tg_h1_init(&parser, HEAD_MAX, BODY_MAX);
     while (bytes.len > 0 || len > 0) {
-        size_t take = random ? tg_random_next(random) % (tg_random_next(random) % 3 ? 4 : 200) : bytes.len;
+        size_t take =
+            random ? tg_random_next(random) % (tg_random_next(random) % 3 ? 4 : 200) : bytes.len;
         if (take > bytes.len || (take == 0 && !random))
             take = bytes.len;
         char *block = malloc(len + take + 1);
@@ -74,15 +77,18 @@ static void check(const char *request, const char *expected)
 static void test_messages(void)
 {
     check("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET|/||1.1|k|Host=a,|\n");
-    check("\r\n\r\nGET /p/q?x=1?2 HTTP/1.0\r\nA:\r\nB: \t b  c \t\r\n\r\n", "GET|/p/q|x=1?2|1.0|c|A=,B=b  c,|\n");
+    check("\r\n\r\nGET /p/q?x=1?2 HTTP/1.0\r\nA:\r\nB: \t b  c \t\r\n\r\n",
+          "GET|/p/q|x=1?2|1.0|c|A=,B=b  c,|\n");
     check("POST http://host:80?q HTTP/1.1\r\nHost: a\r\n\r\n", "400\n");
-    check("POST https://host:80/?q HTTP/1.1\r\nHost: a\r\nContent-Length: 03\r\n\r\nabcGET / HTTP/1.0\r\n\r\n",
+    check("POST https://host:80/?q HTTP/1.1\r\nHost: a\r\nContent-Length: 03\r\n\r\nabcGET / "
+          "HTTP/1.0\r\n\r\n",
           "POST|/|q|1.1|k|Host=a,Content-Length=03,|abc\nGET|/||1.0|c||\n");
     check("PUT /a HTTP/1.1\r\nhOST: a\r\nEXPECT: 100-Continue\r\ntransfer-encoding: CHUNKED\r\n\r\n"
           "3\r\nabc\r\nA;n=v\r\n0123456789\r\n00\r\nT: t\r\n\r\nGET /b HTTP/1.1\r\nHost: b\r\n\r\n",
           "PUT|/a||1.1|ket|hOST=a,EXPECT=100-Continue,transfer-encoding=CHUNKED,|abc0123456789\n"
           "GET|/b||1.1|k|Host=b,|\n");
-    check("GET / HTTP/1.0\r\nConnection: a, keep-alive\r\n\r\n", "GET|/||1.0|k|Connection=a, keep-alive,|\n");
+    check("GET / HTTP/1.0\r\nConnection: a, keep-alive\r\n\r\n",
+          "GET|/||1.0|k|Connection=a, keep-alive,|\n");
     check("GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n",
           "GET|/||1.1|c|Host=a,Connection=keep-alive,Connection=close,|\n");
 }

@@ -8,9 +8,10 @@ static void test_keep_alive_and_ordered_pipelining(void)
     wire_open(&w, (tg_http_server_conf){0});
     tg_buf_init(&got, 0);
     int fd = wire_connect(&w);
-    wire_send(&w, fd, TG_STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nfirst"
-                             "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n"
-                             "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nthird"));
+    wire_send(&w, fd,
+              TG_STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nfirst"
+                     "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n"
+                     "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nthird"));
     CU_ASSERT_EQUAL(wire_read(&w, fd, &got, "first", 1), WIRE_FOUND);
     CU_ASSERT_TRUE_FATAL(wire_wait(&w, &w.requests, 2));
     wire_run_ms(&w, 20);
@@ -66,8 +67,9 @@ static void test_long_pipeline(void)
 
 static void test_byte_by_byte(void)
 {
-    static const char request[] = "\r\nPOST /echo?a=b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n"
-                                  "5;x=\"y\"\r\nhello\r\n001\r\n \r\n5\r\nworld\r\n0\r\nTrailer: t\r\n\r\n";
+    static const char request[] =
+        "\r\nPOST /echo?a=b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n"
+        "5;x=\"y\"\r\nhello\r\n001\r\n \r\n5\r\nworld\r\n0\r\nTrailer: t\r\n\r\n";
     wire w;
     tg_buf got;
     wire_open(&w, (tg_http_server_conf){0});
@@ -102,7 +104,9 @@ static void test_large_bodies(void)
         if (!chunked) {
             wire_send(&w, fd, tg_buf_str(&all));
         } else {
-            wire_send(&w, fd, TG_STR("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"));
+            wire_send(
+                &w, fd,
+                TG_STR("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"));
             for (size_t at = 0; at < SIZE; at += SIZE / 4) {
                 char size[16];
                 snprintf(size, sizeof(size), "%X\r\n", SIZE / 4);
@@ -128,12 +132,15 @@ static void test_answers(void)
     static const struct {
         const char *request, *has;
     } cases[] = {
-        {"GET /?q HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "\r\nConnection: close\r\n\r\nok"},
+        {"GET /?q HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+         "\r\nConnection: close\r\n\r\nok"},
         {"GET / HTTP/1.0\r\n\r\n", "\r\nConnection: close\r\n\r\nok"},
         {"GET http://a/abs?x HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n", "ok"},
         {"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "ok"},
-        {"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "Content-Length: 2\r\nConnection: close\r\n\r\n"},
-        {"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: upgrade, close\r\n\r\n", "\r\n\r\nok"},
+        {"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+         "Content-Length: 2\r\nConnection: close\r\n\r\n"},
+        {"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: upgrade, close\r\n\r\n",
+         "\r\n\r\nok"},
         {"GET /stream HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
          "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
          "b\r\ndata: one\n\n\r\nb\r\ndata: two\n\n\r\n0\r\n\r\n"},
@@ -184,13 +191,19 @@ static void test_expect_continue(void)
     wire_open(&w, (tg_http_server_conf){.body_bytes_max = 100});
     tg_buf_init(&got, 0);
     int fd = wire_connect(&w);
-    wire_send(&w, fd, TG_STR("POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"));
+    wire_send(
+        &w, fd,
+        TG_STR(
+            "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"));
     CU_ASSERT_EQUAL(wire_read(&w, fd, &got, "HTTP/1.1 100 Continue\r\n\r\n", 1), WIRE_FOUND);
     CU_ASSERT_EQUAL(w.requests, 0);
     wire_send(&w, fd, TG_STR("body"));
     CU_ASSERT_EQUAL(wire_read(&w, fd, &got, "\r\n\r\nbody", 1), WIRE_FOUND);
     tg_buf_clear(&got); /* a body that will be refused is not asked for */
-    wire_send(&w, fd, TG_STR("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 101\r\n\r\n"));
+    wire_send(
+        &w, fd,
+        TG_STR(
+            "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 101\r\n\r\n"));
     CU_ASSERT_EQUAL(wire_read(&w, fd, &got, "HTTP/1.1 413 ", 1), WIRE_FOUND);
     CU_ASSERT_PTR_NULL(strstr(got.data, "100 Continue"));
     close(fd);
@@ -200,7 +213,10 @@ static void test_expect_continue(void)
 
 #define HEAD "POST /echo HTTP/1.1\r\nHost: a\r\n"
 #define CHUNKED HEAD "Transfer-Encoding: chunked\r\n\r\n"
-#define REFUSED(text, status) {TG_STR(text), status}
+#define REFUSED(text, status)                                                                      \
+    {                                                                                              \
+        TG_STR(text), status                                                                       \
+    }
 
 static const struct {
     tg_str request;
@@ -316,7 +332,9 @@ static void test_too_large_heads(void)
     for (int which = 0; which < 4; which++) {
         tg_buf_clear(&all);
         tg_buf_clear(&got);
-        tg_buf_add_text(&all, which == 0 ? "GET /" : which < 3 ? "GET / HTTP/1.1\r\nHost: a\r\nA: " : CHUNKED "0\r\n");
+        tg_buf_add_text(&all, which == 0  ? "GET /"
+                              : which < 3 ? "GET / HTTP/1.1\r\nHost: a\r\nA: "
+                                          : CHUNKED "0\r\n");
         for (unsigned i = 0; which < 2 && i < 5000; i++)
             tg_buf_add_char(&all, 'x');
         for (unsigned i = 0; which >= 2 && i < 1200; i++)
@@ -354,9 +372,10 @@ static void test_refusal_reaches_a_sending_client(void)
 static void reply_with_headers(void *user, tg_http_exchange *x, const tg_http_request *r)
 {
     (void)user;
-    tg_http_header headers[] = {{TG_STR("X-A"), TG_STR("one\r\nX-Forged: yes")},
-                                {TG_STR("X-B"), tg_http_request_header(r, "x-IN")},
-                                {TG_STR("X-C"), tg_str_of(tg_http_request_header(r, "x-none").data ? "y" : "n")}};
+    tg_http_header headers[] = {
+        {TG_STR("X-A"), TG_STR("one\r\nX-Forged: yes")},
+        {TG_STR("X-B"), tg_http_request_header(r, "x-IN")},
+        {TG_STR("X-C"), tg_str_of(tg_http_request_header(r, "x-none").data ? "y" : "n")}};
     tg_http_reply(x, 429, "application/json", headers, 3, TG_STR("{}"));
 }
 
@@ -366,7 +385,9 @@ static void test_headers(void)
     tg_buf got;
     wire_open(&w, (tg_http_server_conf){.handler = reply_with_headers});
     tg_buf_init(&got, 0);
-    wire_ask(&w, TG_STR("GET / HTTP/1.1\r\nHost: a\r\nEmpty:\r\nX-In: \t in side \t\r\nConnection: close\r\n\r\n"),
+    wire_ask(&w,
+             TG_STR("GET / HTTP/1.1\r\nHost: a\r\nEmpty:\r\nX-In: \t in side \t\r\nConnection: "
+                    "close\r\n\r\n"),
              &got);
     CU_ASSERT_TRUE(wire_has(&got, "HTTP/1.1 429 Too Many Requests\r\n"));
     CU_ASSERT_TRUE(wire_has(&got, "X-A: one\r\nX-B: in side\r\nX-C: n\r\n"));

@@ -10,8 +10,10 @@ static void test_slow_requests(void)
     } cases[] = {
         {"GET / HT", "HTTP/1.1 408 Request Timeout\r\n"},
         {"GET / HTTP/1.1\r\nHost: a\r\nA: b", "the request's head did not arrive in time"},
-        {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nfour", "the request's body did not arrive in time"},
-        {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfive", "HTTP/1.1 408 "},
+        {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nfour",
+         "the request's body did not arrive in time"},
+        {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfive",
+         "HTTP/1.1 408 "},
     };
     wire w;
     tg_buf got;
@@ -81,7 +83,8 @@ static void test_slow_handler_is_not_cut(void)
 {
     wire w;
     tg_buf got;
-    wire_open(&w, (tg_http_server_conf){.header_timeout_ms = 40, .body_timeout_ms = 40, .idle_timeout_ms = 40});
+    wire_open(&w, (tg_http_server_conf){
+                      .header_timeout_ms = 40, .body_timeout_ms = 40, .idle_timeout_ms = 40});
     tg_buf_init(&got, 0);
     int fd = wire_connect(&w);
     wire_send(&w, fd, GET("/hold"));
@@ -119,7 +122,8 @@ static void test_client_goes_away(void)
     wire_close(&w);
 }
 
-/* A handler that did not ask to be told answers into the void, and that is safe, even after the server. */
+/* A handler that did not ask to be told answers into the void, and that is safe, even after the
+ * server. */
 static void test_unwatched_exchange_outlives_its_client(void)
 {
     wire w;
@@ -247,7 +251,8 @@ static void test_drain(void)
     tg_http_server_drain(w.server, wire_on_drained, &w);
     CU_ASSERT_EQUAL(wire_read(&w, idle, &got, NULL, 0), WIRE_CLOSED);
     CU_ASSERT_EQUAL(wire_connect_port(port), -1);
-    wire_send(&w, partial, TG_STR("st: a\r\n\r\n")); /* a request that has begun is still answered */
+    wire_send(&w, partial,
+              TG_STR("st: a\r\n\r\n")); /* a request that has begun is still answered */
     CU_ASSERT_EQUAL(wire_read(&w, partial, &pipelined, NULL, 0), WIRE_CLOSED);
     CU_ASSERT_TRUE(wire_has(&pipelined, "Connection: close\r\n\r\nok"));
     wire_run_ms(&w, 20);
@@ -327,9 +332,11 @@ static void test_port_in_use(void)
     tg_http_server *second = NULL;
     wire_open(&w, (tg_http_server_conf){.reuseport = true});
     uint16_t port = tg_http_server_port(w.server);
-    tg_http_server_conf conf = {.host = "127.0.0.1", .port = port, .handler = wire_handler, .user = &w};
+    tg_http_server_conf conf = {
+        .host = "127.0.0.1", .port = port, .handler = wire_handler, .user = &w};
     CU_ASSERT_EQUAL(tg_http_server_new(&w.loop, &conf, &err, &second), UV_EADDRINUSE);
-    snprintf(expected, sizeof(expected), "cannot listen on 127.0.0.1:%u: address already in use", port);
+    snprintf(expected, sizeof(expected), "cannot listen on 127.0.0.1:%u: address already in use",
+             port);
     CU_ASSERT_STRING_EQUAL(err.text, expected);
     conf.reuseport = true;
     CU_ASSERT_EQUAL(tg_http_server_new(&w.loop, &conf, NULL, &second), 0);

@@ -17,7 +17,8 @@ static client client_open(wire *w, const tls_files *identity)
         SSL_CTX_use_certificate_file(c.context, identity->cert, SSL_FILETYPE_PEM);
         SSL_CTX_use_PrivateKey_file(c.context, identity->key, SSL_FILETYPE_PEM);
     }
-    SSL_CTX_set_mode(c.context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_mode(c.context,
+                     SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     c.ssl = SSL_new(c.context);
     SSL_set_fd(c.ssl, c.fd);
     SSL_set_connect_state(c.ssl);
@@ -73,8 +74,10 @@ static void test_requests(void)
     wire_open(&w, (tg_http_server_conf){.cert_file = files.cert, .key_file = files.key});
     client c = client_open(&w, NULL);
     for (unsigned i = 0; i < 3; i++)
-        CU_ASSERT_TRUE(client_send(&w, &c, TG_STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo")) &&
-                       client_send(&w, &c, TG_STR("dy")));
+        CU_ASSERT_TRUE(
+            client_send(&w, &c,
+                        TG_STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo")) &&
+            client_send(&w, &c, TG_STR("dy")));
     CU_ASSERT_TRUE(client_send(&w, &c, get_close));
     CU_ASSERT_FALSE(client_read(&w, &c, &got, SIZE_MAX));
     CU_ASSERT_EQUAL(SSL_get_shutdown(c.ssl) & SSL_RECEIVED_SHUTDOWN, SSL_RECEIVED_SHUTDOWN);
@@ -100,7 +103,8 @@ static void test_large(void)
         tg_buf_printf(&body, "%07x\n", i);
     wire_open(&w, (tg_http_server_conf){.cert_file = files.cert, .key_file = files.key});
     client c = client_open(&w, NULL);
-    CU_ASSERT_TRUE(client_send(&w, &c, TG_STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4194304\r\n\r\n")));
+    CU_ASSERT_TRUE(client_send(
+        &w, &c, TG_STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4194304\r\n\r\n")));
     CU_ASSERT_TRUE(client_send(&w, &c, tg_buf_str(&body)));
     CU_ASSERT_TRUE_FATAL(wire_wait(&w, &w.requests, 1));
     wire_run_ms(&w, 10);
@@ -168,7 +172,8 @@ static void test_not_tls(void)
     tg_buf got;
     tls_files_make(&files);
     tg_buf_init(&got, 0);
-    wire_open(&w, (tg_http_server_conf){.cert_file = files.cert, .key_file = files.key, .header_timeout_ms = 100});
+    wire_open(&w, (tg_http_server_conf){
+                      .cert_file = files.cert, .key_file = files.key, .header_timeout_ms = 100});
     CU_ASSERT_NOT_EQUAL(wire_ask(&w, get_close, &got), WIRE_TIMEOUT);
     CU_ASSERT_NOT_EQUAL(wire_ask(&w, TG_STR(""), &got), WIRE_TIMEOUT); /* no handshake in time */
     CU_ASSERT_EQUAL(w.requests, 0);
@@ -185,8 +190,9 @@ static void test_client_certificates(void)
     tls_files_make(&files);
     tls_files_make(&known);
     tls_files_make(&stranger);
-    wire_open(&w, (tg_http_server_conf){
-                      .cert_file = files.cert, .key_file = files.key, .client_ca_file = known.cert});
+    wire_open(&w, (tg_http_server_conf){.cert_file = files.cert,
+                                        .key_file = files.key,
+                                        .client_ca_file = known.cert});
     for (unsigned i = 0; i < 3; i++) {
         tg_buf got;
         tg_buf_init(&got, 0);

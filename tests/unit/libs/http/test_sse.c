@@ -23,7 +23,8 @@ static int parse(tg_str bytes, uint64_t *random, tg_buf *log)
     int rc = 0;
     tg_sse_parser_init(&parser, EVENT_MAX);
     while (rc == 0 && bytes.len > 0) {
-        size_t take = random ? tg_random_next(random) % (tg_random_next(random) % 3 ? 3 : 40) : bytes.len;
+        size_t take =
+            random ? tg_random_next(random) % (tg_random_next(random) % 3 ? 3 : 40) : bytes.len;
         take = take < bytes.len ? take : bytes.len;
         char *block = malloc(take + 1);
         memcpy(block, bytes.data, take);
@@ -50,13 +51,16 @@ static void test_streams(void)
 {
     check("data: one\n\ndata: two\n\n", "[|one][|two]");
     check("data: YHOO\ndata: +2\ndata: 10\n\n", "[|YHOO\n+2\n10]");
-    check(": comment\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n",
-          "[|first event][|second event][| third event]");
+    check(
+        ": comment\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n",
+        "[|first event][|second event][| third event]");
     check("data:test\n\ndata: test\n\n", "[|test][|test]");
-    check("event: add\ndata: 73857293\n\nevent: remove\ndata: 2153\n\ndata: x\n\n", "[add|73857293][remove|2153][|x]");
+    check("event: add\ndata: 73857293\n\nevent: remove\ndata: 2153\n\ndata: x\n\n",
+          "[add|73857293][remove|2153][|x]");
     check("event: a\nevent: b\ndata: x\n\n", "[b|x]");
     check("event: lost\n\ndata: x\n\n", "[|x]"); /* no data, no event, and its name is forgotten */
-    check("data: crlf\r\n\r\ndata: cr\r\rdata: lf\n\ndata: mixed\r\n\ndata: x\n\r\n", "[|crlf][|cr][|lf][|mixed][|x]");
+    check("data: crlf\r\n\r\ndata: cr\r\rdata: lf\n\ndata: mixed\r\n\ndata: x\n\r\n",
+          "[|crlf][|cr][|lf][|mixed][|x]");
     check("\xEF\xBB\xBF"
           "data: after the mark\n\n\xEF\xBB\xBF"
           "data: not a field\n\n",
@@ -102,14 +106,33 @@ static void test_callback_ends_the_feed(void)
     tg_sse_parser parser;
     int calls = 0;
     tg_sse_parser_init(&parser, EVENT_MAX);
-    CU_ASSERT_EQUAL(tg_sse_parser_feed(&parser, TG_STR("data: 1\n\ndata: 2\n\ndata: 3\n\n"), refuse, &calls), -ECANCELED);
+    CU_ASSERT_EQUAL(
+        tg_sse_parser_feed(&parser, TG_STR("data: 1\n\ndata: 2\n\ndata: 3\n\n"), refuse, &calls),
+        -ECANCELED);
     CU_ASSERT_EQUAL(calls, 2);
     tg_sse_parser_free(&parser);
 }
 
 static const char *const pieces[] = {
-    "data: ", "data:", "data", "event: name", "event:", "id: 7", ":comment", "\n", "\n", "\n\n", "\r\n", "\r\n\r\n",
-    "\r", "\xEF\xBB\xBF", "{\"delta\":\"h\xC3\xA9llo\"}", "x", " ", ":", "\xE4\xB8\x96",
+    "data: ",
+    "data:",
+    "data",
+    "event: name",
+    "event:",
+    "id: 7",
+    ":comment",
+    "\n",
+    "\n",
+    "\n\n",
+    "\r\n",
+    "\r\n\r\n",
+    "\r",
+    "\xEF\xBB\xBF",
+    "{\"delta\":\"h\xC3\xA9llo\"}",
+    "x",
+    " ",
+    ":",
+    "\xE4\xB8\x96",
     "0123456789012345678901234567890123456789012345678901234567890123456789",
 };
 
@@ -123,7 +146,8 @@ static void test_any_split_gives_the_same(void)
     for (size_t round = 0; round < tg_test_rounds(20000); round++) {
         tg_buf_clear(&stream);
         for (uint64_t n = 1 + tg_random_next(&random) % 30; n > 0; n--)
-            tg_buf_add_text(&stream, pieces[tg_random_next(&random) % (sizeof(pieces) / sizeof(pieces[0]))]);
+            tg_buf_add_text(&stream,
+                            pieces[tg_random_next(&random) % (sizeof(pieces) / sizeof(pieces[0]))]);
         tg_buf_clear(&whole);
         tg_buf_clear(&split);
         int rc = parse(tg_buf_str(&stream), NULL, &whole);

@@ -36,7 +36,8 @@ static inline void tls_files_make(tls_files *files)
     X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
     X509_set_pubkey(cert, key);
     X509_NAME *name = X509_get_subject_name(cert);
-    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)files->dir, -1, -1, 0);
+    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)files->dir, -1, -1,
+                               0);
     X509_set_issuer_name(cert, name);
     tls_add_extension(cert, NID_basic_constraints, "critical,CA:TRUE");
     tls_add_extension(cert, NID_subject_alt_name, "IP:127.0.0.1");

@@ -1,5 +1,5 @@
-/* A server on a loop of the test's own, and raw sockets that talk to it: the loop runs only while a test
- * waits, so that everything happens on one thread and in a known order. */
+/* A server on a loop of the test's own, and raw sockets that talk to it: the loop runs only while a
+ * test waits, so that everything happens on one thread and in a known order. */
 #ifndef TG_TESTS_UNIT_LIBS_HTTP_WIRE_H
 #define TG_TESTS_UNIT_LIBS_HTTP_WIRE_H
 
@@ -53,8 +53,8 @@ static inline void wire_handler(void *user, tg_http_exchange *x, const tg_http_r
 {
     wire *w = user;
     w->requests++;
-    snprintf(w->last, sizeof(w->last), TG_STR_FMT " " TG_STR_FMT "?" TG_STR_FMT, TG_STR_ARG(r->method),
-             TG_STR_ARG(r->path), TG_STR_ARG(r->query));
+    snprintf(w->last, sizeof(w->last), TG_STR_FMT " " TG_STR_FMT "?" TG_STR_FMT,
+             TG_STR_ARG(r->method), TG_STR_ARG(r->path), TG_STR_ARG(r->query));
     if (tg_str_is(r->path, "/hold")) {
         w->held = x;
         tg_http_exchange_watch(x, wire_on_abort, wire_on_writable, w);
@@ -148,7 +148,8 @@ static inline void wire_send(wire *w, int fd, tg_str bytes)
 
 typedef enum wire_end { WIRE_FOUND, WIRE_CLOSED, WIRE_RESET, WIRE_TIMEOUT } wire_end;
 
-/* Appends to `got` until it contains `mark` `times` times (NULL: until the end of the connection). */
+/* Appends to `got` until it contains `mark` `times` times (NULL: until the end of the connection).
+ */
 static inline wire_end wire_read(wire *w, int fd, tg_buf *got, const char *mark, unsigned times)
 {
     char bytes[65536];
