@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 /* Measured: see docs/benchmarks.md. */
-static const tg_rpc_loop_owner OWNER_DEFAULT = TG_RPC_LOOP_UV;
+static const tg_rpc_loop_owner OWNER_DEFAULT = TG_RPC_LOOP_QUEUE;
 
 static void on_idle(uv_idle_t *idle);
 
@@ -283,25 +283,41 @@ static gpr_timespec after_ms(int ms)
     return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(ms, GPR_TIMESPAN));
 }
 
-/* One turn: libuv without waiting, then what is ready in the queue (waiting for it if nothing is). */
+/* Watchers that handlers started or changed are registered by libuv's next run. libuv has no call to ask for
+ * them; the queue's head is two pointers in every 1.x, the first to itself when it is empty. */
+static bool has_new_watchers(const uv_loop_t *uv)
+{
+    const void *const *head = (const void *const *)(const void *)&uv->watcher_queue;
+    return head[0] != head;
+}
+
+/* One turn: libuv without waiting when it has something to do, then events of the queue until libuv has.
+ * A run of libuv costs a system call, so it is not made for every event. */
 static void queue_turn(tg_rpc_loop *loop)
 {
-    uv_run(&loop->uv, UV_RUN_NOWAIT); /* also registers watchers that handlers made */
-    if (loop->rearm) {
-        loop->rearm = false;
-        watch(loop, EPOLL_CTL_MOD);
+    uv_loop_t *uv = &loop->uv;
+    uv_update_time(uv);
+    if (loop->rearm || has_new_watchers(uv) || uv_backend_timeout(uv) == 0) {
+        uv_run(uv, UV_RUN_NOWAIT);
+        if (loop->rearm) {
+            loop->rearm = false;
+            watch(loop, EPOLL_CTL_MOD);
+        }
     }
-    if (loop->stop || loop->interrupted)
-        return;
-    int wait_ms = loop->deferred ? 0 : uv_backend_timeout(&loop->uv);
-    grpc_event event = grpc_completion_queue_next(loop->queue, after_ms(wait_ms), NULL);
-    for (unsigned n = 0; event.type == GRPC_OP_COMPLETE; n++) {
+    int wait_ms = loop->deferred ? 0 : uv_backend_timeout(uv);
+    gpr_timespec until = after_ms(wait_ms);
+    for (unsigned n = 0; n < BATCH_MAX && !loop->stop && !loop->interrupted; n++) {
+        if (n > 0 && (loop->rearm || has_new_watchers(uv) || uv_backend_timeout(uv) != wait_ms))
+            break;
+        grpc_event event = grpc_completion_queue_next(loop->queue, until, NULL);
+        if (event.type != GRPC_OP_COMPLETE)
+            break;
         TG_RPC_HANDED_OUT(event.tag);
         loop->outstanding--;
         ((tg_rpc_tag *)event.tag)->run(event.tag, event.success != 0);
-        if (n == BATCH_MAX)
+        run_deferred(loop);
+        if (loop->deferred)
             break;
-        event = grpc_completion_queue_next(loop->queue, gpr_inf_past(GPR_CLOCK_MONOTONIC), NULL);
     }
     run_deferred(loop);
 }

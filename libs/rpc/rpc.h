@@ -55,7 +55,7 @@ void tg_rpc_shutdown(void);
 
 typedef struct tg_rpc_loop tg_rpc_loop;
 typedef enum tg_rpc_loop_owner {
-    TG_RPC_LOOP_DEFAULT, /* the measured better one */
+    TG_RPC_LOOP_DEFAULT, /* QUEUE: half the CPU time per call; a process that lives off HTTP takes UV */
     TG_RPC_LOOP_UV,      /* libuv blocks; a thread drains the queue and wakes it once per batch */
     TG_RPC_LOOP_QUEUE    /* the completion queue blocks; a thread watches libuv's descriptor */
 } tg_rpc_loop_owner;

@@ -1,8 +1,9 @@
-/* bench_rpc [SECONDS]: our gRPC face against gRPC C++'s asynchronous API, and the two owners of the loop
+/* bench_rpc [SECONDS [ROW]]: our gRPC face against gRPC C++'s asynchronous API, and the two owners of the loop
  * against each other, with and without HTTP on the same loop.
  *
  * Each server is a process of its own; this one is the client of all of them. What counts is the server's
- * CPU time per call, from its process clock. Every cell is the best of ROUNDS interleaved rounds. */
+ * CPU time per call, from its process clock. Every cell is the best of ROUNDS interleaved rounds. ROW: only
+ * the rows whose name begins so. */
 #include "tests/bench/rpc/load.h"
 
 #include "libs/base/clock.h"
@@ -144,11 +145,18 @@ static void measure(row *r, int which, const process *p, uint64_t ms)
     tg_rpc_loop_free(loop);
 }
 
+static const char *wanted = "";
+
+static bool runs(const row *r, int which)
+{
+    return strncmp(r->name, wanted, strlen(wanted)) == 0 && (which != CPP || r->cpp);
+}
+
 static void print_machine_lines(const process *servers)
 {
     for (size_t i = 0; i < ROWS; i++)
         for (int which = 0; which < SERVERS; which++)
-            if (which != CPP || rows[i].cpp)
+            if (runs(&rows[i], which))
                 printf("BENCH rpc server=%s unary=%u streams=%u http=%u path=%s cpu_us=%.3f per_s=%.0f "
                        "p50_us=%.0f p99_us=%.0f\n",
                        servers[which].name, rows[i].unary, rows[i].streams, rows[i].http,
@@ -161,6 +169,8 @@ static void print_table(void)
     printf("server CPU, microseconds            queue owns  libuv owns   gRPC C++   queue/C++  libuv/C++\n");
     for (size_t i = 0; i < ROWS; i++) {
         const row *r = &rows[i];
+        if (!runs(r, QUEUE))
+            continue;
         printf("%-22s a %-8s  %10.2f  %10.2f", r->name, r->unit, r->best[QUEUE].cpu_us, r->best[UV].cpu_us);
         if (r->cpp)
             printf("  %9.2f  %10.2f %10.2f", r->best[CPP].cpu_us, r->best[QUEUE].cpu_us / r->best[CPP].cpu_us,
@@ -169,9 +179,11 @@ static void print_table(void)
     }
     printf("\nthousands a second, p50 and p99 us  queue owns              libuv owns              gRPC C++\n");
     for (size_t i = 0; i < ROWS; i++) {
+        if (!runs(&rows[i], QUEUE))
+            continue;
         printf("%-34s", rows[i].name);
         for (int which = 0; which < SERVERS; which++)
-            if (which != CPP || rows[i].cpp)
+            if (runs(&rows[i], which))
                 printf("  %7.1f %6.0f %7.0f", rows[i].best[which].per_s / 1000, rows[i].best[which].p50_us,
                        rows[i].best[which].p99_us);
         printf("\n");
@@ -182,6 +194,8 @@ int main(int argc, char **argv)
 {
     uint64_t ms = argc > 1 ? strtoull(argv[1], NULL, 10) * 1000 : 1000;
     char self[4096], backend[64];
+    if (argc > 2)
+        wanted = argv[2];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n < 0 || ms == 0)
         return 2;
@@ -198,7 +212,7 @@ int main(int argc, char **argv)
     for (int round = 0; round < ROUNDS; round++)
         for (size_t i = 0; i < ROWS; i++)
             for (int which = 0; which < SERVERS; which++)
-                if (which != CPP || rows[i].cpp)
+                if (runs(&rows[i], which))
                     measure(&rows[i], which, &servers[which], ms);
     print_machine_lines(servers);
     print_table();

@@ -251,6 +251,20 @@ static void run_until(world *w, bool (*met)(const world *w))
     uv_run(tg_rpc_loop_uv(w->loop), UV_RUN_NOWAIT);
 }
 
+static void on_ring(uv_timer_t *timer) { tg_rpc_loop_stop(((world *)timer->data)->loop); }
+
+static void run_for(world *w, uint64_t ms)
+{
+    uv_timer_t timer;
+    uv_timer_init(tg_rpc_loop_uv(w->loop), &timer);
+    timer.data = w;
+    uv_timer_start(&timer, on_ring, ms, 0);
+    while (uv_is_active((uv_handle_t *)&timer)) /* others may stop the loop too */
+        tg_rpc_loop_run(w->loop);
+    uv_close((uv_handle_t *)&timer, NULL);
+    uv_run(tg_rpc_loop_uv(w->loop), UV_RUN_NOWAIT);
+}
+
 static bool got_one(const world *w) { return w->got > 0; }
 static bool was_cancelled(const world *w) { return w->cancelled > 0; }
 static bool holds_one(const world *w) { return w->held != NULL; }
