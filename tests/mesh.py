@@ -60,6 +60,8 @@ class Mesh:
         self.topic = f"tollgate.usage.{uuid.uuid4().hex[:12]}"
         self.extra = {"TOLLGATE_RUN_DIR": str(self.directory), "TOLLGATE_PORT_BASE": str(free_base()),
                       "TOLLGATE_TOPIC_USAGE": self.topic if kafka else "tollgate.usage.v1",
+                      "TOLLGATE_TOPIC_OBSERVATIONS": self.topic.replace("usage", "observations") if kafka
+                      else "tollgate.observations.v1",
                       "TOLLGATE_BILLING_GROUP": f"billing-{self.topic}",
                       "TOLLGATE_BIN": str(bin_dir())} | (env or {})
         self.env = {}
@@ -213,12 +215,12 @@ class Mesh:
             assert time.monotonic() < deadline, f"{verified}, {transactions} expected\n{self.logs()}"
             time.sleep(0.1)
 
-    def metric(self, part, name):
-        """The sum over all series of a metric family of one service."""
+    def metric(self, part, name, label=""):
+        """The sum over all series of a metric family of one service (of those with this label, if given)."""
         text = httpx.get(self.env[f"TOLLGATE_{part.upper()}_METRICS"], timeout=10).text
-        found = re.findall(rf"^{name}(?:{{[^}}]*}})? ([0-9.e+-]+)$", text, re.MULTILINE)
-        assert found, f"{part} has no metric {name}"
-        return sum(float(value) for value in found)
+        found = re.findall(rf"^{name}(?:{{([^}}]*)}})? ([0-9.e+-]+)$", text, re.MULTILINE)
+        assert found or label, f"{part} has no metric {name}"
+        return sum(float(value) for labels, value in found if label in labels)
 
 
 def until(what, condition, limit_s=30):

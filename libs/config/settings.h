@@ -54,7 +54,7 @@ typedef struct tg_router_settings {
     } spool;
     struct {
         const char *brokers; /* "": off, events stay in the spool */
-        const char *topic_usage, *topic_observations, *topic_decisions;
+        const char *topic_usage, *topic_decisions;
     } kafka;
     struct { /* as in libs/http/server.h */
         uint32_t connections_max;

@@ -46,8 +46,6 @@ static const tg_field kafka_fields[] = {
      .doc = "HOST:PORT,…; empty: usage events stay in the spool."},
     {"topic_usage", TG_FIELD_STRING, IN(kafka, topic_usage), .fallback = "tollgate.usage.v1",
      .doc = "Topic of usage events."},
-    {"topic_observations", TG_FIELD_STRING, IN(kafka, topic_observations),
-     .fallback = "tollgate.observations.v1", .doc = "Topic of observations."},
     {"topic_decisions", TG_FIELD_STRING, IN(kafka, topic_decisions),
      .fallback = "tollgate.decisions.v1", .doc = "Topic of decisions."},
 };

@@ -1,4 +1,5 @@
-/* The health process: the fleet, the routers that watch it, the private endpoints it watches.
+/* The health process: the fleet, the routers that watch it, the private endpoints it watches, and what it
+ * shares with other replicas.
  *
  * Threads: the loop's. */
 #ifndef TG_HEALTH_HEALTH_H
@@ -8,6 +9,7 @@
 #include "libs/config/settings.h"
 #include "libs/service/service.h"
 #include "services/health/fleet.h"
+#include "services/health/share.h"
 
 #define TG_HEALTH_WATCHERS_MAX 1024
 
@@ -17,6 +19,8 @@ typedef struct tg_health_metrics {
     tg_metric_family *transitions; /* target, endpoint, to */
     tg_gauge *watchers, *version;
     tg_counter *observations, *unknown;
+    tg_counter *produced, *consumed;
+    tg_metric_family *dropped; /* why */
 } tg_health_metrics;
 
 typedef struct tg_health {
@@ -24,6 +28,7 @@ typedef struct tg_health {
     tg_service *service;
     tg_targets *targets;
     tg_health_fleet fleet;
+    tg_share *share; /* NULL: this replica shares nothing */
     tg_list watchers; /* of WatchFleet */
     size_t watcher_count;
     uv_timer_t tick;   /* circuits */
@@ -43,6 +48,8 @@ void tg_health_push(tg_health *health);
 /* Ends every WatchFleet stream, for a drain. */
 void tg_health_end_watchers(tg_health *health);
 
+/* An observation of a router, or of another replica. */
+void tg_health_observe(tg_health *health, const Tollgate__V1__Observation *observation);
 /* A state changed: log it, count it, push it at once. */
 void tg_health_changed(tg_health *health, const tg_health_endpoint *endpoint);
 

@@ -78,6 +78,32 @@ static int start_service(tg_health *health, tg_error *err)
     return tg_service_new(&conf, err, &health->service);
 }
 
+static void on_shared(void *user, const Tollgate__V1__Observation *observation)
+{
+    tg_health_observe(user, observation);
+}
+
+static void on_share_trouble(void *user, const char *why)
+{
+    (void)user;
+    tg_log(TG_LOG_WARN, "observations_not_shared", "reason", "%s", why, NULL);
+}
+
+static int start_share(tg_health *health, tg_error *err)
+{
+    const tg_health_settings *s = health->settings;
+    tg_share_conf conf = {.brokers = s->kafka.brokers,
+                          .topic = s->kafka.topic_observations,
+                          .instance_id = s->instance_id,
+                          .age_max_ms = s->window_ms,
+                          .apply = on_shared,
+                          .trouble = on_share_trouble,
+                          .user = health};
+    if (!*s->kafka.brokers || !*s->kafka.topic_observations)
+        return 0;
+    return tg_share_start(tg_service_uv(health->service), &conf, err, &health->share);
+}
+
 static int start(tg_health *health, tg_arena *arena, const char *config, tg_error *err)
 {
     tg_rpc_service service = tg_health_rpc_service(health);
@@ -103,6 +129,8 @@ static int start(tg_health *health, tg_arena *arena, const char *config, tg_erro
     if (rc == 0)
         rc = tg_private_watch_start(health, err);
     if (rc == 0)
+        rc = start_share(health, err);
+    if (rc == 0)
         rc = tg_service_listen(health->service, &service, 1, err);
     return rc;
 }
@@ -110,6 +138,7 @@ static int start(tg_health *health, tg_arena *arena, const char *config, tg_erro
 static void stop(tg_health *health, tg_arena *arena)
 {
     tg_private_watch_stop(health);
+    tg_share_close(health->share);
     uv_close((uv_handle_t *)&health->tick, NULL);
     uv_close((uv_handle_t *)&health->push, NULL);
     health->service = tg_service_free(health->service);

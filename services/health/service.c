@@ -16,16 +16,22 @@ uint64_t tg_health_now_ms(void) { return tg_clock_mono_ns() / 1000000u; }
 
 /* ---- observations ---- */
 
+void tg_health_observe(tg_health *health, const Tollgate__V1__Observation *o)
+{
+    if (tg_health_fleet_observe(&health->fleet, o, tg_health_now_ms()))
+        tg_health_changed(health, tg_health_fleet_find(&health->fleet, o->target, o->endpoint));
+}
+
 static void on_observe(void *service, tg_rpc_call *call, const ProtobufCMessage *message)
 {
     tg_health *health = service;
     const Tollgate__V1__ObserveRequest *in = (const Tollgate__V1__ObserveRequest *)message;
     Tollgate__V1__ObserveResponse out = TOLLGATE__V1__OBSERVE_RESPONSE__INIT;
-    uint64_t now = tg_health_now_ms(), before = health->fleet.observations;
+    uint64_t before = health->fleet.observations;
     for (size_t i = 0; i < in->n_observations; i++) {
-        const Tollgate__V1__Observation *o = in->observations[i];
-        if (tg_health_fleet_observe(&health->fleet, o, now))
-            tg_health_changed(health, tg_health_fleet_find(&health->fleet, o->target, o->endpoint));
+        tg_health_observe(health, in->observations[i]);
+        if (health->share)
+            tg_share_observe(health->share, in->observations[i]);
     }
     out.accepted = health->fleet.observations - before;
     tg_rpc_reply(call, &out.base);
