@@ -143,7 +143,7 @@ static double per_second(uint32_t tokens, uint64_t ns)
 
 static int generate(tg_engine *engine, const options *o, progress *p, tg_error *err)
 {
-    tg_chat_message messages[2] = {{TG_STR("system"), tg_str_of(o->system)},
+    tg_prompt_message messages[2] = {{TG_STR("system"), tg_str_of(o->system)},
                                    {TG_STR("user"), tg_str_of(o->prompt)}};
     const tg_str text = tg_str_of(o->prompt);
     tg_gen_request request = {.sampling = o->sampling, .max_tokens = o->max_tokens, .stop = o->stop,

@@ -8,7 +8,7 @@
 typedef struct encoder {
     const tg_tokenizer *tokenizer;
     tg_merger *merger;
-    tg_tokens *tokens;
+    tg_token_list *tokens;
     tg_buf scratch; /* SentencePiece: the fragment with its spaces as the vocabulary has them */
 } encoder;
 
@@ -58,7 +58,7 @@ static int encode_fragment(encoder *e, tg_str text)
         uint32_t id = e->tokenizer->pre == TG_PRETOKENIZER_LLAMA3
                           ? tg_vocab_find(e->tokenizer, &e->tokenizer->words, word)
                           : TG_TOKEN_NONE;
-        int rc = id != TG_TOKEN_NONE ? tg_tokens_add(e->tokens, id)
+        int rc = id != TG_TOKEN_NONE ? tg_token_list_add(e->tokens, id)
                                      : tg_merger_run(e->merger, word, e->tokens);
         if (rc < 0)
             return rc;
@@ -80,7 +80,7 @@ static int encode_all(encoder *e, tg_str text, const tg_token_span *spans, size_
         }
         rc = encode_fragment(e, (tg_str){text.data + from, at - from});
         if (rc == 0)
-            rc = tg_tokens_add(e->tokens, id);
+            rc = tg_token_list_add(e->tokens, id);
         at += e->tokenizer->texts[id].len;
         from = at;
     }
@@ -88,7 +88,7 @@ static int encode_all(encoder *e, tg_str text, const tg_token_span *spans, size_
 }
 
 int tg_tokenizer_encode(const tg_tokenizer *tokenizer, const tg_token_span *spans, size_t spans_len,
-                        bool add_bos, tg_tokens *tokens)
+                        bool add_bos, tg_token_list *tokens)
 {
     encoder e = {.tokenizer = tokenizer, .tokens = tokens};
     tg_buf text;
@@ -108,7 +108,7 @@ int tg_tokenizer_encode(const tg_tokenizer *tokenizer, const tg_token_span *span
     }
     size_t first = tokens->len;
     if (add_bos && tokenizer->add_bos)
-        rc = tg_tokens_add(tokens, tokenizer->bos);
+        rc = tg_token_list_add(tokens, tokenizer->bos);
     if (rc == 0)
         rc = encode_all(&e, tg_buf_str(&text), spans, spans_len);
     if (rc == 0 && add_bos && tokenizer->add_bos && tokens->len > first + 1 &&

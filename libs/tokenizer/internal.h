@@ -48,6 +48,6 @@ int tg_bpe_load_merges(tg_tokenizer *tokenizer, const tg_tokenizer_conf *conf, t
 typedef struct tg_merger tg_merger;
 tg_merger *tg_merger_new(const tg_tokenizer *tokenizer);
 tg_merger *tg_merger_free(tg_merger *merger);
-int tg_merger_run(tg_merger *merger, tg_str word, tg_tokens *tokens); /* 0 or -ENOMEM */
+int tg_merger_run(tg_merger *merger, tg_str word, tg_token_list *tokens); /* 0 or -ENOMEM */
 
 #endif

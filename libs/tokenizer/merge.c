@@ -163,20 +163,21 @@ static uint32_t split(tg_merger *merger, tg_str word)
 }
 
 /* A symbol without a token: its bytes' tokens, or the unknown token once. */
-static int add_bytes(const tg_tokenizer *tokenizer, const char *text, size_t len, tg_tokens *tokens)
+static int add_bytes(const tg_tokenizer *tokenizer, const char *text, size_t len,
+                     tg_token_list *tokens)
 {
     for (size_t i = 0; i < len; i++) {
         uint32_t id = tokenizer->byte_ids[(unsigned char)text[i]];
         if (id == TG_TOKEN_NONE)
-            return tokenizer->unk == TG_TOKEN_NONE ? 0 : tg_tokens_add(tokens, tokenizer->unk);
-        int rc = tg_tokens_add(tokens, id);
+            return tokenizer->unk == TG_TOKEN_NONE ? 0 : tg_token_list_add(tokens, tokenizer->unk);
+        int rc = tg_token_list_add(tokens, id);
         if (rc < 0)
             return rc;
     }
     return 0;
 }
 
-int tg_merger_run(tg_merger *merger, tg_str word, tg_tokens *tokens)
+int tg_merger_run(tg_merger *merger, tg_str word, tg_token_list *tokens)
 {
     if (word.len == 0)
         return 0;
@@ -203,7 +204,7 @@ int tg_merger_run(tg_merger *merger, tg_str word, tg_tokens *tokens)
     }
     for (uint32_t i = 0; i != NONE && rc == 0; i = merger->symbols[i].next) {
         const symbol *s = &merger->symbols[i];
-        rc = s->id != TG_TOKEN_NONE ? tg_tokens_add(tokens, s->id)
+        rc = s->id != TG_TOKEN_NONE ? tg_token_list_add(tokens, s->id)
                                     : add_bytes(merger->tokenizer, word.data + s->start, s->len, tokens);
     }
     return rc;

@@ -242,7 +242,7 @@ tg_str tg_tokenizer_piece(const tg_tokenizer *tokenizer, uint32_t id)
     return id < tokenizer->len ? tokenizer->texts[id] : (tg_str){NULL, 0};
 }
 
-int tg_tokens_add(tg_tokens *tokens, uint32_t id)
+int tg_token_list_add(tg_token_list *tokens, uint32_t id)
 {
     if (tokens->len == tokens->cap) {
         size_t cap = tokens->cap ? tokens->cap * 2 : 64;
@@ -256,8 +256,8 @@ int tg_tokens_add(tg_tokens *tokens, uint32_t id)
     return 0;
 }
 
-void tg_tokens_free(tg_tokens *tokens)
+void tg_token_list_free(tg_token_list *tokens)
 {
     free(tokens->ids);
-    *tokens = (tg_tokens){0};
+    *tokens = (tg_token_list){0};
 }

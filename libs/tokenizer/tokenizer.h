@@ -59,13 +59,13 @@ typedef struct tg_tokenizer_conf {
 int tg_tokenizer_new(const tg_tokenizer_conf *conf, tg_error *err, tg_tokenizer **ret);
 tg_tokenizer *tg_tokenizer_free(tg_tokenizer *tokenizer);
 
-typedef struct tg_tokens {
+typedef struct tg_token_list {
     uint32_t *ids;
     size_t len, cap;
-} tg_tokens;
+} tg_token_list;
 
-int tg_tokens_add(tg_tokens *tokens, uint32_t id); /* 0 or -ENOMEM */
-void tg_tokens_free(tg_tokens *tokens);            /* leaves an empty, usable list */
+int tg_token_list_add(tg_token_list *tokens, uint32_t id); /* 0 or -ENOMEM */
+void tg_token_list_free(tg_token_list *tokens);            /* leaves an empty, usable list */
 
 typedef struct tg_token_span {
     tg_str text;
@@ -76,7 +76,7 @@ typedef struct tg_token_span {
  * comes first when `add_bos` and the model wants it, unless the text begins with it.
  * 0, -EMSGSIZE past TG_TOKENIZER_TEXT_BYTES_MAX, or -ENOMEM. */
 int tg_tokenizer_encode(const tg_tokenizer *tokenizer, const tg_token_span *spans, size_t spans_len,
-                        bool add_bos, tg_tokens *tokens);
+                        bool add_bos, tg_token_list *tokens);
 
 size_t tg_tokenizer_vocab_len(const tg_tokenizer *tokenizer);
 uint32_t tg_tokenizer_bos(const tg_tokenizer *tokenizer);

@@ -15,8 +15,8 @@ static void require(bool condition)
 static void use(const tg_model *model)
 {
     static const char words[] = "hello <|im_end|> w\xc3\xb6rld 42\n";
-    const tg_chat_message message = {TG_STR("user"), TG_STR(words)};
-    tg_tokens tokens = {0};
+    const tg_prompt_message message = {TG_STR("user"), TG_STR(words)};
+    tg_token_list tokens = {0};
     tg_detokenizer state = {.at_start = true};
     tg_buf text;
     tg_buf_init(&text, 0);
@@ -27,7 +27,7 @@ static void use(const tg_model *model)
     for (uint32_t i = 0; i < model->shape.layers; i++) /* all of a matrix can be read */
         require(model->layers[i].q->data[0] + model->layers[i].q->data[model->layers[i].q->size_bytes - 1] >= 0);
     tg_buf_free(&text);
-    tg_tokens_free(&tokens);
+    tg_token_list_free(&tokens);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

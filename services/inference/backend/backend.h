@@ -37,10 +37,10 @@ typedef struct tg_step_seq { /* the tokens of one sequence in a step; their posi
     bool wants_logits;        /* of its last token */
 } tg_step_seq;
 
-typedef struct tg_step {
+typedef struct tg_forward_step {
     const tg_step_seq *seqs;
     uint32_t seqs_len;
-} tg_step;
+} tg_forward_step;
 
 typedef struct tg_backend_ops {
     const char *kind; /* "cpu" */
@@ -49,7 +49,7 @@ typedef struct tg_backend_ops {
     void (*close)(tg_backend *backend);
     /* Runs one step. *ret_logits: a row of vocab floats for each sequence that wants them, in order;
      * valid until the next step. Nothing is allocated. 0 or -errno. */
-    int (*run)(tg_backend *backend, const tg_step *step, const float **ret_logits);
+    int (*run)(tg_backend *backend, const tg_forward_step *step, const float **ret_logits);
 } tg_backend_ops;
 
 struct tg_backend { /* the beginning of every implementation's own struct */

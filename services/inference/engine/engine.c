@@ -125,8 +125,8 @@ const tg_model *tg_engine_model(const tg_engine *e) { return e->model; }
 
 bool tg_engine_has_path(const char *path) { return tg_backend_has_cpu_path(path); }
 
-static int encode(const tg_engine *e, const tg_chat_message *messages, size_t messages_len,
-                  const tg_str *text, tg_error *err, tg_tokens *tokens)
+static int encode(const tg_engine *e, const tg_prompt_message *messages, size_t messages_len,
+                  const tg_str *text, tg_error *err, tg_token_list *tokens)
 {
     int rc;
     if (messages) {
@@ -140,7 +140,8 @@ static int encode(const tg_engine *e, const tg_chat_message *messages, size_t me
     return rc;
 }
 
-static int encode_request(const tg_engine *e, const tg_gen_request *r, tg_error *err, tg_tokens *tokens)
+static int encode_request(const tg_engine *e, const tg_gen_request *r, tg_error *err,
+                          tg_token_list *tokens)
 {
     if ((r->messages != NULL) + (r->text != NULL) + (r->tokens != NULL) != 1)
         return tg_error_set(err, -EINVAL, "exactly one of messages, text and tokens is needed");
@@ -151,7 +152,7 @@ static int encode_request(const tg_engine *e, const tg_gen_request *r, tg_error 
                             "%u fit", r->tokens_len, e->context_limit - 1);
     int rc = 0;
     for (size_t i = 0; i < r->tokens_len && rc == 0; i++)
-        rc = tg_tokens_add(tokens, r->tokens[i]);
+        rc = tg_token_list_add(tokens, r->tokens[i]);
     return rc;
 }
 
@@ -162,7 +163,7 @@ static int queue_full(const tg_engine *e, tg_error *err)
 
 int tg_engine_submit(tg_engine *e, const tg_gen_request *request, tg_error *err, tg_gen_ticket *ret)
 {
-    tg_tokens tokens = {0};
+    tg_token_list tokens = {0};
     tg_seq *seq = NULL;
     pthread_mutex_lock(&e->lock); /* a full queue is refused before the work of encoding */
     bool full = e->sched.waiting_len >= e->sched.max_queue;
@@ -173,7 +174,7 @@ int tg_engine_submit(tg_engine *e, const tg_gen_request *request, tg_error *err,
     if (rc == 0)
         rc = tg_seq_new(request, e->model, e->kv, e->context_limit,
                         e->conf.kv_tokens / TG_KV_BLOCK_TOKENS, &tokens, err, &seq);
-    tg_tokens_free(&tokens);
+    tg_token_list_free(&tokens);
     if (rc < 0)
         return rc;
     seq->submitted_ns = tg_clock_mono_ns();
@@ -247,15 +248,15 @@ void tg_engine_get_status(tg_engine *e, tg_engine_status *ret)
     ret->memory_bytes = e->backend->memory_bytes;
 }
 
-int tg_engine_count_tokens(tg_engine *e, const tg_chat_message *messages, size_t messages_len,
+int tg_engine_count_tokens(tg_engine *e, const tg_prompt_message *messages, size_t messages_len,
                            const tg_str *text, tg_error *err, uint32_t *ret)
 {
-    tg_tokens tokens = {0};
+    tg_token_list tokens = {0};
     if ((messages != NULL) == (text != NULL))
         return tg_error_set(err, -EINVAL, "exactly one of messages and text is needed");
     int rc = encode(e, messages, messages_len, text, err, &tokens);
     if (rc == 0)
         *ret = (uint32_t)tokens.len;
-    tg_tokens_free(&tokens);
+    tg_token_list_free(&tokens);
     return rc;
 }

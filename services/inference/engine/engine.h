@@ -50,7 +50,7 @@ tg_engine *tg_engine_free(tg_engine *engine); /* stops after the step in progres
 
 typedef struct tg_gen_request {
     /* Exactly one of the three. */
-    const tg_chat_message *messages; /* the model's chat template is applied */
+    const tg_prompt_message *messages; /* the model's chat template is applied */
     size_t messages_len;
     const tg_str *text; /* as it is; control tokens in it are ordinary characters */
     const uint32_t *tokens;
@@ -135,7 +135,7 @@ typedef struct tg_engine_status {
 void tg_engine_get_status(tg_engine *engine, tg_engine_status *ret);
 
 /* Tokens of a prompt as submit would count them. Exactly one of messages and text. */
-int tg_engine_count_tokens(tg_engine *engine, const tg_chat_message *messages, size_t messages_len,
+int tg_engine_count_tokens(tg_engine *engine, const tg_prompt_message *messages, size_t messages_len,
                            const tg_str *text, tg_error *err, uint32_t *ret);
 
 const tg_model *tg_engine_model(const tg_engine *engine);

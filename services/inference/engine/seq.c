@@ -13,7 +13,7 @@ static int check_ids(const uint32_t *ids, size_t len, uint32_t vocab, const char
     return 0;
 }
 
-static int check_request(const tg_gen_request *r, const tg_model *model, const tg_tokens *tokens,
+static int check_request(const tg_gen_request *r, const tg_model *model, const tg_token_list *tokens,
                          uint32_t context_limit, tg_error *err)
 {
     int rc = tg_sampling_check(&r->sampling, err);
@@ -55,7 +55,7 @@ static int replay(tg_seq *seq, const tg_model *model, const uint32_t *generated,
 }
 
 int tg_seq_new(const tg_gen_request *r, const tg_model *model, const tg_kv *kv, uint32_t context_limit,
-               uint32_t kv_blocks, tg_tokens *tokens, tg_error *err, tg_seq **ret)
+               uint32_t kv_blocks, tg_token_list *tokens, tg_error *err, tg_seq **ret)
 {
     int rc = check_request(r, model, tokens, context_limit, err);
     if (rc < 0)

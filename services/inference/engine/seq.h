@@ -41,7 +41,7 @@ struct tg_seq {
 /* Checks and copies a request. `tokens` (the prompt) is taken over on success. Errors as
  * tg_engine_submit's. */
 int tg_seq_new(const tg_gen_request *request, const tg_model *model, const tg_kv *kv,
-               uint32_t context_limit, uint32_t kv_blocks, tg_tokens *tokens, tg_error *err,
+               uint32_t context_limit, uint32_t kv_blocks, tg_token_list *tokens, tg_error *err,
                tg_seq **ret);
 tg_seq *tg_seq_free(tg_seq *seq); /* its blocks must have been given back */
 

@@ -110,7 +110,7 @@ static uint32_t prepare(tg_engine *e, uint64_t now_ns)
 /* Without the lock: the forward pass and the draws. Returns the first error. */
 static int run(tg_engine *e, uint32_t len)
 {
-    const tg_step step = {e->step_seqs, len};
+    const tg_forward_step step = {e->step_seqs, len};
     const uint32_t vocab = e->model->shape.vocab;
     const float *logits = NULL;
     int rc = e->backend->ops->run(e->backend, &step, &logits);

@@ -71,7 +71,7 @@ static size_t chatml_message(tg_token_span *spans, tg_str role, tg_str content)
     return 5;
 }
 
-static size_t chatml(const tg_model *model, const tg_chat_message *messages, size_t messages_len,
+static size_t chatml(const tg_model *model, const tg_prompt_message *messages, size_t messages_len,
                      tg_token_span *spans)
 {
     size_t len = 0;
@@ -83,7 +83,7 @@ static size_t chatml(const tg_model *model, const tg_chat_message *messages, siz
     return len;
 }
 
-static size_t plain(const tg_chat_message *messages, size_t messages_len, tg_token_span *spans)
+static size_t plain(const tg_prompt_message *messages, size_t messages_len, tg_token_span *spans)
 {
     size_t len = 0;
     for (size_t i = 0; i < messages_len; i++) {
@@ -94,15 +94,15 @@ static size_t plain(const tg_chat_message *messages, size_t messages_len, tg_tok
     return len;
 }
 
-int tg_chat_encode(const tg_model *model, const tg_chat_message *messages, size_t messages_len,
-                   tg_error *err, tg_tokens *tokens)
+int tg_chat_encode(const tg_model *model, const tg_prompt_message *messages, size_t messages_len,
+                   tg_error *err, tg_token_list *tokens)
 {
     if (model->chat == TG_CHAT_UNSUPPORTED)
         return tg_error_set(err, -ENOTSUP, "the model's chat template is of a kind that is not "
                             "supported; ChatML is, and raw text can be sent instead of messages");
-    if (messages_len == 0 || messages_len > TG_CHAT_MESSAGES_MAX)
+    if (messages_len == 0 || messages_len > TG_PROMPT_MESSAGES_MAX)
         return tg_error_set(err, -EINVAL, "%zu messages; 1 to %d are allowed", messages_len,
-                            TG_CHAT_MESSAGES_MAX);
+                            TG_PROMPT_MESSAGES_MAX);
     for (size_t i = 0; i < messages_len; i++)
         if (!known_role(messages[i].role))
             return tg_error_set(err, -EINVAL, "message %zu has the role '%.*s'; system, user and "

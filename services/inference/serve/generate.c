@@ -156,11 +156,11 @@ static void on_cancel(tg_rpc_call *call, void *user)
 
 /* ---- in ---- */
 
-const tg_chat_message *tg_inference_messages(tg_rpc_call *call, const void *chat_messages,
+const tg_prompt_message *tg_inference_messages(tg_rpc_call *call, const void *chat_messages,
                                              size_t *ret_count, tg_error *err)
 {
     const Tollgate__V1__ChatMessages *in = chat_messages;
-    tg_chat_message *out = tg_arena_zalloc(tg_rpc_call_arena(call), in->n_messages + 1, sizeof *out);
+    tg_prompt_message *out = tg_arena_zalloc(tg_rpc_call_arena(call), in->n_messages + 1, sizeof *out);
     if (!out) {
         tg_error_set(err, -ENOMEM, "out of memory");
         return NULL;

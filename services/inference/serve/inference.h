@@ -53,7 +53,7 @@ void tg_inference_metrics_collect(tg_inference *inference);
 
 /* For the files of this folder: messages of the request as the engine wants them, in the call's arena.
  * NULL when the arena is exhausted or a role is unknown (then *err says so). */
-const struct tg_chat_message *tg_inference_messages(tg_rpc_call *call, const void *chat_messages,
+const struct tg_prompt_message *tg_inference_messages(tg_rpc_call *call, const void *chat_messages,
                                                     size_t *ret_count, tg_error *err);
 
 #endif

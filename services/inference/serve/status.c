@@ -120,7 +120,7 @@ static int count_tokens(tg_inference *inference, tg_rpc_call *call,
 {
     tg_str text = tg_str_of(in->text);
     size_t count = 0;
-    const tg_chat_message *messages =
+    const tg_prompt_message *messages =
         in->messages ? tg_inference_messages(call, in->messages, &count, err) : NULL;
     if ((in->messages != NULL) == (text.len > 0))
         return tg_error_set(err, -EINVAL, "exactly one of messages and text must be given");

@@ -55,10 +55,10 @@ typedef struct tg_cpu {
     tg_cpu_tile *tiles;
     uint32_t tiles_max;
     uint32_t tokens_len, tiles_len;
-    const tg_step *step;
+    const tg_forward_step *step;
     uint32_t layer; /* in progress */
 } tg_cpu;
 
-int tg_cpu_run(tg_backend *backend, const tg_step *step, const float **ret_logits);
+int tg_cpu_run(tg_backend *backend, const tg_forward_step *step, const float **ret_logits);
 
 #endif

@@ -220,7 +220,7 @@ static void attend_task(void *context, uint32_t index, uint32_t thread)
 
 /* ---- the step ---- */
 
-static int lay_out(tg_cpu *cpu, const tg_step *step)
+static int lay_out(tg_cpu *cpu, const tg_forward_step *step)
 {
     const tg_model_shape *s = &cpu->model->shape;
     const uint32_t group = s->heads / s->kv_heads;
@@ -305,7 +305,7 @@ static void run_output(tg_cpu *cpu)
     run_products(cpu, &job);
 }
 
-int tg_cpu_run(tg_backend *backend, const tg_step *step, const float **ret_logits)
+int tg_cpu_run(tg_backend *backend, const tg_forward_step *step, const float **ret_logits)
 {
     tg_cpu *cpu = (tg_cpu *)backend;
     int rc = lay_out(cpu, step);

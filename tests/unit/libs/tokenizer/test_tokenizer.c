@@ -86,7 +86,7 @@ static tg_tokenizer *make_spm(void)
 /* The pieces, joined by bars; control tokens in brackets. */
 static bool encodes_spans(const tg_tokenizer *t, const tg_token_span *spans, size_t len, const char *want)
 {
-    tg_tokens tokens = {0};
+    tg_token_list tokens = {0};
     tg_buf got;
     tg_buf_init(&got, 0);
     CU_ASSERT_EQUAL(tg_tokenizer_encode(t, spans, len, true, &tokens), 0);
@@ -100,7 +100,7 @@ static bool encodes_spans(const tg_tokenizer *t, const tg_token_span *spans, siz
     if (!same)
         printf("# %s\n", got.data ? got.data : "");
     tg_buf_free(&got);
-    tg_tokens_free(&tokens);
+    tg_token_list_free(&tokens);
     return same;
 }
 
@@ -149,7 +149,7 @@ static void test_control_tokens_only_from_trusted_text(void)
 
 static void round_trip(const tg_tokenizer *t, const char *text, size_t len)
 {
-    tg_tokens tokens = {0};
+    tg_token_list tokens = {0};
     tg_buf got;
     tg_buf_init(&got, 0);
     const tg_token_span span = {{text, len}, false};
@@ -164,7 +164,7 @@ static void round_trip(const tg_tokenizer *t, const char *text, size_t len)
         CU_ASSERT(tg_str_eq(tg_buf_str(&got), (tg_str){text, len}));
     CU_ASSERT(tg_utf8_valid(got.data, got.len));
     tg_buf_free(&got);
-    tg_tokens_free(&tokens);
+    tg_token_list_free(&tokens);
 }
 
 static void test_round_trip(void)
@@ -211,7 +211,7 @@ static void test_long_runs(void) /* quadratic time would show as a hang */
     enum { LEN = 1 << 20 };
     char *text = malloc(LEN);
     tg_tokenizer *t = make_bpe();
-    tg_tokens tokens = {0};
+    tg_token_list tokens = {0};
     const tg_token_span span = {{text, LEN}, false};
     const char fills[] = {'l', ' ', '<', '7'};
     for (size_t i = 0; i < sizeof(fills); i++) {
@@ -220,7 +220,7 @@ static void test_long_runs(void) /* quadratic time would show as a hang */
         CU_ASSERT_EQUAL(tg_tokenizer_encode(t, &span, 1, true, &tokens), 0);
         CU_ASSERT(tokens.len > 0);
     }
-    tg_tokens_free(&tokens);
+    tg_token_list_free(&tokens);
     tg_tokenizer_free(t);
     free(text);
 }

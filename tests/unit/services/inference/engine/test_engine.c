@@ -10,7 +10,7 @@
 
 typedef struct result {
     uint64_t id;
-    tg_tokens tokens;
+    tg_token_list tokens;
     tg_buf text;
     tg_finish finish;
     tg_gen_usage usage;
@@ -35,7 +35,7 @@ static void on_event(void *user, const tg_engine_event *event)
     CU_ASSERT(tg_utf8_valid(event->text.data, event->text.len));
     tg_buf_add_str(&r->text, event->text);
     if (event->token != TG_TOKEN_NONE)
-        tg_tokens_add(&r->tokens, event->token);
+        tg_token_list_add(&r->tokens, event->token);
     if (event->finish == TG_FINISH_NONE)
         return;
     r->finish = event->finish;
@@ -72,7 +72,7 @@ static void world_free(world *w)
     w->engine = tg_engine_free(w->engine);
     for (size_t i = 0; i < SEQS; i++) {
         tg_buf_free(&w->results[i].text);
-        tg_tokens_free(&w->results[i].tokens);
+        tg_token_list_free(&w->results[i].tokens);
     }
     if (w->path[0])
         unlink(w->path);
@@ -112,7 +112,7 @@ static tg_gen_request text_request(const tg_str *text, uint32_t max_tokens, uint
                             .sampling = {.temperature = 1, .seed = seed}};
 }
 
-static bool same_tokens(const tg_tokens *a, const tg_tokens *b)
+static bool same_tokens(const tg_token_list *a, const tg_token_list *b)
 {
     return a->len == b->len && memcmp(a->ids, b->ids, a->len * sizeof(*a->ids)) == 0;
 }
@@ -309,7 +309,7 @@ static void test_time_adds_up(void)
 
 static void test_messages_and_counts(void)
 {
-    const tg_chat_message user = {TG_STR("user"), TG_STR("hello")};
+    const tg_prompt_message user = {TG_STR("user"), TG_STR("hello")};
     static const tg_str text = {"hello", 5};
     world w;
     uint32_t count = 0;

@@ -50,13 +50,13 @@ static void world_free(world *w)
 /* A prompt of `len` equal tokens. */
 static tg_seq *add(world *w, uint32_t len, uint32_t max_tokens, uint32_t priority, uint32_t token)
 {
-    tg_tokens tokens = {0};
+    tg_token_list tokens = {0};
     tg_seq *seq = NULL;
     for (uint32_t i = 0; i < len; i++)
-        tg_tokens_add(&tokens, token);
+        tg_token_list_add(&tokens, token);
     const tg_gen_request r = {.max_tokens = max_tokens, .priority = priority, .tokens = tokens.ids};
     CU_ASSERT_EQUAL_FATAL(tg_seq_new(&r, w->model, w->kv, 1024, 64, &tokens, NULL, &seq), 0);
-    tg_tokens_free(&tokens);
+    tg_token_list_free(&tokens);
     seq->id = ++w->ids;
     CU_ASSERT_EQUAL(tg_sched_enqueue(&w->sched, seq), 0);
     return seq;
