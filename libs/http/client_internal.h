@@ -32,7 +32,8 @@ struct tg_upstream {
     uint32_t header_count;
     tg_upstream_header headers[TG_HTTP_CLIENT_HEADERS_MAX];
     struct curl_slist nodes[TG_HTTP_CLIENT_HEADERS_MAX + 2];
-    char *ca_file; /* as last set on `easy` */
+    char *ca_file, *url; /* as last set on `easy` */
+    CURLU *parts;        /* of the URL */
     char error[CURL_ERROR_SIZE];
 };
 

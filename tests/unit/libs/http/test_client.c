@@ -454,6 +454,8 @@ static void test_failures(void)
     CU_ASSERT_TRUE(refused.reason[0] != '\0');
     call scheme = make_call(&f, "ftp", port, "/");
     CU_ASSERT_EQUAL(try_begin(&scheme, "GET", "", NULL, 100), -EINVAL);
+    snprintf(scheme.url, sizeof(scheme.url), "http://127.0.0.1:port/");
+    CU_ASSERT_EQUAL(try_begin(&scheme, "GET", "", NULL, 100), -EINVAL);
     call unknown = make_call(&f, "http", port, "/");
     snprintf(unknown.url, sizeof(unknown.url), "http://host.invalid:%u/", port);
     begin(&unknown, "GET", "");
