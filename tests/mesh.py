@@ -174,7 +174,9 @@ class Mesh:
             if entry.get("attempt"):
                 found[entry["attempt"]] = entry
         for entry in self._lines("inference.jsonl"):
-            found[f"{entry['request_id']}/{entry['attempt']}"] = entry | {"input_tokens": entry["prompt_tokens"]}
+            found[f"{entry['request_id']}/{entry['attempt']}"] = entry | {
+                "input_tokens": entry["prompt_tokens"] - entry["cached_tokens"],
+                "cache_read_tokens": entry["cached_tokens"]}
         return found
 
     def _lines(self, name):

@@ -190,7 +190,9 @@ def served():
     found = {}
     for entry in lines(RUN / "standins.jsonl"):
         if entry.get("attempt"):
-            found[entry["attempt"]] = (entry["input_tokens"], entry["output_tokens"], entry["status"])
+            prompt = entry["input_tokens"] + entry["cache_read_tokens"] + entry["cache_write_5m_tokens"] + \
+                entry["cache_write_1h_tokens"]
+            found[entry["attempt"]] = (prompt, entry["output_tokens"], entry["status"])
     for entry in lines(RUN / "inference.jsonl"):
         found[f"{entry['request_id']}/{entry['attempt']}"] = (
             entry["prompt_tokens"], entry["output_tokens"], 200)
