@@ -7,7 +7,7 @@
 
 enum {
     ROOM_MIN = 2048, /* less than this free for a read: the buffer grows */
-    SLACK = 1024     /* kept free behind a whole request, so that a client's going away is seen */
+    SLACK = 1024     /* free behind a whole request, so that a client's going away is seen */
 };
 
 /* ---- closing ---- */
@@ -122,6 +122,29 @@ static int grow(tg_http_input *input, size_t cap)
     return 0;
 }
 
+/* Moves the request under way to the front: once a read, and not for each request taken, since a long
+ * pipeline would be moved by a request's length each time. */
+static void compact(tg_http_input *input)
+{
+    if (input->start == 0)
+        return;
+    memmove(input->data, input->data + input->start, input->len - input->start);
+    input->len -= input->start;
+    input->start = 0;
+}
+
+/* Room behind a whole request, by moving it or else by growing. What is pipelined behind it may fill that
+ * room, but makes the buffer no larger. */
+static int keep_slack(tg_http_input *input)
+{
+    if (input->cap - input->start - input->parser.at >= SLACK / 2)
+        return 0;
+    if (input->start < SLACK / 2)
+        return grow(input, input->cap + SLACK);
+    compact(input);
+    return 0;
+}
+
 /* Free bytes behind the input. A request under way gets as much as it is known to need; while one
  * is with the handler, which holds pointers into the buffer, it does not grow. */
 static size_t make_room(tg_http_conn *conn)
@@ -134,6 +157,8 @@ static size_t make_room(tg_http_conn *conn)
         tg_h1_init(&input->parser, conn->server->conf.header_bytes_max,
                    conn->server->conf.body_bytes_max);
     }
+    if (conn->phase != TG_HTTP_ANSWERING)
+        compact(input);
     size_t missing = tg_h1_missing(&input->parser);
     size_t need = missing > ROOM_MIN ? missing : ROOM_MIN;
     if (conn->phase != TG_HTTP_ANSWERING && input->cap - input->len < need + SLACK) {
@@ -148,11 +173,11 @@ static void begin_exchange(tg_http_conn *conn)
 {
     tg_http_input *input = conn->input;
     const tg_h1_parser *p = &input->parser;
-    if (input->cap - input->len < SLACK / 2 && grow(input, input->cap + SLACK) < 0) {
+    if (keep_slack(input) < 0) {
         tg_http_conn_close(conn);
         return;
     }
-    const char *data = input->data;
+    const char *data = input->data + input->start;
     for (uint32_t i = 0; i < p->header_count; i++) {
         const tg_h1_header *h = &p->headers[i];
         input->headers[i].name = (tg_str){data + h->name.at, h->name.len};
@@ -192,18 +217,39 @@ static void request_incomplete(tg_http_conn *conn)
     conn->awaits_body = body;
 }
 
+bool tg_http_conn_has_more(const tg_http_conn *conn)
+{
+    return conn->phase == TG_HTTP_IDLE && conn->input && conn->input->len > 0;
+}
+
+/* A client that does not read its answers waits for the next: they would pile up here. */
+static bool is_held(const tg_http_conn *conn)
+{
+    return conn->phase == TG_HTTP_IDLE &&
+           tg_http_conn_queued(conn) > conn->server->conf.write_high_water;
+}
+
+bool tg_http_conn_waits(const tg_http_conn *conn)
+{
+    return conn->phase == TG_HTTP_IDLE && !conn->ending && !is_held(conn) &&
+           (!conn->reading || tg_http_conn_has_more(conn));
+}
+
 /* Makes of the input what it holds. False when there is nothing more to do with it now. */
 static bool take_request(tg_http_conn *conn)
 {
     tg_http_input *input = conn->input;
-    if (!input || input->len == 0 || conn->phase > TG_HTTP_RECEIVING)
+    if (!input || input->len == 0 || conn->phase > TG_HTTP_RECEIVING || is_held(conn))
         return false;
     if (conn->phase == TG_HTTP_IDLE) {
         conn->phase = TG_HTTP_RECEIVING;
         conn->request_at_ms = uv_now(conn->server->loop);
         conn->awaits_body = false;
     }
-    switch (tg_h1_feed(&input->parser, input->data, &input->len)) {
+    size_t len = input->len - input->start;
+    tg_h1_result result = tg_h1_feed(&input->parser, input->data + input->start, &len);
+    input->len = input->start + len;
+    switch (result) {
     case TG_H1_MORE:
         request_incomplete(conn);
         return false;
@@ -220,7 +266,7 @@ static bool take_request(tg_http_conn *conn)
 static void finish_exchange(tg_http_conn *conn)
 {
     tg_http_input *input = conn->input;
-    size_t left = input->len - input->parser.at;
+    size_t left = input->len - input->start - input->parser.at;
     if (!conn->x.keep_alive || conn->server->draining) {
         conn->phase = TG_HTTP_LINGERING;
         conn->ending = true;
@@ -228,9 +274,9 @@ static void finish_exchange(tg_http_conn *conn)
         conn->reset = conn->x.cut && conn->x.minor_0;
         return;
     }
-    if (left > 0)
-        memmove(input->data, input->data + input->parser.at, left);
-    input->len = left;
+    input->start += input->parser.at;
+    if (left == 0)
+        input->start = input->len = 0;
     tg_h1_init(&input->parser, conn->server->conf.header_bytes_max,
                conn->server->conf.body_bytes_max);
     rest(conn);
@@ -252,6 +298,13 @@ static void take_requests(tg_http_conn *conn)
 }
 
 /* ---- reading ---- */
+
+/* Nothing is read while pipelined requests fill the buffer, or while the client is to read first. */
+static bool is_full(const tg_http_conn *conn)
+{
+    return conn->phase == TG_HTTP_CLOSED || is_held(conn) ||
+           (conn->phase == TG_HTTP_ANSWERING && conn->input->len == conn->input->cap);
+}
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
 {
@@ -283,7 +336,7 @@ static void pull_tls(tg_http_conn *conn)
             conn->input->len += (size_t)got;
             take_requests(conn);
         }
-    } while (got > 0 && conn->phase != TG_HTTP_CLOSED);
+    } while (got > 0 && !is_full(conn));
     if (got < 0) {
         tg_http_conn_flush(conn); /* an alert may say why */
         client_ended(conn);
@@ -291,13 +344,6 @@ static void pull_tls(tg_http_conn *conn)
         tg_http_input_give(conn->server, conn->input);
         conn->input = NULL;
     }
-}
-
-/* Pipelined requests fill the buffer: nothing is read until the one under way is answered. */
-static bool is_full(const tg_http_conn *conn)
-{
-    return conn->phase == TG_HTTP_CLOSED ||
-           (conn->phase == TG_HTTP_ANSWERING && conn->input->len == conn->input->cap);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)

@@ -24,7 +24,7 @@ tg_http_input *tg_http_input_take(tg_http_server *server)
         return NULL;
     }
     input->data = data;
-    input->len = 0;
+    input->start = input->len = 0;
     input->cap = TG_HTTP_INPUT_BYTES;
     return input;
 }
@@ -38,7 +38,7 @@ void tg_http_input_give(tg_http_server *server, tg_http_input *input)
         free(input);
         return;
     }
-    input->len = 0;
+    input->start = input->len = 0;
     input->next = server->inputs;
     server->inputs = input;
     server->input_count++;
@@ -304,9 +304,11 @@ void tg_http_server_drain(tg_http_server *server, void (*done)(void *user), void
     TG_LIST_EACH(node, &server->conns)
     {
         tg_http_conn *conn = TG_CONTAINER_OF(node, tg_http_conn, all);
-        if (conn->phase == TG_HTTP_IDLE && !conn->writing && conn->out.len == 0)
+        if (conn->phase != TG_HTTP_IDLE || tg_http_conn_has_more(conn))
+            continue;
+        if (!conn->writing && conn->out.len == 0)
             tg_http_conn_close(conn);
-        else if (conn->phase == TG_HTTP_IDLE)
+        else
             conn->ending = true;
     }
     close_handle(&server->listener);

@@ -27,7 +27,7 @@ typedef struct tg_http_conn tg_http_conn;
 typedef struct tg_http_input {
     struct tg_http_input *next; /* in the pool */
     char *data;
-    size_t len, cap;
+    size_t start, len, cap; /* the request under way is data[start, len), with pipelined ones behind it */
     tg_h1_parser parser;
     tg_http_header headers[TG_H1_HEADERS_MAX];
 } tg_http_input;
@@ -122,6 +122,8 @@ void tg_http_server_forget(tg_http_server *server); /* a connection's socket has
 void tg_http_conn_accept(tg_http_server *server);
 void tg_http_conn_run(
     tg_http_conn *conn); /* finishes an answered exchange, takes the next request */
+bool tg_http_conn_has_more(const tg_http_conn *conn); /* a whole request may wait to be taken */
+bool tg_http_conn_waits(const tg_http_conn *conn);    /* was held back and need not be any more */
 void tg_http_conn_deadline(tg_http_conn *conn, uint64_t now_ms);
 void tg_http_conn_fail(tg_http_conn *conn); /* the client is gone, or is to go: tells the handler */
 void tg_http_conn_close(tg_http_conn *conn);

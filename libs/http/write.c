@@ -144,5 +144,7 @@ void tg_http_conn_flush(tg_http_conn *conn)
             x->on_writable(x->user);
     } else if (conn->ending && !conn->writing && conn->out.len == 0) {
         end(conn);
+    } else if (tg_http_conn_waits(conn)) {
+        tg_http_conn_dirty(conn); /* the client has read its answers: on to its next request */
     }
 }

@@ -77,6 +77,32 @@ static void test_unread_answers_hold_requests_back(void)
     wire_close(&w);
 }
 
+/* Draining lets a client that was held back have its next answer, which says that it is the last. */
+static void test_drain_while_held(void)
+{
+    enum { COUNT = 1000 };
+    wire w;
+    tg_buf all, got;
+    int small = 64 << 10;
+    wire_open(&w, (tg_http_server_conf){.handler = handler, .write_high_water = 128 << 10});
+    tg_buf_init(&got, 0);
+    repeat(&all, "GET /large HTTP/1.1\r\nHost: a\r\n\r\n", COUNT);
+    int fd = wire_connect(&w);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    send_until_held(&w, fd, tg_buf_str(&all));
+    unsigned answered = w.requests;
+    CU_ASSERT_TRUE(answered > 0 && answered < COUNT);
+    tg_http_server_drain(w.server, wire_on_drained, &w);
+    wire_end end = wire_read(&w, fd, &got, NULL, 0);
+    CU_ASSERT_TRUE(end == WIRE_CLOSED || end == WIRE_RESET);
+    CU_ASSERT_EQUAL(w.requests, answered + 1);
+    close(fd);
+    CU_ASSERT_TRUE(wire_wait(&w, &w.drained, 1));
+    tg_buf_free(&all);
+    tg_buf_free(&got);
+    wire_close(&w);
+}
+
 static uint64_t cpu_ms(void)
 {
     struct timespec used;
@@ -138,6 +164,7 @@ static void test_long_pipeline_costs_in_proportion(void)
 
 static const tg_test tests[] = {
     {"unread_answers_hold_requests_back", test_unread_answers_hold_requests_back},
+    {"drain_while_held", test_drain_while_held},
     {"long_pipeline_costs_in_proportion", test_long_pipeline_costs_in_proportion},
 };
 TG_TEST_MAIN("libs_http_server_pipelines", tests)
