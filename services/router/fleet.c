@@ -157,8 +157,11 @@ void tg_fleet_view_heard(tg_fleet_view *view, uint64_t mono_ms)
 
 void tg_fleet_view_observe(tg_fleet_view *view, const tg_observation *o, uint64_t mono_ms)
 {
-    tg_endpoint_status *status = &view->rows[o->target][o->endpoint];
-    known *k = &view->known[o->target][o->endpoint];
+    size_t t, e;
+    if (!find(view, o->target, o->endpoint, &t, &e))
+        return;
+    tg_endpoint_status *status = &view->rows[t][e];
+    known *k = &view->known[t][e];
     if (o->success) {
         k->failures = 0;
         if (k->ours)
@@ -176,14 +179,17 @@ void tg_fleet_view_observe(tg_fleet_view *view, const tg_observation *o, uint64_
     snprintf(k->reason, sizeof k->reason, "%u failures in a row seen by this router", k->failures);
 }
 
-void tg_fleet_view_probe(tg_fleet_view *view, int target, int endpoint, bool begun)
+void tg_fleet_view_probe(tg_fleet_view *view, const char *target, const char *endpoint, bool begun)
 {
-    known *k = &view->known[target][endpoint];
+    size_t t, e;
+    if (!find(view, target, endpoint, &t, &e))
+        return;
+    known *k = &view->known[t][e];
     if (begun)
         k->probes++;
     else if (k->probes > 0)
         k->probes--;
-    view->rows[target][endpoint].probing = k->probes > 0;
+    view->rows[t][e].probing = k->probes > 0;
 }
 
 const tg_fleet *tg_fleet_view_get(tg_fleet_view *view, uint64_t mono_ms)

@@ -28,8 +28,9 @@ int tg_fleet_view_bind(tg_fleet_view *view, const tg_targets *targets);
 void tg_fleet_view_apply(tg_fleet_view *view, const Tollgate__V1__FleetUpdate *update, uint64_t mono_ms);
 /* The stream is alive though nothing changed. */
 void tg_fleet_view_heard(tg_fleet_view *view, uint64_t mono_ms);
+/* Both are of attempts that may be older than the document: ids that it does not have are ignored. */
 void tg_fleet_view_observe(tg_fleet_view *view, const tg_observation *observation, uint64_t mono_ms);
-void tg_fleet_view_probe(tg_fleet_view *view, int target, int endpoint, bool begun);
+void tg_fleet_view_probe(tg_fleet_view *view, const char *target, const char *endpoint, bool begun);
 
 /* For tg_decide: valid until the next call of any function here. */
 const tg_fleet *tg_fleet_view_get(tg_fleet_view *view, uint64_t mono_ms);

@@ -116,7 +116,7 @@ static void connect_next(tg_health_link *link)
 
 /* ---- observations ---- */
 
-void tg_health_link_observe(tg_health_link *link, const tg_targets *targets, const tg_observation *o)
+void tg_health_link_observe(tg_health_link *link, const tg_observation *o)
 {
     if (link->conf.endpoint_count == 0)
         return;
@@ -125,11 +125,12 @@ void tg_health_link_observe(tg_health_link *link, const tg_targets *targets, con
         link->count--;
         link->stats.dropped++;
     }
-    const tg_target *target = tg_targets_at(targets, (size_t)o->target);
     pending *p = &link->ring[(link->first + link->count++) % TG_HEALTH_LINK_PENDING_MAX];
-    tg_str_copy(p->target, sizeof p->target, tg_str_of(target->id));
-    tg_str_copy(p->endpoint, sizeof p->endpoint, tg_str_of(target->endpoints[o->endpoint].id));
+    tg_str_copy(p->target, sizeof p->target, tg_str_of(o->target));
+    tg_str_copy(p->endpoint, sizeof p->endpoint, tg_str_of(o->endpoint));
     p->what = *o;
+    p->what.target = p->target;
+    p->what.endpoint = p->endpoint;
     /* A failure or a probe's end is news: it should not wait for the batch. */
     if ((!o->success || o->probe) && !link->observing && !link->closing)
         uv_timer_start(&link->batch, on_batch, 0, link->conf.observe_interval_ms);

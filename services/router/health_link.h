@@ -33,9 +33,8 @@ typedef struct tg_health_link_stats {
 typedef struct tg_health_link tg_health_link;
 int tg_health_link_new(tg_rpc_loop *loop, const tg_health_link_conf *conf, tg_fleet_view *fleet,
                        tg_error *err, tg_health_link **ret);
-/* Names are taken from `targets` at once. */
-void tg_health_link_observe(tg_health_link *link, const tg_targets *targets,
-                            const tg_observation *observation);
+/* Copies what it keeps. */
+void tg_health_link_observe(tg_health_link *link, const tg_observation *observation);
 void tg_health_link_stats_get(const tg_health_link *link, tg_health_link_stats *ret);
 /* Sends what is pending if it can, then closes on the loop; the pointer is dead after the call. */
 void tg_health_link_close(tg_health_link *link);

@@ -55,10 +55,10 @@ static void on_observation(void *user, const tg_observation *observation)
 {
     tg_router *router = user;
     tg_fleet_view_observe(router->fleet, observation, tg_clock_mono_ns() / 1000000u);
-    tg_health_link_observe(router->health, router->live->targets, observation);
+    tg_health_link_observe(router->health, observation);
 }
 
-static void on_probe(void *user, int target, int endpoint, bool begun)
+static void on_probe(void *user, const char *target, const char *endpoint, bool begun)
 {
     tg_router *router = user;
     tg_fleet_view_probe(router->fleet, target, endpoint, begun);

@@ -83,7 +83,7 @@ static void close_attempt(tg_dispatch *d, tg_outcome outcome)
     if (outcome != TG_OUTCOME_CLIENT_GONE || d->event.first_token_ns > 0)
         d->env->observe(d->env->user, &observation);
     if (step->probe)
-        d->env->probe(d->env->user, step->target, step->endpoint, false);
+        d->env->probe(d->env->user, d->event.target, d->event.endpoint, false);
 }
 
 /* The attempt failed: try the next step, or give up. */
@@ -265,7 +265,7 @@ static void start_attempt(tg_dispatch *d)
     }
     d->running = true;
     if (step->probe)
-        d->env->probe(d->env->user, step->target, step->endpoint, true);
+        d->env->probe(d->env->user, d->event.target, d->event.endpoint, true);
     d->request.on_attempt(d->request.user, &d->event);
     if (send_attempt(d) < 0)
         fail_attempt(d, TG_OUTCOME_FAILED);

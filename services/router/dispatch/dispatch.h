@@ -37,7 +37,7 @@ typedef struct tg_credential {
 
 /* How an attempt looked, for health. Rate limits as the answer's headers said. */
 typedef struct tg_observation {
-    int target, endpoint;
+    const char *target, *endpoint; /* ids: the documents may have changed since the attempt began */
     uint64_t at_unix_ns;
     uint32_t status; /* HTTP status; gRPC code + 1000; 0: no answer */
     bool success, capacity, quota, timeout, probe;
@@ -55,7 +55,7 @@ typedef struct tg_dispatch_env {
     int (*opened)(void *user, const tg_usage_event *event, uint64_t *ret_slot);
     int (*closed)(void *user, uint64_t slot, const tg_usage_event *event);
     void (*observe)(void *user, const tg_observation *observation);
-    void (*probe)(void *user, int target, int endpoint, bool begun);
+    void (*probe)(void *user, const char *target, const char *endpoint, bool begun);
     const char *instance_id;
     tg_json_doc *doc; /* scratch for answers */
     tg_list active;   /* dispatches in flight; initialised by tg_dispatch_env_init */

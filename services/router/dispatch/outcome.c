@@ -184,8 +184,8 @@ void tg_attempt_observe(const tg_attempt *a, const tg_step *step, const tg_usage
                         tg_observation *ret)
 {
     *ret = (tg_observation){
-        .target = step->target,
-        .endpoint = step->endpoint,
+        .target = usage->target,
+        .endpoint = usage->endpoint,
         .at_unix_ns = usage->closed_unix_ns,
         .status = a->status,
         /* A refused request (400) is an answer: the endpoint works. */

@@ -81,7 +81,7 @@ static void fake_observe(void *user, const tg_observation *o)
     observations[observed++] = *o;
 }
 
-static void fake_probe(void *user, int target, int endpoint, bool begun)
+static void fake_probe(void *user, const char *target, const char *endpoint, bool begun)
 {
     (void)user, (void)target, (void)endpoint, (void)begun;
 }

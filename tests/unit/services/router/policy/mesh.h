@@ -3,12 +3,11 @@
 #define TG_TESTS_POLICY_MESH_H
 
 #include "services/router/policy/decide.h"
+#include "tests/unit/services/targets.h"
 
 #include <CUnit/CUnit.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* The article's targets. The private one has two replicas, one of them three times as strong. */
 static const char article_targets[] =
@@ -49,22 +48,6 @@ static const char article_policy[] = "routing_policy:\n"
                                      "        task_type: [analysis, code-review, long-context]\n"
                                      "      route_to: anthropic-claude-35-sonnet\n"
                                      "      cost_cap_usd_per_request: 0.05\n";
-
-static inline tg_targets *load_targets(const char *text)
-{
-    char path[] = "/tmp/tg-test-targets-XXXXXX";
-    tg_targets *targets = NULL;
-    tg_error err = {""};
-    int fd = mkstemp(path);
-    CU_ASSERT_TRUE_FATAL(fd >= 0);
-    CU_ASSERT_EQUAL_FATAL(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-    close(fd);
-    if (tg_targets_load(path, &err, &targets) < 0)
-        printf("# %s\n", err.text);
-    unlink(path);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(targets);
-    return targets;
-}
 
 static inline tg_policy *load_policy(const char *text, const tg_targets *targets)
 {
