@@ -10,6 +10,16 @@ from kafka_fixture import Kafka  # noqa: E402
 from mesh import Mesh  # noqa: E402
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows the ends of its mesh's logs."""
+    report = yield
+    if report.failed:
+        for mesh in (value for value in item.funcargs.values() if isinstance(value, Mesh)):
+            report.sections.append(("logs of the mesh", mesh.logs()))
+    return report
+
+
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory):
     broker = Kafka(tmp_path_factory.mktemp("kafka"))
