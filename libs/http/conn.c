@@ -346,6 +346,14 @@ static void pull_tls(tg_http_conn *conn)
     }
 }
 
+static void stop_when_full(tg_http_conn *conn)
+{
+    if (!conn->reading || !is_full(conn))
+        return;
+    uv_read_stop((uv_stream_t *)&conn->tcp);
+    conn->reading = false;
+}
+
 static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
 {
     tg_http_conn *conn = stream->data;
@@ -366,10 +374,7 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
         take_requests(conn);
     }
     conn->in_turn = false;
-    if (conn->reading && is_full(conn)) {
-        uv_read_stop(stream);
-        conn->reading = false;
-    }
+    stop_when_full(conn);
     tg_http_conn_flush(conn);
 }
 
@@ -381,6 +386,7 @@ void tg_http_conn_run(tg_http_conn *conn)
         pull_tls(conn);
     if (!conn->reading && !conn->ending && !is_full(conn))
         conn->reading = uv_read_start((uv_stream_t *)&conn->tcp, on_alloc, on_read) == 0;
+    stop_when_full(conn);
     conn->in_turn = false;
 }
 

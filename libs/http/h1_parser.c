@@ -223,7 +223,7 @@ static tg_h1_result split_target(tg_h1_parser *p, const char *data)
     tg_str target = slice(data, p->path);
     if (tg_str_starts(target, "http://") || tg_str_starts(target, "https://")) {
         size_t skip = target.data[4] == 's' ? 8 : 7;
-        while (skip < target.len && target.data[skip] != '/')
+        while (skip < target.len && target.data[skip] != '/' && target.data[skip] != '?')
             skip++;
         p->path = (tg_h1_span){p->path.at + (uint32_t)skip, p->path.len - (uint32_t)skip};
         target = slice(data, p->path);

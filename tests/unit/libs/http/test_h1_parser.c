@@ -80,6 +80,7 @@ static void test_messages(void)
     check("\r\n\r\nGET /p/q?x=1?2 HTTP/1.0\r\nA:\r\nB: \t b  c \t\r\n\r\n",
           "GET|/p/q|x=1?2|1.0|c|A=,B=b  c,|\n");
     check("POST http://host:80?q HTTP/1.1\r\nHost: a\r\n\r\n", "400\n");
+    check("POST http://host?q=/admin HTTP/1.1\r\nHost: a\r\n\r\n", "400\n"); /* not /admin */
     check("POST https://host:80/?q HTTP/1.1\r\nHost: a\r\nContent-Length: 03\r\n\r\nabcGET / "
           "HTTP/1.0\r\n\r\n",
           "POST|/|q|1.1|k|Host=a,Content-Length=03,|abc\nGET|/||1.0|c||\n");

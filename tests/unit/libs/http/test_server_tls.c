@@ -149,6 +149,45 @@ static void test_pipeline_held_back(void)
     tls_files_remove(&files);
 }
 
+static void large_handler(void *user, tg_http_exchange *x, const tg_http_request *r)
+{
+    static char large[32 << 10];
+    (void)r;
+    ((wire *)user)->requests++;
+    tg_http_reply(x, 200, "text/plain", NULL, 0, (tg_str){large, sizeof(large)});
+}
+
+/* Requests whose answers are not read are not worked on; once they are read, all are. */
+static void test_unread_answers_hold_requests_back(void)
+{
+    enum { COUNT = 1000, LARGE = 32 << 10 };
+    wire w;
+    tls_files files;
+    tg_buf got, all;
+    tls_files_make(&files);
+    tg_buf_init(&got, 0);
+    tg_buf_init(&all, 0);
+    for (unsigned i = 0; i < COUNT; i++)
+        tg_buf_add_text(&all, "GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
+    wire_open(&w, (tg_http_server_conf){.cert_file = files.cert,
+                                        .key_file = files.key,
+                                        .handler = large_handler,
+                                        .write_high_water = 128 << 10});
+    client c = client_open(&w, NULL);
+    int small = 64 << 10;
+    setsockopt(c.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    CU_ASSERT_TRUE(client_send(&w, &c, tg_buf_str(&all)));
+    wire_run_ms(&w, 100);
+    CU_ASSERT_TRUE(w.requests > 0 && w.requests < COUNT);
+    CU_ASSERT_TRUE(client_read(&w, &c, &got, (size_t)COUNT * LARGE));
+    CU_ASSERT_EQUAL(w.requests, COUNT);
+    client_close(&c);
+    tg_buf_free(&got);
+    tg_buf_free(&all);
+    wire_close(&w);
+    tls_files_remove(&files);
+}
+
 static void test_goodbye_aborts(void)
 {
     wire w;
@@ -248,6 +287,7 @@ static const tg_test tests[] = {
     {"requests", test_requests},
     {"large", test_large},
     {"pipeline_held_back", test_pipeline_held_back},
+    {"unread_answers_hold_requests_back", test_unread_answers_hold_requests_back},
     {"goodbye_aborts", test_goodbye_aborts},
     {"not_tls", test_not_tls},
     {"client_certificates", test_client_certificates},
