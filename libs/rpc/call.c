@@ -1,8 +1,9 @@
 /* A call, seen from the server.
  *
- * references counts gRPC's operations in flight plus one until the handler has finished the call; at
- * zero it is freed. A unary call that is answered inside its handler costs one batch: metadata, message,
- * status and close together. Any other learns of cancellation by a close operation of its own.
+ * references counts gRPC's operations in flight plus one until the handler has finished the call;
+ * at zero it is freed. A unary call that is answered inside its handler costs one batch: metadata,
+ * message, status and close together. Any other learns of cancellation by a close operation of its
+ * own.
  */
 #include "libs/rpc/internal.h"
 
@@ -204,8 +205,8 @@ static void pump_queue(tg_rpc_call *c)
         c->in_flight = queue_take(c);
         ops[n].op = GRPC_OP_SEND_MESSAGE;
         ops[n].data.send_message.send_message = c->in_flight;
-        /* More follows: one write for all. Not the first: gRPC would hold back the initial metadata with
-         * it, and the batch would wait for a write that nothing starts. */
+        /* More follows: one write for all. Not the first: gRPC would hold back the initial metadata
+         * with it, and the batch would wait for a write that nothing starts. */
         if (!first && (c->queue_count > 0 || c->finish_wanted))
             ops[n].flags = GRPC_WRITE_BUFFER_HINT;
         n++;
@@ -298,7 +299,8 @@ static void on_received(tg_rpc_tag *tag, bool ok)
     release(c);
 }
 
-void tg_rpc_call_read(tg_rpc_call *c, void (*on_incoming)(tg_rpc_call *, void *, grpc_byte_buffer *))
+void tg_rpc_call_read(tg_rpc_call *c,
+                      void (*on_incoming)(tg_rpc_call *, void *, grpc_byte_buffer *))
 {
     grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
     op.data.recv_message.recv_message = &c->incoming;
@@ -369,13 +371,13 @@ void tg_rpc_call_request(tg_rpc_server *s, tg_rpc_bound *bound)
         grpc_call_details_init(&c->details);
     tg_rpc_begin(s->loop, &c->arrive);
     if (bound)
-        error = grpc_server_request_registered_call(s->grpc, bound->registered, &c->call, &c->deadline,
-                                                    &c->metadata,
+        error = grpc_server_request_registered_call(s->grpc, bound->registered, &c->call,
+                                                    &c->deadline, &c->metadata,
                                                     bound->client_streaming ? NULL : &c->payload,
                                                     s->loop->queue, s->loop->queue, &c->arrive);
     else
-        error = grpc_server_request_call(s->grpc, &c->call, &c->details, &c->metadata, s->loop->queue,
-                                         s->loop->queue, &c->arrive);
+        error = grpc_server_request_call(s->grpc, &c->call, &c->details, &c->metadata,
+                                         s->loop->queue, s->loop->queue, &c->arrive);
     tg_rpc_end(s->loop);
     if (error != GRPC_CALL_OK) {
         s->loop->outstanding--;

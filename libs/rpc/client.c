@@ -1,6 +1,6 @@
-/* Calls from the client's side. Three operations run side by side: the request with what answers its
- * head, a read of the next message, and the final status. The call is over when the status has come and
- * every message before it was read. */
+/* Calls from the client's side. Three operations run side by side: the request with what answers
+ * its head, a read of the next message, and the final status. The call is over when the status has
+ * come and every message before it was read. */
 #include "libs/rpc/internal.h"
 
 #include <errno.h>
@@ -29,7 +29,7 @@ struct tg_rpc_client {
     tg_rpc_start start;
     grpc_call *call;
     unsigned references;
-    bool awaits_head;    /* on_initial comes before the first message */
+    bool awaits_head; /* on_initial comes before the first message */
     bool reading, over_read, resuming, paused;
     bool cancelled, bad_message, status_came;
     grpc_metadata_array initial, trailing;
@@ -49,7 +49,8 @@ int tg_rpc_channel_new(tg_rpc_loop *loop, const char *address, const tg_rpc_tls 
     tg_rpc_common_args(args);
     args[count++] = tg_rpc_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, RECONNECT_FIRST_MS);
     args[count++] = tg_rpc_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_MAX_MS);
-    args[count++] = tg_rpc_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_TIMEOUT_MS); /* core's name */
+    args[count++] =
+        tg_rpc_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_TIMEOUT_MS); /* core's name */
     args[count++] = tg_rpc_arg(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS);
     args[count++] = tg_rpc_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_TIMEOUT_MS);
     args[count++] = tg_rpc_arg(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
@@ -139,9 +140,11 @@ static void maybe_done(tg_rpc_client *c)
         return;
     tg_arena_reset(&c->arena);
     size_t count = list_metadata(&c->trailing, &c->arena, trailing);
-    const char *message = tg_arena_strdup(
-        &c->arena, (tg_str){(const char *)GRPC_SLICE_START_PTR(c->details), GRPC_SLICE_LENGTH(c->details)});
-    void (*done)(void *, tg_rpc_code, const char *, const tg_rpc_metadata *, size_t) = c->start.on_done;
+    const char *message =
+        tg_arena_strdup(&c->arena, (tg_str){(const char *)GRPC_SLICE_START_PTR(c->details),
+                                            GRPC_SLICE_LENGTH(c->details)});
+    void (*done)(void *, tg_rpc_code, const char *, const tg_rpc_metadata *, size_t) =
+        c->start.on_done;
     c->start.on_done = NULL;
     if (c->bad_message) {
         c->code = GRPC_STATUS_INTERNAL;
@@ -197,7 +200,8 @@ static void on_head(tg_rpc_tag *tag, bool ok)
     c->awaits_head = false;
     if (ok && !c->cancelled && c->start.on_done)
         c->start.on_initial(c->start.user, initial, list_metadata(&c->initial, &c->arena, initial));
-    if (!c->reading && c->message) /* core fills `message` before its tag comes: on_read hands it over */
+    if (!c->reading &&
+        c->message) /* core fills `message` before its tag comes: on_read hands it over */
         advance(c);
     maybe_done(c);
     release(c);
@@ -250,13 +254,15 @@ static grpc_byte_buffer *request_bytes(const tg_rpc_start *start)
 {
     if (start->request)
         return tg_rpc_pack(start->request);
-    grpc_slice slice = grpc_slice_from_copied_buffer(start->request_bytes.data, start->request_bytes.len);
+    grpc_slice slice =
+        grpc_slice_from_copied_buffer(start->request_bytes.data, start->request_bytes.len);
     grpc_byte_buffer *bytes = grpc_raw_byte_buffer_create(&slice, 1);
     grpc_slice_unref(slice);
     return bytes;
 }
 
-/* The request and the final status are one operation; so is the head, unless somebody asks for it. */
+/* The request and the final status are one operation; so is the head, unless somebody asks for it.
+ */
 static void send_request(tg_rpc_client *c)
 {
     grpc_metadata metadata[TG_RPC_METADATA_MAX];
@@ -266,8 +272,8 @@ static void send_request(tg_rpc_client *c)
     memset(metadata, 0, sizeof metadata);
     for (size_t i = 0; i < count; i++) {
         metadata[i].key = grpc_slice_from_copied_string(c->start.metadata[i].key);
-        metadata[i].value =
-            grpc_slice_from_copied_buffer(c->start.metadata[i].value.data, c->start.metadata[i].value.len);
+        metadata[i].value = grpc_slice_from_copied_buffer(c->start.metadata[i].value.data,
+                                                          c->start.metadata[i].value.len);
     }
     ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
     ops[0].data.send_initial_metadata.count = count;
@@ -303,8 +309,8 @@ static void create_call(tg_rpc_client *c)
                                 gpr_time_from_millis(start->deadline_ms, GPR_TIMESPAN));
     grpc_slice method = grpc_slice_from_copied_string(start->method);
     c->call = grpc_channel_create_call(c->channel->grpc, start->parent ? start->parent->call : NULL,
-                                       GRPC_PROPAGATE_DEFAULTS, c->channel->loop->queue, method, NULL,
-                                       deadline, NULL);
+                                       GRPC_PROPAGATE_DEFAULTS, c->channel->loop->queue, method,
+                                       NULL, deadline, NULL);
     grpc_slice_unref(method);
 }
 

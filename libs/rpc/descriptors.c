@@ -1,7 +1,7 @@
 /* Walks the embedded FileDescriptorSet: which file holds a symbol, which methods stream.
  *
- * Field numbers are those of google/protobuf/descriptor.proto. The bytes are our own build's, yet every
- * length is checked. */
+ * Field numbers are those of google/protobuf/descriptor.proto. The bytes are our own build's, yet
+ * every length is checked. */
 #include "libs/rpc/internal.h"
 
 #include <string.h>
@@ -50,14 +50,20 @@ static bool next_field(tg_str *in, field *ret)
         return false;
     *ret = (field){.number = (unsigned)(tag >> 3)};
     switch (tag & 7) {
-    case 0: return varint(in, &ret->value);
-    case 1: length = 8; break;
-    case 5: length = 4; break;
+    case 0:
+        return varint(in, &ret->value);
+    case 1:
+        length = 8;
+        break;
+    case 5:
+        length = 4;
+        break;
     case 2:
         if (!varint(in, &length))
             return false;
         break;
-    default: return false;
+    default:
+        return false;
     }
     if (length > in->len)
         return false;
@@ -76,7 +82,10 @@ static tg_str find(tg_str in, unsigned number)
     return (tg_str){NULL, 0};
 }
 
-static tg_str whole_set(void) { return (tg_str){(const char *)tg_protoset, (size_t)tg_protoset_len}; }
+static tg_str whole_set(void)
+{
+    return (tg_str){(const char *)tg_protoset, (size_t)tg_protoset_len};
+}
 
 bool tg_rpc_descriptor_file(tg_str name, tg_str *ret_file)
 {
@@ -91,7 +100,8 @@ bool tg_rpc_descriptor_file(tg_str name, tg_str *ret_file)
     return false;
 }
 
-/* "package.Name" is the symbol itself or what it lies in ("package.Name.Inner", "package.Service.Method"). */
+/* "package.Name" is the symbol itself or what it lies in ("package.Name.Inner",
+ * "package.Service.Method"). */
 static bool holds(tg_str symbol, tg_str package, tg_str name)
 {
     if (package.len > 0) {
@@ -112,7 +122,8 @@ bool tg_rpc_descriptor_symbol(tg_str symbol, tg_str *ret_file)
     while (next_field(&set, &f)) {
         tg_str package = find(f.bytes, FILE_PACKAGE), file = f.bytes;
         while (f.number == SET_FILE && next_field(&file, &part)) {
-            bool named = part.number == FILE_MESSAGE || part.number == FILE_ENUM || part.number == FILE_SERVICE;
+            bool named = part.number == FILE_MESSAGE || part.number == FILE_ENUM ||
+                         part.number == FILE_SERVICE;
             if (named && holds(symbol, package, find(part.bytes, ANY_NAME))) {
                 *ret_file = f.bytes;
                 return true;

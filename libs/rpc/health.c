@@ -36,7 +36,8 @@ static void fill(const tg_rpc_server *s, bool known, Grpc__Health__V1__HealthChe
 
 static void on_check(void *service, tg_rpc_call *call, const ProtobufCMessage *request)
 {
-    const Grpc__Health__V1__HealthCheckRequest *in = (const Grpc__Health__V1__HealthCheckRequest *)request;
+    const Grpc__Health__V1__HealthCheckRequest *in =
+        (const Grpc__Health__V1__HealthCheckRequest *)request;
     Grpc__Health__V1__HealthCheckResponse out;
     if (!serves(service, in->service)) {
         tg_rpc_fail(call, TG_RPC_NOT_FOUND, "no such service is served here");
@@ -70,7 +71,8 @@ static void tell(watcher *w)
 
 static void on_watch(void *service, tg_rpc_call *call, const ProtobufCMessage *request)
 {
-    const Grpc__Health__V1__HealthCheckRequest *in = (const Grpc__Health__V1__HealthCheckRequest *)request;
+    const Grpc__Health__V1__HealthCheckRequest *in =
+        (const Grpc__Health__V1__HealthCheckRequest *)request;
     watcher *w = calloc(1, sizeof *w);
     if (!w) {
         tg_rpc_fail(call, TG_RPC_RESOURCE_EXHAUSTED, "out of memory");

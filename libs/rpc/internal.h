@@ -44,7 +44,7 @@ struct tg_rpc_loop {
     pthread_t thread; /* drains the queue for libuv, or watches libuv for the queue */
     bool thread_started, wake_open;
     uv_async_t wake;
-    uv_idle_t idle; /* owner UV: runs while something is deferred */
+    uv_idle_t idle;                        /* owner UV: runs while something is deferred */
     tg_rpc_tag *deferred, **deferred_tail; /* to run on the next turn; the loop's thread alone */
 
     /* Owner UV. */
@@ -60,7 +60,8 @@ struct tg_rpc_loop {
 };
 
 /* Starts a batch; aborts on misuse, which only a bug here can cause. */
-void tg_rpc_batch(tg_rpc_loop *loop, grpc_call *call, const grpc_op *ops, size_t count, tg_rpc_tag *tag);
+void tg_rpc_batch(tg_rpc_loop *loop, grpc_call *call, const grpc_op *ops, size_t count,
+                  tg_rpc_tag *tag);
 /* Around the start of an operation that is not a batch. */
 void tg_rpc_begin(tg_rpc_loop *loop, tg_rpc_tag *tag);
 void tg_rpc_end(tg_rpc_loop *loop);
@@ -69,14 +70,15 @@ void tg_rpc_defer(tg_rpc_loop *loop, tg_rpc_tag *tag);
 /* Waits for and runs what is ready. Not from inside a callback: see `turning`. */
 void tg_rpc_loop_pump(tg_rpc_loop *loop);
 
-/* mutexes.cpp: turns off abseil's deadlock detector, which Debian's build leaves on: it looks for cycles
- * at every lock, and aborts. */
+/* mutexes.cpp: turns off abseil's deadlock detector, which Debian's build leaves on: it looks for
+ * cycles at every lock, and aborts. */
 void tg_rpc_quiet_mutexes(void);
 
 /* ---- bytes ---- */
 
 grpc_byte_buffer *tg_rpc_pack(const ProtobufCMessage *message);
-/* The message in the arena, NULL when the bytes are none. Strings and bytes too are in the arena. */
+/* The message in the arena, NULL when the bytes are none. Strings and bytes too are in the arena.
+ */
 ProtobufCMessage *tg_rpc_unpack(const ProtobufCMessageDescriptor *descriptor, tg_arena *arena,
                                 grpc_byte_buffer *bytes);
 /* A buffer's bytes in one piece: its own when they are in one, else a copy. Valid until closed. */
@@ -90,7 +92,8 @@ void tg_rpc_view_close(tg_rpc_view *view);
 
 /* What channels and servers have in common. */
 enum {
-    /* Unread bytes of one stream. gRPC's own probing would let a stream that nobody reads grow to 16 MiB. */
+    /* Unread bytes of one stream. gRPC's own probing would let a stream that nobody reads grow to
+       16 MiB. */
     TG_RPC_STREAM_WINDOW_BYTES = 256 << 10,
     TG_RPC_COMMON_ARGS = 5
 };
@@ -100,16 +103,17 @@ void tg_rpc_common_args(grpc_arg args[TG_RPC_COMMON_ARGS]);
 /* ---- credentials ---- */
 
 int tg_rpc_server_credentials(const tg_rpc_tls *tls, tg_error *err, grpc_server_credentials **ret);
-int tg_rpc_channel_credentials(const tg_rpc_tls *tls, tg_error *err, grpc_channel_credentials **ret);
+int tg_rpc_channel_credentials(const tg_rpc_tls *tls, tg_error *err,
+                               grpc_channel_credentials **ret);
 
 /* ---- server ---- */
 
 enum {
-    TG_RPC_METADATA_MAX = 16,   /* pairs that one side adds to a call */
+    TG_RPC_METADATA_MAX = 16, /* pairs that one side adds to a call */
     TG_RPC_SERVICES_MAX = 8,
     TG_RPC_METHODS_MAX = 64,
-    TG_RPC_POOL_MAX = 256,      /* finished calls kept for reuse */
-    TG_RPC_QUEUE_FIRST = 4      /* messages a call can queue before its queue goes to the heap */
+    TG_RPC_POOL_MAX = 256, /* finished calls kept for reuse */
+    TG_RPC_QUEUE_FIRST = 4 /* messages a call can queue before its queue goes to the heap */
 };
 
 typedef struct tg_rpc_bound { /* a method bound to a server */
@@ -158,14 +162,14 @@ struct tg_rpc_call {
     grpc_metadata_array metadata;
     grpc_byte_buffer *payload;
     tg_arena arena;
-    int cancelled_flag; /* written by RECV_CLOSE */
+    int cancelled_flag;  /* written by RECV_CLOSE */
     unsigned references; /* operations in flight, and one until finished */
     bool close_posted, cancelled, initial_sent, sending, finish_wanted, finished;
     grpc_status_code code;
     grpc_slice message;
     size_t initial_count, trailing_count;
-    grpc_byte_buffer **queue; /* a ring; queue_small until that is full */
-    unsigned queue_first, queue_count, queue_size;              /* size: a power of two */
+    grpc_byte_buffer **queue;                      /* a ring; queue_small until that is full */
+    unsigned queue_first, queue_count, queue_size; /* size: a power of two */
     grpc_byte_buffer *in_flight;
     void (*on_cancel)(tg_rpc_call *call, void *user);
     void (*on_drain)(tg_rpc_call *call, void *user);
@@ -175,7 +179,8 @@ struct tg_rpc_call {
     /* Client streaming (reflection). */
     tg_rpc_tag received;
     grpc_byte_buffer *incoming;
-    void (*on_incoming)(tg_rpc_call *call, void *user, grpc_byte_buffer *bytes); /* NULL: half-closed */
+    void (*on_incoming)(tg_rpc_call *call, void *user,
+                        grpc_byte_buffer *bytes); /* NULL: half-closed */
 
     /* From here on nothing is zeroed between calls. */
     grpc_metadata initial[TG_RPC_METADATA_MAX], trailing[TG_RPC_METADATA_MAX];
@@ -185,7 +190,8 @@ struct tg_rpc_call {
 void tg_rpc_call_request(tg_rpc_server *server, tg_rpc_bound *bound); /* posts one */
 void tg_rpc_call_pool_free(tg_rpc_server *server);
 void tg_rpc_server_maybe_free(tg_rpc_server *server);
-void tg_rpc_call_read(tg_rpc_call *call, void (*on_incoming)(tg_rpc_call *, void *, grpc_byte_buffer *));
+void tg_rpc_call_read(tg_rpc_call *call,
+                      void (*on_incoming)(tg_rpc_call *, void *, grpc_byte_buffer *));
 
 /* health.c, reflection.c */
 tg_rpc_service tg_rpc_health_service(tg_rpc_server *server);

@@ -46,19 +46,32 @@ void tg_rpc_common_args(grpc_arg args[TG_RPC_COMMON_ARGS])
 
 const char *tg_rpc_code_name(tg_rpc_code code)
 {
-    static const char *const names[] = {
-        "OK",           "CANCELLED",         "UNKNOWN",        "INVALID_ARGUMENT",    "DEADLINE_EXCEEDED",
-        "NOT_FOUND",    "ALREADY_EXISTS",    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
-        "ABORTED",      "OUT_OF_RANGE",      "UNIMPLEMENTED",  "INTERNAL",            "UNAVAILABLE",
-        "DATA_LOSS",    "UNAUTHENTICATED"};
+    static const char *const names[] = {"OK",
+                                        "CANCELLED",
+                                        "UNKNOWN",
+                                        "INVALID_ARGUMENT",
+                                        "DEADLINE_EXCEEDED",
+                                        "NOT_FOUND",
+                                        "ALREADY_EXISTS",
+                                        "PERMISSION_DENIED",
+                                        "RESOURCE_EXHAUSTED",
+                                        "FAILED_PRECONDITION",
+                                        "ABORTED",
+                                        "OUT_OF_RANGE",
+                                        "UNIMPLEMENTED",
+                                        "INTERNAL",
+                                        "UNAVAILABLE",
+                                        "DATA_LOSS",
+                                        "UNAUTHENTICATED"};
     return (unsigned)code < sizeof names / sizeof *names ? names[code] : "UNKNOWN";
 }
 
 /* ---- operations ----
  *
- * An operation that is through before its start returns (a message that fits gRPC's buffer, a call that
- * already waits) would still wake the thread that polls the queue, at microseconds each. gRPC offers to
- * keep one such event for the starting thread instead; it is run from the deferred list. */
+ * An operation that is through before its start returns (a message that fits gRPC's buffer, a call
+ * that already waits) would still wake the thread that polls the queue, at microseconds each. gRPC
+ * offers to keep one such event for the starting thread instead; it is run from the deferred list.
+ */
 
 static void defer(tg_rpc_loop *loop, tg_rpc_tag *tag, bool ok)
 {
@@ -91,7 +104,8 @@ void tg_rpc_end(tg_rpc_loop *loop)
         defer(loop, tag, ok != 0);
 }
 
-void tg_rpc_batch(tg_rpc_loop *loop, grpc_call *call, const grpc_op *ops, size_t count, tg_rpc_tag *tag)
+void tg_rpc_batch(tg_rpc_loop *loop, grpc_call *call, const grpc_op *ops, size_t count,
+                  tg_rpc_tag *tag)
 {
     tg_rpc_begin(loop, tag);
     grpc_call_error error = grpc_call_start_batch(call, ops, count, tag, NULL);
@@ -112,8 +126,8 @@ static void run_tags(tg_rpc_loop *loop, tg_rpc_tag *tag)
     }
 }
 
-/* What was deferred, and what that defers in turn: a stream that fills itself goes on for a while, and
- * the rest has its turn. */
+/* What was deferred, and what that defers in turn: a stream that fills itself goes on for a while,
+ * and the rest has its turn. */
 static void run_deferred(tg_rpc_loop *loop)
 {
     for (unsigned round = 0; loop->deferred && round < DEFERRED_ROUNDS; round++) {
@@ -151,7 +165,8 @@ static void *drain_queue(void *user)
             tail = &tag->next;
             if (++n == BATCH_MAX)
                 break;
-            event = grpc_completion_queue_next(loop->queue, gpr_inf_past(GPR_CLOCK_MONOTONIC), NULL);
+            event =
+                grpc_completion_queue_next(loop->queue, gpr_inf_past(GPR_CLOCK_MONOTONIC), NULL);
         }
         if (first) {
             pthread_mutex_lock(&loop->mutex);
@@ -212,8 +227,9 @@ static void on_woken(tg_rpc_tag *tag, bool ok)
     loop->rearm = true;
 }
 
-/* Watches libuv's descriptor and puts an empty batch into the queue when it becomes readable. One shot:
- * the loop arms it again after libuv has run, so that what libuv left unread is seen again. */
+/* Watches libuv's descriptor and puts an empty batch into the queue when it becomes readable. One
+ * shot: the loop arms it again after libuv has run, so that what libuv left unread is seen again.
+ */
 static void *watch_uv(void *user)
 {
     tg_rpc_loop *loop = user;
@@ -231,7 +247,8 @@ static void *watch_uv(void *user)
 
 static int watch(tg_rpc_loop *loop, int op)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.fd = uv_backend_fd(&loop->uv)};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT,
+                                .data.fd = uv_backend_fd(&loop->uv)};
     return epoll_ctl(loop->watch_fd, op, event.data.fd, &event) < 0 ? -errno : 0;
 }
 
@@ -265,8 +282,9 @@ static void stop_queue_owner(tg_rpc_loop *loop)
     grpc_call_unref(loop->waker);
     grpc_channel_destroy(loop->lame);
     grpc_completion_queue_shutdown(loop->queue);
-    while (grpc_completion_queue_next(loop->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type !=
-           GRPC_QUEUE_SHUTDOWN)
+    while (
+        grpc_completion_queue_next(loop->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type !=
+        GRPC_QUEUE_SHUTDOWN)
         continue;
     if (loop->end_fd >= 0)
         close(loop->end_fd);
@@ -283,16 +301,17 @@ static gpr_timespec after_ms(int ms)
     return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(ms, GPR_TIMESPAN));
 }
 
-/* Watchers that handlers started or changed are registered by libuv's next run. libuv has no call to ask for
- * them; the queue's head is two pointers in every 1.x, the first to itself when it is empty. */
+/* Watchers that handlers started or changed are registered by libuv's next run. libuv has no call
+ * to ask for them; the queue's head is two pointers in every 1.x, the first to itself when it is
+ * empty. */
 static bool has_new_watchers(const uv_loop_t *uv)
 {
     const void *const *head = (const void *const *)(const void *)&uv->watcher_queue;
     return head[0] != head;
 }
 
-/* One turn: libuv without waiting when it has something to do, then events of the queue until libuv has.
- * A run of libuv costs a system call, so it is not made for every event. */
+/* One turn: libuv without waiting when it has something to do, then events of the queue until libuv
+ * has. A run of libuv costs a system call, so it is not made for every event. */
 static void queue_turn(tg_rpc_loop *loop)
 {
     uv_loop_t *uv = &loop->uv;
@@ -308,6 +327,8 @@ static void queue_turn(tg_rpc_loop *loop)
     gpr_timespec until = after_ms(wait_ms);
     for (unsigned n = 0; n < BATCH_MAX && !loop->stop && !loop->interrupted; n++) {
         if (n > 0 && (loop->rearm || has_new_watchers(uv) || uv_backend_timeout(uv) != wait_ms))
+            break;
+        if (n > 0 && loop->outstanding == 0) /* nothing more can come: tg_rpc_loop_free waits for that */
             break;
         grpc_event event = grpc_completion_queue_next(loop->queue, until, NULL);
         if (event.type != GRPC_OP_COMPLETE)
@@ -371,7 +392,8 @@ int tg_rpc_loop_new(tg_rpc_loop_owner owner, tg_error *err, tg_rpc_loop **ret)
     uv_idle_init(&loop->uv, &loop->idle);
     loop->idle.data = loop;
     if (rc == 0)
-        rc = loop->owner == TG_RPC_LOOP_UV ? start_thread(loop, drain_queue) : start_queue_owner(loop);
+        rc = loop->owner == TG_RPC_LOOP_UV ? start_thread(loop, drain_queue)
+                                           : start_queue_owner(loop);
     if (rc < 0) {
         stop_owner(loop);
         return tg_error_set(err, rc, "the event loop cannot start: %s", strerror(-rc));

@@ -1,5 +1,5 @@
-/* grpc.reflection v1 and v1alpha over the descriptor set that the build embeds. The two versions have the
- * same messages on the wire, so v1's serve both. */
+/* grpc.reflection v1 and v1alpha over the descriptor set that the build embeds. The two versions
+ * have the same messages on the wire, so v1's serve both. */
 #include "libs/rpc/internal.h"
 
 #include "grpc/reflection/v1/reflection.pb-c.h"
@@ -29,14 +29,16 @@ static void send_error(stream *r, reflection_response *out, const char *what)
     Grpc__Reflection__V1__ErrorResponse error = GRPC__REFLECTION__V1__ERROR_RESPONSE__INIT;
     error.error_code = TG_RPC_NOT_FOUND;
     error.error_message = (char *)what;
-    out->message_response_case = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_ERROR_RESPONSE;
+    out->message_response_case =
+        GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_ERROR_RESPONSE;
     out->error_response = &error;
     tg_rpc_send(r->call, &out->base);
 }
 
 static void send_file(stream *r, reflection_response *out, bool found, tg_str file)
 {
-    Grpc__Reflection__V1__FileDescriptorResponse files = GRPC__REFLECTION__V1__FILE_DESCRIPTOR_RESPONSE__INIT;
+    Grpc__Reflection__V1__FileDescriptorResponse files =
+        GRPC__REFLECTION__V1__FILE_DESCRIPTOR_RESPONSE__INIT;
     ProtobufCBinaryData data = {file.len, (uint8_t *)file.data};
     if (!found) {
         send_error(r, out, "not found");
@@ -52,7 +54,8 @@ static void send_file(stream *r, reflection_response *out, bool found, tg_str fi
 
 static void send_services(stream *r, reflection_response *out)
 {
-    Grpc__Reflection__V1__ListServiceResponse list = GRPC__REFLECTION__V1__LIST_SERVICE_RESPONSE__INIT;
+    Grpc__Reflection__V1__ListServiceResponse list =
+        GRPC__REFLECTION__V1__LIST_SERVICE_RESPONSE__INIT;
     Grpc__Reflection__V1__ServiceResponse names[TG_RPC_SERVICES_MAX];
     Grpc__Reflection__V1__ServiceResponse *pointers[TG_RPC_SERVICES_MAX];
     for (size_t i = 0; i < r->server->service_count; i++) {
@@ -87,7 +90,9 @@ static void answer(stream *r, reflection_request *in)
         found = tg_rpc_descriptor_symbol(tg_str_of(in->file_containing_symbol), &file);
         send_file(r, &out, found, file);
         break;
-    default: send_error(r, &out, "there are no extensions here"); break;
+    default:
+        send_error(r, &out, "there are no extensions here");
+        break;
     }
 }
 
@@ -138,7 +143,8 @@ static void on_info(void *service, tg_rpc_call *call, const ProtobufCMessage *re
 void tg_rpc_reflection_end(tg_rpc_server *s)
 {
     while (!tg_list_empty(&s->reflection_streams))
-        stream_end(TG_CONTAINER_OF(s->reflection_streams.next, stream, node), TG_RPC_UNAVAILABLE, "draining");
+        stream_end(TG_CONTAINER_OF(s->reflection_streams.next, stream, node), TG_RPC_UNAVAILABLE,
+                   "draining");
 }
 
 tg_rpc_service tg_rpc_reflection_service(tg_rpc_server *server, bool alpha)

@@ -19,8 +19,8 @@ static grpc_server *create(bool shared_port)
     return grpc_server_create(&channel_args, NULL);
 }
 
-static int server_new(tg_rpc_loop *loop, const char *address, bool shared_port, const tg_rpc_tls *tls,
-                      tg_error *err, tg_rpc_server **ret)
+static int server_new(tg_rpc_loop *loop, const char *address, bool shared_port,
+                      const tg_rpc_tls *tls, tg_error *err, tg_rpc_server **ret)
 {
     grpc_server_credentials *credentials;
     int rc = tg_rpc_server_credentials(tls, err, &credentials);
@@ -41,7 +41,8 @@ static int server_new(tg_rpc_loop *loop, const char *address, bool shared_port, 
     grpc_server_credentials_release(credentials);
     if (s->port == 0) {
         tg_rpc_server_free(s);
-        return tg_error_set(err, -EADDRINUSE, "%s cannot be listened on: is the port in use?", address);
+        return tg_error_set(err, -EADDRINUSE, "%s cannot be listened on: is the port in use?",
+                            address);
     }
     *ret = s;
     return 0;
@@ -53,8 +54,8 @@ int tg_rpc_server_new(tg_rpc_loop *loop, const char *address, const tg_rpc_tls *
     return server_new(loop, address, false, tls, err, ret);
 }
 
-int tg_rpc_server_new_shared(tg_rpc_loop *loop, const char *address, const tg_rpc_tls *tls, tg_error *err,
-                             tg_rpc_server **ret)
+int tg_rpc_server_new_shared(tg_rpc_loop *loop, const char *address, const tg_rpc_tls *tls,
+                             tg_error *err, tg_rpc_server **ret)
 {
     return server_new(loop, address, true, tls, err, ret);
 }
@@ -171,7 +172,8 @@ static void on_drain_timeout(uv_timer_t *timer)
     grpc_server_cancel_all_calls(s->grpc);
 }
 
-void tg_rpc_server_drain(tg_rpc_server *s, uint32_t timeout_ms, void (*done)(void *user), void *user)
+void tg_rpc_server_drain(tg_rpc_server *s, uint32_t timeout_ms, void (*done)(void *user),
+                         void *user)
 {
     s->drain_done = done;
     s->drain_user = user;

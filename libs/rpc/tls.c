@@ -77,7 +77,8 @@ int tg_rpc_channel_credentials(const tg_rpc_tls *tls, tg_error *err, grpc_channe
         return 0;
     }
     if (!tls->cert_file != !tls->key_file)
-        return tg_error_set(err, -EINVAL, "a client certificate needs its key, and a key its certificate");
+        return tg_error_set(err, -EINVAL,
+                            "a client certificate needs its key, and a key its certificate");
     int rc = read_all(tls, &cert, &key, &ca, err);
     if (rc == 0) {
         grpc_ssl_pem_key_cert_pair pair = {key.data, cert.data};

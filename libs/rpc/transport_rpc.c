@@ -19,7 +19,8 @@ struct tg_rpc_transport {
     unsigned upstream_count;
 };
 
-/* Also the type behind the transport's handle: HTTP has its own of the same name in its own file. */
+/* Also the type behind the transport's handle: HTTP has its own of the same name in its own file.
+ */
 struct tg_upstream {
     tg_list node;
     tg_rpc_transport *transport; /* NULL: freed before this */
@@ -73,10 +74,14 @@ static void on_bytes(void *user, tg_str message)
 static tg_upstream_failure failure_of(const tg_upstream *u, tg_rpc_code code)
 {
     switch (code) {
-    case TG_RPC_OK: return TG_UPSTREAM_OK;
-    case TG_RPC_UNAVAILABLE: return u->any_message ? TG_UPSTREAM_RESET : TG_UPSTREAM_CONNECT;
-    case TG_RPC_DEADLINE_EXCEEDED: return TG_UPSTREAM_TIMEOUT;
-    default: return TG_UPSTREAM_REFUSED;
+    case TG_RPC_OK:
+        return TG_UPSTREAM_OK;
+    case TG_RPC_UNAVAILABLE:
+        return u->any_message ? TG_UPSTREAM_RESET : TG_UPSTREAM_CONNECT;
+    case TG_RPC_DEADLINE_EXCEEDED:
+        return TG_UPSTREAM_TIMEOUT;
+    default:
+        return TG_UPSTREAM_REFUSED;
     }
 }
 
@@ -89,8 +94,8 @@ static void drop(tg_upstream *u)
     free(u);
 }
 
-static void on_done(void *user, tg_rpc_code code, const char *message, const tg_rpc_metadata *trailing,
-                    size_t count)
+static void on_done(void *user, tg_rpc_code code, const char *message,
+                    const tg_rpc_metadata *trailing, size_t count)
 {
     tg_upstream *u = user;
     tg_upstream_header headers[HEADERS_MAX];
@@ -124,8 +129,8 @@ static tg_rpc_channel *channel_of(tg_rpc_transport *t, const char *address)
     return channel;
 }
 
-static int start(tg_transport *self, const tg_upstream_request *request, tg_upstream_on_event *on_event,
-                 void *user, tg_upstream **ret)
+static int start(tg_transport *self, const tg_upstream_request *request,
+                 tg_upstream_on_event *on_event, void *user, tg_upstream **ret)
 {
     tg_rpc_transport *t = TG_CONTAINER_OF(self, tg_rpc_transport, face);
     tg_rpc_metadata metadata[HEADERS_MAX];
@@ -138,7 +143,8 @@ static int start(tg_transport *self, const tg_upstream_request *request, tg_upst
         tg_str_copy(names[i], sizeof names[i], request->headers[i].name);
         metadata[i] = (tg_rpc_metadata){names[i], request->headers[i].value};
     }
-    tg_rpc_channel *channel = t->upstream_count < UPSTREAMS_MAX ? channel_of(t, request->url) : NULL;
+    tg_rpc_channel *channel =
+        t->upstream_count < UPSTREAMS_MAX ? channel_of(t, request->url) : NULL;
     if (!channel)
         return -EAGAIN;
     tg_upstream *u = calloc(1, sizeof *u);
@@ -178,7 +184,8 @@ static void cancel(tg_upstream *u)
     tg_rpc_client_cancel(u->client); /* on_done frees it */
 }
 
-int tg_rpc_transport_new(tg_rpc_loop *loop, const tg_rpc_tls *tls, tg_error *err, tg_rpc_transport **ret)
+int tg_rpc_transport_new(tg_rpc_loop *loop, const tg_rpc_tls *tls, tg_error *err,
+                         tg_rpc_transport **ret)
 {
     tg_rpc_transport *t = calloc(1, sizeof *t);
     (void)err;
@@ -207,7 +214,8 @@ tg_rpc_transport *tg_rpc_transport_free(tg_rpc_transport *t)
     void *channel;
     if (!t)
         return NULL;
-    while (!tg_list_empty(&t->upstreams)) { /* each outlives the transport until its call has ended */
+    while (
+        !tg_list_empty(&t->upstreams)) { /* each outlives the transport until its call has ended */
         tg_upstream *u = TG_CONTAINER_OF(t->upstreams.next, tg_upstream, node);
         u->on_event = NULL;
         u->transport = NULL;

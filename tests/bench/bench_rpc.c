@@ -1,9 +1,9 @@
-/* bench_rpc [SECONDS [ROW]]: our gRPC face against gRPC C++'s asynchronous API, and the two owners of the loop
- * against each other, with and without HTTP on the same loop.
+/* bench_rpc [SECONDS [ROW]]: our gRPC face against gRPC C++'s asynchronous API, and the two owners
+ * of the loop against each other, with and without HTTP on the same loop.
  *
- * Each server is a process of its own; this one is the client of all of them. What counts is the server's
- * CPU time per call, from its process clock. Every cell is the best of ROUNDS interleaved rounds. ROW: only
- * the rows whose name begins so. */
+ * Each server is a process of its own; this one is the client of all of them. What counts is the
+ * server's CPU time per call, from its process clock. Every cell is the best of ROUNDS interleaved
+ * rounds. ROW: only the rows whose name begins so. */
 #include "tests/bench/rpc/load.h"
 
 #include "libs/base/clock.h"
@@ -70,7 +70,8 @@ static process spawn(const char *folder, const char *name, const char *program, 
     }
     close(in[0]);
     close(out[1]);
-    if (read(out[0], line, sizeof line - 1) <= 0 || sscanf(line, "%d %d", &p.rpc_port, &p.http_port) != 2) {
+    if (read(out[0], line, sizeof line - 1) <= 0 ||
+        sscanf(line, "%d %d", &p.rpc_port, &p.http_port) != 2) {
         fprintf(stderr, "bench_rpc: %s does not start\n", path);
         exit(1);
     }
@@ -157,35 +158,41 @@ static void print_machine_lines(const process *servers)
     for (size_t i = 0; i < ROWS; i++)
         for (int which = 0; which < SERVERS; which++)
             if (runs(&rows[i], which))
-                printf("BENCH rpc server=%s unary=%u streams=%u http=%u path=%s cpu_us=%.3f per_s=%.0f "
+                printf("BENCH rpc server=%s unary=%u streams=%u http=%u path=%s cpu_us=%.3f "
+                       "per_s=%.0f "
                        "p50_us=%.0f p99_us=%.0f\n",
                        servers[which].name, rows[i].unary, rows[i].streams, rows[i].http,
                        rows[i].path ? rows[i].path : "-", rows[i].best[which].cpu_us,
-                       rows[i].best[which].per_s, rows[i].best[which].p50_us, rows[i].best[which].p99_us);
+                       rows[i].best[which].per_s, rows[i].best[which].p50_us,
+                       rows[i].best[which].p99_us);
 }
 
 static void print_table(void)
 {
-    printf("server CPU, microseconds            queue owns  libuv owns   gRPC C++   queue/C++  libuv/C++\n");
+    printf("server CPU, microseconds            queue owns  libuv owns   gRPC C++   queue/C++  "
+           "libuv/C++\n");
     for (size_t i = 0; i < ROWS; i++) {
         const row *r = &rows[i];
         if (!runs(r, QUEUE))
             continue;
-        printf("%-22s a %-8s  %10.2f  %10.2f", r->name, r->unit, r->best[QUEUE].cpu_us, r->best[UV].cpu_us);
+        printf("%-22s a %-8s  %10.2f  %10.2f", r->name, r->unit, r->best[QUEUE].cpu_us,
+               r->best[UV].cpu_us);
         if (r->cpp)
-            printf("  %9.2f  %10.2f %10.2f", r->best[CPP].cpu_us, r->best[QUEUE].cpu_us / r->best[CPP].cpu_us,
+            printf("  %9.2f  %10.2f %10.2f", r->best[CPP].cpu_us,
+                   r->best[QUEUE].cpu_us / r->best[CPP].cpu_us,
                    r->best[UV].cpu_us / r->best[CPP].cpu_us);
         printf("\n");
     }
-    printf("\nthousands a second, p50 and p99 us  queue owns              libuv owns              gRPC C++\n");
+    printf("\nthousands a second, p50 and p99 us  queue owns              libuv owns              "
+           "gRPC C++\n");
     for (size_t i = 0; i < ROWS; i++) {
         if (!runs(&rows[i], QUEUE))
             continue;
         printf("%-34s", rows[i].name);
         for (int which = 0; which < SERVERS; which++)
             if (runs(&rows[i], which))
-                printf("  %7.1f %6.0f %7.0f", rows[i].best[which].per_s / 1000, rows[i].best[which].p50_us,
-                       rows[i].best[which].p99_us);
+                printf("  %7.1f %6.0f %7.0f", rows[i].best[which].per_s / 1000,
+                       rows[i].best[which].p50_us, rows[i].best[which].p99_us);
         printf("\n");
     }
 }

@@ -41,8 +41,8 @@ static void on_message(void *user, const ProtobufCMessage *message)
     f->load->messages++;
 }
 
-static void on_done(void *user, tg_rpc_code code, const char *message, const tg_rpc_metadata *trailing,
-                    size_t count)
+static void on_done(void *user, tg_rpc_code code, const char *message,
+                    const tg_rpc_metadata *trailing, size_t count)
 {
     flight *f = user;
     load *l = f->load;

@@ -10,9 +10,9 @@ typedef struct load {
     tg_rpc_loop *loop;
     tg_rpc_channel *channel;
     uint16_t http_port;
-    unsigned unary;      /* unary calls in flight */
-    unsigned streams;    /* streams in flight */
-    unsigned http;       /* HTTP connections, each with one request in flight */
+    unsigned unary;   /* unary calls in flight */
+    unsigned streams; /* streams in flight */
+    unsigned http;    /* HTTP connections, each with one request in flight */
     const char *http_path;
 
     uint64_t calls, messages, requests; /* done since load_reset */

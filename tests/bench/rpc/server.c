@@ -73,8 +73,8 @@ static void answer(tg_http_exchange *x)
 
 static void on_message(void *user, const ProtobufCMessage *message) { (void)user, (void)message; }
 
-static void on_done(void *user, tg_rpc_code code, const char *message, const tg_rpc_metadata *trailing,
-                    size_t count)
+static void on_done(void *user, tg_rpc_code code, const char *message,
+                    const tg_rpc_metadata *trailing, size_t count)
 {
     (void)message, (void)trailing, (void)count;
     if (code != TG_RPC_OK)
@@ -91,7 +91,8 @@ static void on_request(void *user, tg_http_exchange *x, const tg_http_request *r
         answer(x);
         return;
     }
-    echo.payload = (ProtobufCBinaryData){32, (uint8_t *)(uintptr_t) "0123456789abcdef0123456789abcdef"};
+    echo.payload =
+        (ProtobufCBinaryData){32, (uint8_t *)(uintptr_t) "0123456789abcdef0123456789abcdef"};
     tg_rpc_start start = {.method = "/bench.Echo/Unary",
                           .request = &echo.base,
                           .response = &bench__echo_reply__descriptor,
@@ -122,7 +123,8 @@ static void on_input(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
 
 int main(int argc, char **argv)
 {
-    static const tg_rpc_method methods[] = {{"Unary", false, on_unary}, {"Stream", true, on_stream}};
+    static const tg_rpc_method methods[] = {{"Unary", false, on_unary},
+                                            {"Stream", true, on_stream}};
     static const tg_rpc_service service = {&bench__echo__descriptor, methods, 2, NULL};
     static server s;
     tg_error err = {""};

@@ -1,5 +1,6 @@
-// bench_rpc_cpp: the Echo service on gRPC C++'s asynchronous API, one completion queue and one thread, in
-// the shape of its own documentation. Prints "RPC_PORT 0" and serves until its standard input ends.
+// bench_rpc_cpp: the Echo service on gRPC C++'s asynchronous API, one completion queue and one
+// thread, in the shape of its own documentation. Prints "RPC_PORT 0" and serves until its standard
+// input ends.
 #include "echo.grpc.pb.h"
 
 #include <grpcpp/grpcpp.h>
@@ -10,22 +11,28 @@
 #include <thread>
 #include <unistd.h>
 
-namespace {
+namespace
+{
 
 constexpr int kPosted = 64;
 
 bench::Echo::AsyncService service;
 std::unique_ptr<grpc::ServerCompletionQueue> queue;
 
-class Call {
-public:
+class Call
+{
+  public:
     virtual ~Call() = default;
     virtual void Proceed(bool ok) = 0;
 };
 
-class Unary : public Call {
-public:
-    Unary() : responder_(&context_) { service.RequestUnary(&context_, &request_, &responder_, queue.get(), queue.get(), this); }
+class Unary : public Call
+{
+  public:
+    Unary() : responder_(&context_)
+    {
+        service.RequestUnary(&context_, &request_, &responder_, queue.get(), queue.get(), this);
+    }
     void Proceed(bool ok) override
     {
         if (!ok || finished_) {
@@ -38,7 +45,7 @@ public:
         responder_.Finish(reply_, grpc::Status::OK, this);
     }
 
-private:
+  private:
     grpc::ServerContext context_;
     bench::EchoRequest request_;
     bench::EchoReply reply_;
@@ -46,9 +53,13 @@ private:
     bool finished_ = false;
 };
 
-class Stream : public Call {
-public:
-    Stream() : writer_(&context_) { service.RequestStream(&context_, &request_, &writer_, queue.get(), queue.get(), this); }
+class Stream : public Call
+{
+  public:
+    Stream() : writer_(&context_)
+    {
+        service.RequestStream(&context_, &request_, &writer_, queue.get(), queue.get(), this);
+    }
     void Proceed(bool ok) override
     {
         if (!ok || finished_) {
@@ -69,11 +80,12 @@ public:
         left_--;
         grpc::WriteOptions options;
         if (left_ > 0 && sent_++ > 0)
-            options.set_buffer_hint(); // as our face does: more follows (core stalls on a hinted first one)
+            options.set_buffer_hint(); // as our face does: more follows (core stalls on a hinted
+                                       // first one)
         writer_.Write(reply_, options, this);
     }
 
-private:
+  private:
     grpc::ServerContext context_;
     bench::EchoRequest request_;
     bench::EchoReply reply_;

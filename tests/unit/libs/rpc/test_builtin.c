@@ -9,9 +9,11 @@ typedef Grpc__Health__V1__HealthCheckResponse check_response;
 typedef Grpc__Reflection__V1__ServerReflectionRequest reflection_request;
 typedef Grpc__Reflection__V1__ServerReflectionResponse reflection_response;
 
-enum { NOT_SERVING = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING,
-       SERVING = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING,
-       SERVICE_UNKNOWN = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVICE_UNKNOWN };
+enum {
+    NOT_SERVING = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING,
+    SERVING = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING,
+    SERVICE_UNKNOWN = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVICE_UNKNOWN
+};
 
 /* ---- health ---- */
 
@@ -97,7 +99,8 @@ static bool contains(ProtobufCBinaryData bytes, const char *text)
     return memmem(bytes.data, bytes.len, text, strlen(text)) != NULL;
 }
 
-/* Leaves in `message` what came: the services, "file" when the file defines WatchFleet, or the error. */
+/* Leaves in `message` what came: the services, "file" when the file defines WatchFleet, or the
+ * error. */
 static void on_reflection(void *user, const ProtobufCMessage *message)
 {
     const reflection_response *in = (const reflection_response *)message;
@@ -113,24 +116,29 @@ static void on_reflection(void *user, const ProtobufCMessage *message)
         const Grpc__Reflection__V1__ListServiceResponse *list = in->list_services_response;
         CU_ASSERT_EQUAL(list->n_service, 4);
         snprintf(to, size, "%s", list->service[0]->name);
-    } else if (in->message_response_case ==
-               GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_FILE_DESCRIPTOR_RESPONSE) {
+    } else if (
+        in->message_response_case ==
+        GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_FILE_DESCRIPTOR_RESPONSE) {
         const Grpc__Reflection__V1__FileDescriptorResponse *files = in->file_descriptor_response;
         CU_ASSERT_EQUAL_FATAL(files->n_file_descriptor_proto, 1);
         CU_ASSERT_TRUE(contains(files->file_descriptor_proto[0], "tollgate/v1/health.proto"));
-        snprintf(to, size, "%s", contains(files->file_descriptor_proto[0], "WatchFleet") ? "file" : "other");
+        snprintf(to, size, "%s",
+                 contains(files->file_descriptor_proto[0], "WatchFleet") ? "file" : "other");
     } else if (in->error_response) {
         snprintf(to, size, "error %d", in->error_response->error_code);
     }
 }
 
-static void reflect(world *w, const char *version, unsigned which, const char *argument, const char *expected)
+static void reflect(world *w, const char *version, unsigned which, const char *argument,
+                    const char *expected)
 {
     reflection_request request = GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__INIT;
     char method[96];
     request.message_request_case = which;
-    request.list_services = (char *)(uintptr_t)argument; /* one text field of the union or another */
-    snprintf(method, sizeof method, "/grpc.reflection.%s.ServerReflection/ServerReflectionInfo", version);
+    request.list_services =
+        (char *)(uintptr_t)argument; /* one text field of the union or another */
+    snprintf(method, sizeof method, "/grpc.reflection.%s.ServerReflection/ServerReflectionInfo",
+             version);
     tg_rpc_start start = {.method = method,
                           .request = &request.base,
                           .response = &grpc__reflection__v1__server_reflection_response__descriptor,
@@ -149,8 +157,10 @@ static void reflection(world *w)
 {
     enum {
         LIST = GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_LIST_SERVICES,
-        FILE_NAMED = GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_BY_FILENAME,
-        SYMBOL = GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_CONTAINING_SYMBOL
+        FILE_NAMED =
+            GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_BY_FILENAME,
+        SYMBOL =
+            GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_CONTAINING_SYMBOL
     };
     static const char *const versions[] = {"v1", "v1alpha"};
     for (size_t i = 0; i < 2; i++) {

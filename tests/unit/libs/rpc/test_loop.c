@@ -24,8 +24,8 @@ static void idle_costs_nothing(world *w)
 /* Timers come on time while calls keep the queue busy. */
 static void on_tick(uv_timer_t *timer) { ((world *)timer->data)->cancelled++; }
 
-static void keep_calling(void *user, tg_rpc_code code, const char *message, const tg_rpc_metadata *trailing,
-                         size_t count);
+static void keep_calling(void *user, tg_rpc_code code, const char *message,
+                         const tg_rpc_metadata *trailing, size_t count);
 
 static void call_again(world *w)
 {
@@ -39,8 +39,8 @@ static void call_again(world *w)
     CU_ASSERT_EQUAL(tg_rpc_client_start(w->channel, &start, &w->client), 0);
 }
 
-static void keep_calling(void *user, tg_rpc_code code, const char *message, const tg_rpc_metadata *trailing,
-                         size_t count)
+static void keep_calling(void *user, tg_rpc_code code, const char *message,
+                         const tg_rpc_metadata *trailing, size_t count)
 {
     world *w = user;
     (void)message, (void)trailing, (void)count;
@@ -70,7 +70,8 @@ static void timers_are_not_starved(world *w)
     uv_run(tg_rpc_loop_uv(w->loop), UV_RUN_NOWAIT);
 }
 
-/* More bytes than libuv reads at a time come through a socket while calls run: none is left lying. */
+/* More bytes than libuv reads at a time come through a socket while calls run: none is left lying.
+ */
 enum { FLOOD_BYTES = 20 << 20 };
 
 static size_t flooded;

@@ -189,8 +189,8 @@ static void garbage(world *w)
 
 static tg_rpc_call *outer;
 
-static void inner_done(void *user, tg_rpc_code code, const char *message, const tg_rpc_metadata *trailing,
-                       size_t count)
+static void inner_done(void *user, tg_rpc_code code, const char *message,
+                       const tg_rpc_metadata *trailing, size_t count)
 {
     world *w = user;
     (void)message, (void)trailing, (void)count;

@@ -20,7 +20,8 @@ static void run(const char *format, const char *a, const char *b, const char *c,
 
 static void make_authority(const char *name)
 {
-    run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout %s.key "
+    run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout "
+        "%s.key "
         "-out %s.pem -subj /CN=%s%s",
         name, name, name, "");
 }
@@ -30,15 +31,17 @@ static void make_certificate(const char *authority, const char *name)
     run("openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout %s.key -out %s.csr "
         "-subj /CN=%s%s",
         name, name, name, "");
-    run("printf 'subjectAltName=DNS:mesh.test' >san && openssl x509 -req -in %s.csr -days 2 -CA %s.pem "
+    run("printf 'subjectAltName=DNS:mesh.test' >san && openssl x509 -req -in %s.csr -days 2 -CA "
+        "%s.pem "
         "-CAkey %s.key -CAcreateserial -extfile san -out %s.pem",
         name, authority, authority, name);
 }
 
 static void make_files(void)
 {
-    static const char *const names[] = {"ca.pem",     "ca.key",    "server.pem",  "server.key", "client.pem",
-                                        "client.key", "other.pem", "foreign.pem", "foreign.key"};
+    static const char *const names[] = {"ca.pem",     "ca.key",      "server.pem",
+                                        "server.key", "client.pem",  "client.key",
+                                        "other.pem",  "foreign.pem", "foreign.key"};
     static bool made;
     if (made)
         return;
@@ -53,7 +56,8 @@ static void make_files(void)
         snprintf(files[i], sizeof files[i], "%s/%s", folder, names[i]);
 }
 
-static tg_rpc_code call_with(const tg_rpc_tls *server, const tg_rpc_tls *channel, tg_rpc_loop_owner owner)
+static tg_rpc_code call_with(const tg_rpc_tls *server, const tg_rpc_tls *channel,
+                             tg_rpc_loop_owner owner)
 {
     static world w;
     set_up_tls(&w, owner, server, channel);
@@ -69,7 +73,8 @@ static void test_mutual(void)
 {
     make_files();
     for (size_t i = 0; i < 2; i++) {
-        tg_rpc_tls server = {.cert_file = files[CERT], .key_file = files[KEY], .ca_file = files[CA]};
+        tg_rpc_tls server = {
+            .cert_file = files[CERT], .key_file = files[KEY], .ca_file = files[CA]};
         tg_rpc_tls good = {.cert_file = files[CLIENT_CERT],
                            .key_file = files[CLIENT_KEY],
                            .ca_file = files[CA],

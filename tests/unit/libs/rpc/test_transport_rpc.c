@@ -22,8 +22,8 @@ static void on_event(void *user, const tg_upstream_event *event)
         snprintf(l->text + at, sizeof l->text - at, "head ");
         for (size_t i = 0; i < event->header_count; i++)
             if (tg_str_is(event->headers[i].name, "x-early"))
-                snprintf(l->text + at, sizeof l->text - at, "head(%.*s) ", (int)event->headers[i].value.len,
-                         event->headers[i].value.data);
+                snprintf(l->text + at, sizeof l->text - at, "head(%.*s) ",
+                         (int)event->headers[i].value.len, event->headers[i].value.data);
         break;
     case TG_UPSTREAM_DATA:
         if (l->data++ < 3)
@@ -33,17 +33,19 @@ static void on_event(void *user, const tg_upstream_event *event)
         break;
     case TG_UPSTREAM_END:
         l->ends++;
-        snprintf(l->text + at, sizeof l->text - at, "end %u %d", event->status, (int)event->failure);
+        snprintf(l->text + at, sizeof l->text - at, "end %u %d", event->status,
+                 (int)event->failure);
         l->world->done++;
         tg_rpc_loop_stop(l->world->loop);
         break;
     }
 }
 
-static void begin(world *w, event_log *l, const char *url, const char *method, tg_str body, const char *hold,
-                  uint32_t timeout_ms)
+static void begin(world *w, event_log *l, const char *url, const char *method, tg_str body,
+                  const char *hold, uint32_t timeout_ms)
 {
-    tg_upstream_header headers[] = {{TG_STR("traceparent"), TG_STR("00-abc-def-01")}, {TG_STR("x-hold"), tg_str_of(hold)}};
+    tg_upstream_header headers[] = {{TG_STR("traceparent"), TG_STR("00-abc-def-01")},
+                                    {TG_STR("x-hold"), tg_str_of(hold)}};
     tg_upstream_request request = {.url = url,
                                    .method = method,
                                    .headers = headers,
@@ -131,7 +133,8 @@ static void reset_after_a_message(world *w)
     w->held = NULL;
     w->server = tg_rpc_server_free(w->server); /* the handler is told, and the call is cut */
     run_until(w, is_done);
-    CU_ASSERT_TRUE(strcmp(l.text, "head data end 1014 2") == 0 || strcmp(l.text, "head data end 1001 4") == 0);
+    CU_ASSERT_TRUE(strcmp(l.text, "head data end 1014 2") == 0 ||
+                   strcmp(l.text, "head data end 1001 4") == 0);
     transport = tg_rpc_transport_free(transport);
 }
 
@@ -192,8 +195,11 @@ static void limits(world *w)
     face = tg_rpc_transport_face(transport);
     for (size_t i = 0; i < 17; i++)
         headers[i] = (tg_upstream_header){TG_STR("x-a"), TG_STR("b")};
-    tg_upstream_request request = {
-        .url = w->address, .method = "/a/b", .headers = headers, .header_count = 17, .body = TG_STR("")};
+    tg_upstream_request request = {.url = w->address,
+                                   .method = "/a/b",
+                                   .headers = headers,
+                                   .header_count = 17,
+                                   .body = TG_STR("")};
     CU_ASSERT_EQUAL(face->start(face, &request, on_event, NULL, &upstream), -EINVAL);
     headers[0].name = TG_STR("x-0123456789012345678901234567890123456789012345678901234567890123");
     request.header_count = 1;

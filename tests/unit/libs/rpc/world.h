@@ -1,5 +1,6 @@
-/* What the tests of libs/rpc share: a server and a client on one loop, in process, for either owner of the
- * loop. The service under test is tollgate.v1.Health, for its one unary and one streaming call. */
+/* What the tests of libs/rpc share: a server and a client on one loop, in process, for either owner
+ * of the loop. The service under test is tollgate.v1.Health, for its one unary and one streaming
+ * call. */
 #ifndef TG_TESTS_UNIT_LIBS_RPC_WORLD_H
 #define TG_TESTS_UNIT_LIBS_RPC_WORLD_H
 
@@ -23,18 +24,19 @@ struct world {
     tg_rpc_loop *loop;
     tg_rpc_server *server;
     tg_rpc_channel *channel;
-    tg_rpc_call *held;      /* a call whose handler answers later */
+    tg_rpc_call *held; /* a call whose handler answers later */
     tg_rpc_client *client;
     unsigned sent, got, done, cancelled, full;
-    unsigned fill_to;       /* messages of WatchFleet; 0: STREAM_MESSAGES */
+    unsigned fill_to; /* messages of WatchFleet; 0: STREAM_MESSAGES */
     tg_rpc_code code;
     char message[128], trailing[64];
     uint64_t deadline_ms;
     uv_timer_t guard;
     bool timed_out;
-    char *padding;          /* a text in every message of WatchFleet, or NULL */
+    char *padding; /* a text in every message of WatchFleet, or NULL */
     char address[64];
-    void (*observe)(world *w, tg_rpc_call *call, const Tollgate__V1__ObserveRequest *in); /* or NULL */
+    void (*observe)(world *w, tg_rpc_call *call,
+                    const Tollgate__V1__ObserveRequest *in); /* or NULL */
 };
 
 static bool initialised;
@@ -112,7 +114,8 @@ static void on_watch(void *service, tg_rpc_call *call, const ProtobufCMessage *r
     fill(call, w);
 }
 
-static const tg_rpc_method methods[] = {{"Observe", false, on_observe}, {"WatchFleet", true, on_watch}};
+static const tg_rpc_method methods[] = {{"Observe", false, on_observe},
+                                        {"WatchFleet", true, on_watch}};
 
 /* ---- the client ---- */
 
@@ -129,8 +132,8 @@ static void on_message(void *user, const ProtobufCMessage *message)
     }
 }
 
-static void on_done(void *user, tg_rpc_code code, const char *message, const tg_rpc_metadata *trailing,
-                    size_t count)
+static void on_done(void *user, tg_rpc_code code, const char *message,
+                    const tg_rpc_metadata *trailing, size_t count)
 {
     world *w = user;
     w->done++;
@@ -160,13 +163,15 @@ static void set_up_tls(world *w, tg_rpc_loop_owner owner, const tg_rpc_tls *serv
         tg_rpc_init();
     initialised = true;
     CU_ASSERT_EQUAL_FATAL(tg_rpc_loop_new(owner, &err, &w->loop), 0);
-    CU_ASSERT_EQUAL_FATAL(tg_rpc_server_new(w->loop, "127.0.0.1:0", server_tls, &err, &w->server), 0);
+    CU_ASSERT_EQUAL_FATAL(tg_rpc_server_new(w->loop, "127.0.0.1:0", server_tls, &err, &w->server),
+                          0);
     CU_ASSERT_EQUAL_FATAL(tg_rpc_check_methods(&service, &err), 0);
     CU_ASSERT_EQUAL_FATAL(tg_rpc_server_add(w->server, &service), 0);
     CU_ASSERT_EQUAL_FATAL(tg_rpc_server_start(w->server, &err), 0);
     tg_rpc_server_set_serving(w->server, true);
     snprintf(w->address, sizeof w->address, "127.0.0.1:%d", tg_rpc_server_port(w->server));
-    CU_ASSERT_EQUAL_FATAL(tg_rpc_channel_new(w->loop, w->address, channel_tls, &err, &w->channel), 0);
+    CU_ASSERT_EQUAL_FATAL(tg_rpc_channel_new(w->loop, w->address, channel_tls, &err, &w->channel),
+                          0);
     uv_timer_init(tg_rpc_loop_uv(w->loop), &w->guard);
     w->guard.data = w;
     uv_timer_start(&w->guard, on_guard, GUARD_MS, 0);
