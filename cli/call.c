@@ -1,6 +1,7 @@
 #include "cli/call.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { UNARY_DEADLINE_MS = 10000 };
 
@@ -36,6 +37,12 @@ static void on_done(void *user, tg_rpc_code code, const char *message, const tg_
     tg_rpc_loop_stop(c->loop);
 }
 
+static const char *setting(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
 int tg_cli_call(const char *program, const char *address, const char *method,
                 const ProtobufCMessage *request, const ProtobufCMessageDescriptor *response,
                 bool streaming, bool (*use)(void *user, const ProtobufCMessage *reply), void *user)
@@ -43,10 +50,13 @@ int tg_cli_call(const char *program, const char *address, const char *method,
     call c = {.use = use, .user = user, .program = program, .address = address};
     tg_rpc_channel *channel = NULL;
     tg_error err = {""};
+    tg_rpc_tls tls = {.ca_file = setting("TOLLGATE_TLS_CA"),
+                      .cert_file = setting("TOLLGATE_TLS_CERT"),
+                      .key_file = setting("TOLLGATE_TLS_KEY")};
     tg_rpc_init();
     int rc = tg_rpc_loop_new(TG_RPC_LOOP_DEFAULT, &err, &c.loop);
     if (rc == 0)
-        rc = tg_rpc_channel_new(c.loop, address, NULL, &err, &channel);
+        rc = tg_rpc_channel_new(c.loop, address, &tls, &err, &channel);
     if (rc == 0) {
         tg_rpc_start start = {
             .method = method,

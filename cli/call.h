@@ -1,6 +1,7 @@
 /* One unary call to a service, for subcommands: connect, ask, wait, print the error.
  *
- * The address comes from an option or from the environment (TOLLGATE_BILLING_GRPC, …).
+ * The address comes from an option or from the environment (TOLLGATE_BILLING_GRPC, …). Where services use
+ * certificates, TOLLGATE_TLS_CA names the CA that signed theirs, TOLLGATE_TLS_CERT and TOLLGATE_TLS_KEY ours.
  */
 #ifndef TG_CLI_CALL_H
 #define TG_CLI_CALL_H

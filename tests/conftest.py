@@ -1,5 +1,7 @@
-"""A real Kafka for the session, and one mesh shared by the tests that leave it as they found it."""
+"""A real Kafka for the session, one mesh shared by the tests that leave it as they found it, and gRPC stubs."""
+import importlib
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -62,3 +64,17 @@ def own_mesh(tmp_path, kafka):
     mesh.up()
     yield mesh
     mesh.down()
+
+
+@pytest.fixture(scope="session")
+def stubs(tmp_path_factory):
+    """The generated Python code: {"router": router_pb2, "router_grpc": router_pb2_grpc, ...}"""
+    root = pathlib.Path(__file__).resolve().parent.parent
+    out = tmp_path_factory.mktemp("stubs")
+    protos = sorted((root / "proto" / "tollgate" / "v1").glob("*.proto"))
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{root / 'proto'}", f"--python_out={out}",
+                    f"--grpc_python_out={out}", *map(str, protos)], check=True)
+    sys.path.insert(0, str(out))
+    names = [p.stem for p in protos]
+    return {n: importlib.import_module(f"tollgate.v1.{n}_pb2") for n in names} | {
+        f"{n}_grpc": importlib.import_module(f"tollgate.v1.{n}_pb2_grpc") for n in names}

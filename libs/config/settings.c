@@ -9,9 +9,16 @@ static const tg_field tls_fields[] = {
      .doc = "Certificate chain, PEM; empty: no TLS."},
     {"key_file", TG_FIELD_STRING, TG_AT(tg_tls_settings, key_file), .doc = "Its private key, PEM."},
     {"ca_file", TG_FIELD_STRING, TG_AT(tg_tls_settings, ca_file),
-     .doc = "Authority that peers' certificates must come from (mTLS), PEM."},
+     .doc = "Authority that the certificates of the other services must come from (mTLS), PEM."},
 };
 const tg_schema tg_tls_schema = TG_SCHEMA("tls", tg_tls_settings, tls_fields);
+
+/* So that "${NAME:-}" can leave a file out. */
+static void forget_empty(const char **file)
+{
+    if (*file && !**file)
+        *file = NULL;
+}
 
 static int load(const tg_schema *schema, const char *path, tg_error *err, tg_arena *arena,
                 size_t tls_offset, const void **ret)
@@ -20,10 +27,16 @@ static int load(const tg_schema *schema, const char *path, tg_error *err, tg_are
     int rc = tg_schema_load(schema, path, arena, err, &value);
     if (rc < 0)
         return rc;
-    const tg_tls_settings *tls = (const void *)((const char *)value + tls_offset);
+    tg_tls_settings *tls = (void *)((char *)value + tls_offset);
+    forget_empty(&tls->cert_file);
+    forget_empty(&tls->key_file);
+    forget_empty(&tls->ca_file);
     if (!tls->cert_file != !tls->key_file)
         return tg_error_set(
             err, -EINVAL, "%s: tls: cert_file and key_file are given together or not at all", path);
+    if (tls->ca_file && !tls->cert_file) /* it would look like TLS and be plain text */
+        return tg_error_set(
+            err, -EINVAL, "%s: tls: ca_file needs cert_file and key_file beside it", path);
     *ret = value;
     return 0;
 }

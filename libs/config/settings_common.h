@@ -35,7 +35,7 @@ enum { TG_DAY_MS = 86400000 };
          .doc = "Certificates of this service; none: plain text, on loopback only."},              \
         {"metrics_listen", TG_FIELD_ADDRESS, TG_AT(type, metrics_listen),                          \
          .fallback = "127.0.0.1:0",                                                                \
-         .doc = "Address of /metrics, /healthz and /readyz over HTTP; port 0: any free one."},     \
+         .doc = "Address of /metrics, /healthz and /readyz: over HTTP on loopback, HTTPS elsewhere; port 0: any free one."},     \
     {                                                                                              \
         "drain_timeout_ms", TG_FIELD_DURATION, TG_AT(type, drain_timeout_ms),                      \
             .fallback = "30s", .max = TG_DAY_MS,                                                   \

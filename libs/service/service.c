@@ -53,12 +53,16 @@ int tg_service_address(const char *address, char *ret_host, size_t size, uint16_
     return 0;
 }
 
+static bool is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 || strcmp(host, "[::1]") == 0 ||
+           strcmp(host, "localhost") == 0;
+}
+
 int tg_service_check_bind(const char *what, const char *host, const tg_tls_settings *tls, bool insecure,
                           tg_error *err)
 {
-    bool loopback = strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
-                    strcmp(host, "[::1]") == 0 || strcmp(host, "localhost") == 0;
-    if (loopback || insecure || (tls->cert_file && tls->key_file))
+    if (is_loopback(host) || insecure || (tls->cert_file && tls->key_file))
         return 0;
     return tg_error_set(err, -EINVAL,
                         "%s: %s is not a loopback address and there is no certificate; set "
@@ -207,6 +211,12 @@ static int listen_ops(tg_service *s, tg_error *err)
     tg_http_server_conf conf = {.host = host, .handler = on_ops, .user = s};
     int rc = tg_service_address(s->conf.metrics_listen, host, sizeof host, &conf.port, err);
     if (rc == 0)
+        rc = tg_service_check_bind("metrics_listen", host, s->conf.tls, s->conf.insecure, err);
+    if (rc == 0 && !is_loopback(host)) {
+        conf.cert_file = s->conf.tls->cert_file;
+        conf.key_file = s->conf.tls->key_file;
+    }
+    if (rc == 0)
         rc = tg_http_server_new(s->uv, &conf, err, &s->ops);
     return rc;
 }
@@ -215,13 +225,16 @@ static int listen_grpc(tg_service *s, const tg_rpc_service *services, size_t cou
 {
     char host[64];
     uint16_t port;
+    tg_rpc_tls tls = s->tls;
+    if (s->conf.grpc_public)
+        tls.ca_file = NULL;
     if (!s->conf.grpc_listen || !*s->conf.grpc_listen)
         return 0;
     int rc = tg_service_address(s->conf.grpc_listen, host, sizeof host, &port, err);
     if (rc == 0)
         rc = tg_service_check_bind("grpc_listen", host, s->conf.tls, s->conf.insecure, err);
     if (rc == 0)
-        rc = tg_rpc_server_new(s->loop, s->conf.grpc_listen, tg_service_tls(s), err, &s->grpc);
+        rc = tg_rpc_server_new(s->loop, s->conf.grpc_listen, &tls, err, &s->grpc);
     for (size_t i = 0; rc == 0 && i < count; i++)
         rc = tg_rpc_server_add(s->grpc, &services[i]);
     if (rc == 0)

@@ -7,7 +7,9 @@
  * tg_service_drained; when both are through, or after drain_timeout_ms, tg_service_run returns. SIGHUP
  * calls `reload`.
  *
- * A non-loopback address without certificates is refused unless `insecure`.
+ * TLS: with certificates, gRPC is served over TLS, and with a CA beside them a caller must show a
+ * certificate of that CA (mTLS) unless `grpc_public`. The operations port is plain HTTP on loopback and HTTPS
+ * elsewhere. A non-loopback address without certificates is refused unless `insecure`.
  * Threads: the loop's.
  */
 #ifndef TG_SERVICE_SERVICE_H
@@ -27,6 +29,7 @@ typedef struct tg_service_conf {
     int log_level;
     const char *metrics_listen; /* HOST:PORT */
     const char *grpc_listen;    /* HOST:PORT; NULL or "": no gRPC server */
+    bool grpc_public; /* its callers have keys, not certificates: none is asked of them */
     const tg_tls_settings *tls;
     bool insecure;
     uint32_t drain_timeout_ms;

@@ -164,6 +164,7 @@ static int start_service(app *a, tg_error *err)
         .log_level = s->log_level,
         .metrics_listen = s->metrics_listen,
         .grpc_listen = s->grpc_listen,
+        .grpc_public = true,
         .tls = &s->tls,
         .insecure = s->insecure,
         .drain_timeout_ms = s->drain_timeout_ms,

@@ -1,26 +1,8 @@
 """Our services from Python's grpcio with generated code, as an internal team would call them."""
-import importlib
-import pathlib
-import subprocess
-import sys
 import time
 
 import grpc
 import pytest
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def stubs(tmp_path_factory):
-    out = tmp_path_factory.mktemp("stubs")
-    protos = sorted((ROOT / "proto" / "tollgate" / "v1").glob("*.proto"))
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={out}",
-                    f"--grpc_python_out={out}", *map(str, protos)], check=True)
-    sys.path.insert(0, str(out))
-    names = [p.stem for p in protos]
-    return {n: importlib.import_module(f"tollgate.v1.{n}_pb2") for n in names} | {
-        f"{n}_grpc": importlib.import_module(f"tollgate.v1.{n}_pb2_grpc") for n in names}
 
 
 @pytest.fixture

@@ -60,6 +60,8 @@ static void test_router_refused(void)
                  "30s from 1ms "
                  "to 1h",
                  __LINE__);
+    check_router("tls: {ca_file: a, cert_file: \"\", key_file: \"\"}\n",
+                 "r.yaml: tls: ca_file needs cert_file and key_file beside it", __LINE__);
     check_router("tls: {cert_file: c}\n",
                  "r.yaml: tls: cert_file and key_file are given together or not at all", __LINE__);
     check_router(
