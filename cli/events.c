@@ -36,6 +36,7 @@ static void print_event(const tg_usage_event *e)
     tg_json_out_begin_object(&out);
     put_text(&out, "request_id", e->request_id);
     put_u64(&out, "attempt", e->attempt);
+    put_text(&out, "instance_id", e->instance_id);
     put_text(&out, "tenant", e->tenant);
     put_text(&out, "key_id", e->key_id);
     put_text(&out, "task_type", e->task_type);
