@@ -143,7 +143,7 @@ static void on_idle(uv_idle_t *idle)
     tg_rpc_loop *loop = idle->data;
     run_deferred(loop);
     if (!loop->deferred)
-        uv_idle_stop(idle);
+        uv_idle_stop(idle); /* which otherwise keeps libuv from waiting */
 }
 
 /* ---- owner UV ---- */
@@ -196,7 +196,7 @@ static void on_wake(uv_async_t *async)
 {
     tg_rpc_loop *loop = async->data;
     run_ready(loop);
-    run_deferred(loop);
+    on_idle(&loop->idle);
 }
 
 static int start_thread(tg_rpc_loop *loop, void *(*run)(void *))
@@ -328,7 +328,8 @@ static void queue_turn(tg_rpc_loop *loop)
     for (unsigned n = 0; n < BATCH_MAX && !loop->stop && !loop->interrupted; n++) {
         if (n > 0 && (loop->rearm || has_new_watchers(uv) || uv_backend_timeout(uv) != wait_ms))
             break;
-        if (n > 0 && loop->outstanding == 0) /* nothing more can come: tg_rpc_loop_free waits for that */
+        if (n > 0 &&
+            loop->outstanding == 0) /* nothing more can come: tg_rpc_loop_free waits for that */
             break;
         grpc_event event = grpc_completion_queue_next(loop->queue, until, NULL);
         if (event.type != GRPC_OP_COMPLETE)

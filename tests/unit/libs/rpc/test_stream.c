@@ -189,6 +189,35 @@ static void freed_from_inside_a_callback(world *w)
     CU_ASSERT_PTR_NULL(w->server);
 }
 
+/* A server that comes back is found again by the same channel, within the bound of its backoff. */
+static void channel_reconnects(world *w)
+{
+    static const tg_rpc_service service = {&tollgate__v1__health__descriptor, methods, 2, NULL};
+    tg_rpc_service mine = service;
+    tg_error err = {""};
+    observe(w, 1, 5000, false);
+    run_until(w, is_done);
+    w->server = tg_rpc_server_free(w->server);
+    w->done = 0;
+    observe(w, 1, 5000, false);
+    run_until(w, is_done);
+    CU_ASSERT_EQUAL(w->code, TG_RPC_UNAVAILABLE);
+    run_for(w, 1500); /* several attempts fail meanwhile */
+    mine.user = w;
+    CU_ASSERT_EQUAL_FATAL(tg_rpc_server_new(w->loop, w->address, NULL, &err, &w->server), 0);
+    CU_ASSERT_EQUAL(tg_rpc_server_add(w->server, &mine), 0);
+    CU_ASSERT_EQUAL(tg_rpc_server_start(w->server, &err), 0);
+    uint64_t from = uv_hrtime();
+    do {
+        run_for(w, 20);
+        w->done = 0;
+        observe(w, 1, 5000, false);
+        run_until(w, is_done);
+    } while (w->code != TG_RPC_OK && uv_hrtime() - from < 10000000000u);
+    CU_ASSERT_EQUAL(w->code, TG_RPC_OK);
+    CU_ASSERT_TRUE(uv_hrtime() - from < 5000000000u);
+}
+
 static void freed_with_a_stream_open(world *w)
 {
     watch(w, 7);
@@ -210,6 +239,7 @@ FOR_BOTH(drain_lets_a_call_finish)
 FOR_BOTH(drain_lets_a_stream_finish)
 FOR_BOTH(drain_ends_at_its_deadline)
 FOR_BOTH(freed_from_inside_a_callback)
+FOR_BOTH(channel_reconnects)
 FOR_BOTH(freed_with_a_stream_open)
 
 static const tg_test tests[] = {
@@ -224,6 +254,7 @@ static const tg_test tests[] = {
     {"drain_lets_a_stream_finish", test_drain_lets_a_stream_finish},
     {"drain_ends_at_its_deadline", test_drain_ends_at_its_deadline},
     {"freed_from_inside_a_callback", test_freed_from_inside_a_callback},
+    {"channel_reconnects", test_channel_reconnects},
     {"freed_with_a_stream_open", test_freed_with_a_stream_open},
 };
 TG_TEST_MAIN("libs_rpc_stream", tests)
