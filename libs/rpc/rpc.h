@@ -50,15 +50,16 @@ const char *tg_rpc_code_name(tg_rpc_code code);
 
 /* ---- process and loop ---- */
 
-/* Once, at the start of main, before any thread: blocks SIGPIPE and calls grpc_init. */
+/* Once, at the start of main, before any thread: ignores SIGPIPE, starts gRPC and keeps it from
+ * logging (unless GRPC_VERBOSITY is set). */
 void tg_rpc_init(void);
 void tg_rpc_shutdown(void);
 
 typedef struct tg_rpc_loop tg_rpc_loop;
 typedef enum tg_rpc_loop_owner {
-    TG_RPC_LOOP_DEFAULT, /* QUEUE: half the CPU time per call; a process that lives off HTTP takes
-                            UV */
-    TG_RPC_LOOP_UV,      /* libuv blocks; a thread drains the queue and wakes it once per batch */
+    TG_RPC_LOOP_DEFAULT, /* QUEUE, the cheaper one for gRPC: `./dev bench rpc` */
+    TG_RPC_LOOP_UV,      /* libuv blocks; a thread drains the queue and wakes it once per batch:
+                            for a process that lives off HTTP */
     TG_RPC_LOOP_QUEUE    /* the completion queue blocks; a thread watches libuv's descriptor */
 } tg_rpc_loop_owner;
 
@@ -164,6 +165,7 @@ typedef struct tg_rpc_client tg_rpc_client; /* one call in flight */
 
 int tg_rpc_channel_new(tg_rpc_loop *loop, const char *address, const tg_rpc_tls *tls, tg_error *err,
                        tg_rpc_channel **ret);
+/* Calls in flight are cancelled; their on_done comes on the loop. */
 tg_rpc_channel *tg_rpc_channel_free(tg_rpc_channel *channel);
 
 typedef struct tg_rpc_metadata {
@@ -191,7 +193,9 @@ typedef struct tg_rpc_start {
 } tg_rpc_start;
 
 int tg_rpc_client_start(tg_rpc_channel *channel, const tg_rpc_start *start, tg_rpc_client **ret);
-void tg_rpc_client_pause(tg_rpc_client *client, bool paused); /* stops reading */
-void tg_rpc_client_cancel(tg_rpc_client *client);             /* on_done follows with CANCELLED */
+/* Nothing is delivered while paused; the server is held back once about 256 KiB are unread. */
+void tg_rpc_client_pause(tg_rpc_client *client, bool paused);
+/* No message comes any more; on_done follows, from the loop, with CANCELLED. */
+void tg_rpc_client_cancel(tg_rpc_client *client);
 
 #endif

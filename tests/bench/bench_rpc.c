@@ -48,11 +48,13 @@ static row rows[] = {
     {"HTTP 64 + unary 16", "both", .unary = 16, .http = 64, .path = "/plain"},
     {"HTTP 1 over gRPC", "request", .http = 1, .path = "/through"},
     {"HTTP 64 over gRPC", "request", .http = 64, .path = "/through"},
+    {"HTTP 1 over HTTP", "request", .http = 1, .path = "/proxy"},
+    {"HTTP 64 over HTTP", "request", .http = 64, .path = "/proxy"},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
 static process spawn(const char *folder, const char *name, const char *program, const char *owner,
-                     const char *backend)
+                     const char *rpc_backend, const char *http_backend)
 {
     process p = {.name = name};
     char path[4096], line[64] = "";
@@ -65,7 +67,7 @@ static process spawn(const char *folder, const char *name, const char *program, 
         dup2(out[1], 1);
         close(in[1]);
         close(out[0]);
-        execl(path, program, owner, backend, (char *)NULL);
+        execl(path, program, owner, rpc_backend, http_backend, (char *)NULL);
         _exit(127);
     }
     close(in[0]);
@@ -200,7 +202,7 @@ static void print_table(void)
 int main(int argc, char **argv)
 {
     uint64_t ms = argc > 1 ? strtoull(argv[1], NULL, 10) * 1000 : 1000;
-    char self[4096], backend[64];
+    char self[4096], rpc[64], http[64];
     if (argc > 2)
         wanted = argv[2];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -209,12 +211,13 @@ int main(int argc, char **argv)
     self[n] = '\0';
     const char *folder = dirname(self);
     tg_rpc_init();
-    process back = spawn(folder, "backend", "bench_rpc_server", "queue", NULL);
-    snprintf(backend, sizeof backend, "127.0.0.1:%d", back.rpc_port);
+    process back = spawn(folder, "backend", "bench_rpc_server", "uv", NULL, NULL);
+    snprintf(rpc, sizeof rpc, "127.0.0.1:%d", back.rpc_port);
+    snprintf(http, sizeof http, "127.0.0.1:%d", back.http_port);
     process servers[SERVERS] = {
-        [QUEUE] = spawn(folder, "queue", "bench_rpc_server", "queue", backend),
-        [UV] = spawn(folder, "uv", "bench_rpc_server", "uv", backend),
-        [CPP] = spawn(folder, "cpp", "bench_rpc_cpp", NULL, NULL),
+        [QUEUE] = spawn(folder, "queue", "bench_rpc_server", "queue", rpc, http),
+        [UV] = spawn(folder, "uv", "bench_rpc_server", "uv", rpc, http),
+        [CPP] = spawn(folder, "cpp", "bench_rpc_cpp", NULL, NULL, NULL),
     };
     for (int round = 0; round < ROUNDS; round++)
         for (size_t i = 0; i < ROWS; i++)

@@ -1,8 +1,10 @@
-/* bench_rpc_server uv|queue [BACKEND]: the Echo service and an HTTP server on one loop. It prints
- * "RPC_PORT HTTP_PORT" and serves until its standard input ends.
+/* bench_rpc_server uv|queue [BACKEND_RPC BACKEND_HTTP]: the Echo service and an HTTP server on one
+ * loop. It prints "RPC_PORT HTTP_PORT" and serves until its standard input ends.
  *
- * GET /plain answers at once. GET /through calls Unary on BACKEND and answers when that has. */
+ * GET /plain answers at once. GET /through calls Unary on the backend and answers when that has;
+ * GET /proxy does so with GET /plain, over libcurl. */
 #include "libs/http/server.h"
+#include "libs/http/client.h"
 #include "libs/rpc/rpc.h"
 
 #include "echo.pb-c.h"
@@ -16,6 +18,8 @@ typedef struct server {
     tg_rpc_server *rpc;
     tg_http_server *http;
     tg_rpc_channel *backend;
+    tg_http_client *client;
+    char backend_url[64];
     uv_pipe_t input;
 } server;
 
@@ -82,6 +86,28 @@ static void on_done(void *user, tg_rpc_code code, const char *message,
     answer(user);
 }
 
+static void on_event(void *user, const tg_upstream_event *event)
+{
+    if (event->type != TG_UPSTREAM_END)
+        return;
+    if (event->failure != TG_UPSTREAM_OK)
+        exit(1);
+    answer(user);
+}
+
+static void proxy(server *s, tg_http_exchange *x)
+{
+    tg_transport *transport = tg_http_client_transport(s->client);
+    tg_upstream_request request = {.url = s->backend_url,
+                                   .method = "GET",
+                                   .body = TG_STR(""),
+                                   .connect_timeout_ms = 10000,
+                                   .total_timeout_ms = 10000};
+    tg_upstream *upstream;
+    if (transport->start(transport, &request, on_event, x, &upstream) < 0)
+        exit(1);
+}
+
 static void on_request(void *user, tg_http_exchange *x, const tg_http_request *request)
 {
     server *s = user;
@@ -89,6 +115,10 @@ static void on_request(void *user, tg_http_exchange *x, const tg_http_request *r
     tg_rpc_client *client;
     if (tg_str_is(request->path, "/plain")) {
         answer(x);
+        return;
+    }
+    if (tg_str_is(request->path, "/proxy")) {
+        proxy(s, x);
         return;
     }
     echo.payload =
@@ -136,8 +166,12 @@ int main(int argc, char **argv)
     must(tg_rpc_server_add(s.rpc, &service), &err);
     must(tg_rpc_server_start(s.rpc, &err), &err);
     must(tg_http_server_new(tg_rpc_loop_uv(s.loop), &conf, &err, &s.http), &err);
-    if (argc > 2)
+    if (argc > 3) {
+        tg_http_client_conf client = {0};
         must(tg_rpc_channel_new(s.loop, argv[2], NULL, &err, &s.backend), &err);
+        must(tg_http_client_new(tg_rpc_loop_uv(s.loop), &client, &err, &s.client), &err);
+        snprintf(s.backend_url, sizeof s.backend_url, "http://%s/plain", argv[3]);
+    }
     uv_pipe_init(tg_rpc_loop_uv(s.loop), &s.input, 0);
     uv_pipe_open(&s.input, 0);
     s.input.data = &s;
