@@ -190,7 +190,7 @@ int tg_service_new(const tg_service_conf *conf, tg_error *err, tg_service **ret)
     s->tls = (tg_rpc_tls){.cert_file = conf->tls->cert_file,
                           .key_file = conf->tls->key_file,
                           .ca_file = conf->tls->ca_file};
-    int rc = tg_rpc_loop_new(TG_RPC_LOOP_DEFAULT, err, &s->loop);
+    int rc = tg_rpc_loop_new(conf->loop_owner, err, &s->loop);
     if (rc < 0) {
         free(s);
         return rc;
@@ -234,7 +234,8 @@ static int listen_grpc(tg_service *s, const tg_rpc_service *services, size_t cou
     if (rc == 0)
         rc = tg_service_check_bind("grpc_listen", host, s->conf.tls, s->conf.insecure, err);
     if (rc == 0)
-        rc = tg_rpc_server_new(s->loop, s->conf.grpc_listen, &tls, err, &s->grpc);
+        rc = (s->conf.grpc_shared ? tg_rpc_server_new_shared : tg_rpc_server_new)(
+            s->loop, s->conf.grpc_listen, &tls, err, &s->grpc);
     for (size_t i = 0; rc == 0 && i < count; i++)
         rc = tg_rpc_server_add(s->grpc, &services[i]);
     if (rc == 0)

@@ -113,7 +113,7 @@ static void stop(tg_inference *inference, tg_arena *arena)
 int main(int argc, char **argv)
 {
     static tg_inference inference;
-    tg_arena arena;
+    static tg_arena arena; /* of the process: a start that fails leaves it to the exit */
     tg_error err = {""};
     const char *config = tg_service_config_argument(argc, argv, "tollgate-inference");
     tg_rpc_init();

@@ -165,6 +165,8 @@ static int start_service(app *a, tg_error *err)
         .metrics_listen = s->metrics_listen,
         .grpc_listen = s->grpc_listen,
         .grpc_public = true,
+        .grpc_shared = true,
+        .loop_owner = TG_RPC_LOOP_UV, /* HTTP is its work, gRPC the lesser part */
         .tls = &s->tls,
         .insecure = s->insecure,
         .drain_timeout_ms = s->drain_timeout_ms,

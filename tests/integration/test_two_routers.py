@@ -14,7 +14,7 @@ def test_two_routers_share_a_port(own_mesh):
     metrics = f"127.0.0.1:{base + 11}"
     env = os.environ | mesh.extra | mesh.env | {
         "TOLLGATE_ROUTER_INSTANCE": "router-2", "TOLLGATE_ROUTER_LISTEN": f"127.0.0.1:{base}",
-        "TOLLGATE_ROUTER_GRPC_LISTEN": f"127.0.0.1:{base + 5}", "TOLLGATE_ROUTER_METRICS": metrics}
+        "TOLLGATE_ROUTER_METRICS": metrics}
     log = open(mesh.directory / "router-2.log", "w")
     second = subprocess.Popen([bin_dir() / "tollgate-router", "--config", f"{env['TOLLGATE_CONFIG_DIR']}/router.yaml"],
                               env=env, stderr=log, stdout=subprocess.DEVNULL)
