@@ -147,7 +147,9 @@ def pytest(tests):
 def count_reports():
     """AddressSanitizer writes files of its own; what UndefinedBehaviorSanitizer says is in a service's log."""
     for path in sorted(REPORTS.glob("report.*")):
-        note_report(path.name, path.read_text(errors="replace"), "ERROR")
+        text = path.read_text(errors="replace")
+        if any(mark in text for mark in ("ERROR", "WARNING: ThreadSanitizer")):  # else a word about its symbolizer
+            note_report(path.name, text, "ERROR")
     for path in sorted(SCRATCH.rglob("*.log")):
         text = path.read_text(errors="replace") if path.is_file() else ""
         if "runtime error:" in text:

@@ -272,7 +272,7 @@ static void stop(tg_billing *b, tg_arena *arena)
 int main(int argc, char **argv)
 {
     static tg_billing billing = {.lock = PTHREAD_MUTEX_INITIALIZER};
-    tg_arena arena;
+    static tg_arena arena; /* of the process: a start that fails leaves it to the exit */
     tg_error err = {""};
     const char *config = tg_service_config_argument(argc, argv, "tollgate-billing");
     tg_rpc_init();
