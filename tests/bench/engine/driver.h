@@ -1,0 +1,140 @@
+/* What the two engines' drivers share: one command a line on stdin, one answer a line on stdout.
+ *
+ *     prefill TOKENS          nanoseconds for a prompt of that many tokens
+ *     decode SEQS STEPS       nanoseconds for STEPS tokens of each of SEQS sequences at once
+ *     greedy TOKENS ID...     "ID:GAP ..." the greedy continuation; GAP: how far the second logit is behind
+ *     tokenize HEX            the ids of a text
+ *     nll ID...               the mean negative log likelihood of all but the first
+ *     memory                  resident bytes
+ *
+ * A driver's first line says how loading went. An error ends the process with a sentence on stderr.
+ * Plain libc, so that the same header serves a program that links nothing of ours. */
+#ifndef TG_BENCH_DRIVER_H
+#define TG_BENCH_DRIVER_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    DRIVER_PROMPT = 17,     /* tokens before the first decode step: a whole KV block and one more */
+    DRIVER_SEQS_MAX = 64,   /* at once */
+    DRIVER_TOKENS_MAX = 8192, /* of one prompt */
+    DRIVER_LINE_MAX = 1 << 17,
+};
+
+static inline uint64_t driver_now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static inline uint32_t driver_random(uint64_t *state, uint32_t below)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)((*state >> 33) % below);
+}
+
+/* The prompt that sequence `index` decodes from: the same in every run. */
+static inline uint32_t driver_prompt_token(uint32_t index, uint32_t position, uint32_t vocab)
+{
+    uint64_t state = (uint64_t)index * 1000003u + position + 1;
+    driver_random(&state, vocab);
+    return driver_random(&state, vocab);
+}
+
+static inline long driver_rss_bytes(void)
+{
+    long pages = 0, size = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f && fscanf(f, "%ld %ld", &size, &pages) != 2)
+        pages = 0;
+    if (f)
+        fclose(f);
+    return pages * sysconf(_SC_PAGESIZE);
+}
+
+/* Numbers of a line from `text` on; how many there were. */
+static inline size_t driver_numbers(const char *text, uint32_t *out, size_t most)
+{
+    size_t n = 0;
+    char *end;
+    while (n < most) {
+        unsigned long value = strtoul(text, &end, 10);
+        if (end == text)
+            break;
+        out[n++] = (uint32_t)value;
+        text = end;
+    }
+    return n;
+}
+
+static inline size_t driver_unhex(const char *hex, char *out, size_t most)
+{
+    size_t n = 0;
+    unsigned byte;
+    while (n < most && sscanf(hex + 2 * n, "%2x", &byte) == 1)
+        out[n++] = (char)byte;
+    return n;
+}
+
+static inline void driver_fail(const char *what)
+{
+    fprintf(stderr, "driver: %s\n", what);
+    exit(1);
+}
+
+typedef struct driver_ops {
+    uint64_t (*prefill_ns)(void *self, uint32_t tokens);
+    uint64_t (*decode_ns)(void *self, uint32_t seqs, uint32_t steps);
+    void (*greedy)(void *self, const uint32_t *prompt, size_t prompt_len, uint32_t tokens);
+    size_t (*tokenize)(void *self, const char *text, size_t text_len, uint32_t *out, size_t most);
+    double (*nll)(void *self, const uint32_t *ids, size_t len);
+    void *self;
+} driver_ops;
+
+static inline void driver_answer(const driver_ops *ops, char *line)
+{
+    static uint32_t ids[DRIVER_TOKENS_MAX];
+    static char text[DRIVER_LINE_MAX];
+    char *space = strpbrk(line, " \n");
+    char *rest = space ? space + 1 : line;
+    if (space)
+        *space = '\0';
+    if (strcmp(line, "prefill") == 0 && driver_numbers(rest, ids, 1) == 1) {
+        printf("%llu", (unsigned long long)ops->prefill_ns(ops->self, ids[0]));
+    } else if (strcmp(line, "decode") == 0 && driver_numbers(rest, ids, 2) == 2) {
+        printf("%llu", (unsigned long long)ops->decode_ns(ops->self, ids[0], ids[1]));
+    } else if (strcmp(line, "greedy") == 0) {
+        size_t n = driver_numbers(rest, ids, DRIVER_TOKENS_MAX);
+        if (n < 2)
+            driver_fail("greedy needs a count and a prompt");
+        ops->greedy(ops->self, ids + 1, n - 1, ids[0]);
+    } else if (strcmp(line, "tokenize") == 0) {
+        size_t n = ops->tokenize(ops->self, text, driver_unhex(rest, text, sizeof(text)), ids,
+                                 DRIVER_TOKENS_MAX);
+        for (size_t i = 0; i < n; i++)
+            printf("%u ", ids[i]);
+    } else if (strcmp(line, "nll") == 0) {
+        printf("%.9f", ops->nll(ops->self, ids, driver_numbers(rest, ids, DRIVER_TOKENS_MAX)));
+    } else if (strcmp(line, "memory") == 0) {
+        printf("%ld", driver_rss_bytes());
+    } else {
+        driver_fail("an unknown command");
+    }
+    printf("\n");
+    fflush(stdout);
+}
+
+static inline void driver_serve(const driver_ops *ops)
+{
+    static char line[DRIVER_LINE_MAX];
+    while (fgets(line, sizeof(line), stdin))
+        driver_answer(ops, line);
+}
+
+#endif

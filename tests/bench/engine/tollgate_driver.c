@@ -1,0 +1,305 @@
+/* bench_engine MODEL [THREADS [SEQS [CONTEXT]]]: our engine, through its public face, behind the commands
+ * of driver.h, and one more:
+ *
+ *     shared CACHE SEQS REQUESTS   nanoseconds, and those to each request's first token, of prompts that
+ *                                  share 60% of their 640 tokens; CACHE 0: each is another tenant's
+ *
+ * With FIRST=N in the environment it loads, prefills N tokens, takes one more, says so and ends. */
+#include "libs/base/clock.h"
+#include "services/inference/backend/backend.h"
+#include "services/inference/engine/engine.h"
+#include "tests/bench/engine/driver.h"
+
+#include <errno.h>
+#include <math.h>
+#include <semaphore.h>
+
+enum {
+    SHARED_PROMPT = 640,
+    SHARED_PREFIX = 384,
+    SHARED_OUTPUT = 32,
+    SHARED_REQUESTS_MAX = 4096,
+    STEP_TOKENS = 512, /* llama.cpp's micro-batch */
+};
+
+typedef struct ours {
+    tg_engine *engine;
+    sem_t ready;
+    uint32_t vocab, threads, seqs;
+    uint64_t random;
+    tg_backend *backend; /* for nll alone, opened when asked for */
+
+    /* of the generations under way */
+    uint32_t open, first_pending, count;
+    uint64_t all_began_ns; /* when the last of them had its first token */
+    uint64_t tokens_since; /* after that moment */
+    bool print_tokens;
+    uint32_t seen[DRIVER_SEQS_MAX];
+    tg_gen_usage last;
+
+    uint64_t *first_token_ns; /* of `shared`, by request */
+    uint64_t submitted_ns[SHARED_REQUESTS_MAX];
+} ours;
+
+static void on_ready(void *user) { sem_post(&((ours *)user)->ready); }
+
+static void drain(ours *o, tg_engine_event_fn fn)
+{
+    while (sem_wait(&o->ready) < 0 && errno == EINTR)
+        ;
+    tg_engine_drain(o->engine, fn, o);
+}
+
+static void must_submit(ours *o, const tg_gen_request *request)
+{
+    tg_error err = {""};
+    tg_gen_ticket ticket;
+    if (tg_engine_submit(o->engine, request, &err, &ticket) < 0)
+        driver_fail(err.text);
+    o->open++;
+}
+
+static void must_be_whole(const tg_engine_event *event)
+{
+    if (event->finish != TG_FINISH_NONE && event->finish != TG_FINISH_LENGTH)
+        driver_fail("a generation ended early");
+}
+
+/* ---- rates ---- */
+
+static void on_rate_event(void *user, const tg_engine_event *event)
+{
+    ours *o = user;
+    must_be_whole(event);
+    if (event->token != TG_TOKEN_NONE) {
+        if (o->print_tokens)
+            printf("%u ", event->token);
+        if (o->first_pending == 0)
+            o->tokens_since++;
+        else if (o->seen[(uintptr_t)event->user]++ == 0 && --o->first_pending == 0)
+            o->all_began_ns = driver_now_ns();
+    }
+    if (event->finish != TG_FINISH_NONE) {
+        o->last = event->usage;
+        o->open--;
+    }
+}
+
+static void begin(ours *o, uint32_t count)
+{
+    o->first_pending = o->count = count;
+    o->tokens_since = 0;
+    memset(o->seen, 0, sizeof(o->seen));
+}
+
+static uint64_t prefill_ns(void *self, uint32_t tokens)
+{
+    ours *o = self;
+    static uint32_t prompt[DRIVER_TOKENS_MAX];
+    for (uint32_t i = 0; i < tokens; i++)
+        prompt[i] = driver_random(&o->random, o->vocab);
+    begin(o, 1);
+    uint64_t started_ns = driver_now_ns();
+    must_submit(o, &(tg_gen_request){.tokens = prompt, .tokens_len = tokens, .max_tokens = 1,
+                                     .ignore_end = true});
+    while (o->open > 0)
+        drain(o, on_rate_event);
+    return driver_now_ns() - started_ns;
+}
+
+/* Counted from the moment at which the last sequence has begun: before it, the batch is not whole. */
+static uint64_t decode_ns(void *self, uint32_t seqs, uint32_t steps)
+{
+    ours *o = self;
+    uint32_t prompt[DRIVER_PROMPT];
+    if (seqs > o->seqs)
+        driver_fail("more sequences than it was started for");
+    begin(o, seqs);
+    for (uint32_t s = 0; s < seqs; s++) {
+        for (uint32_t i = 0; i < DRIVER_PROMPT; i++)
+            prompt[i] = driver_prompt_token(s, i, o->vocab);
+        must_submit(o, &(tg_gen_request){.tokens = prompt, .tokens_len = DRIVER_PROMPT,
+                                         .max_tokens = steps + 1, .ignore_end = true,
+                                         .user = (void *)(uintptr_t)s});
+    }
+    while (o->open > 0)
+        drain(o, on_rate_event);
+    double elapsed_ns = (double)(driver_now_ns() - o->all_began_ns);
+    return (uint64_t)(elapsed_ns * seqs * steps / (double)o->tokens_since);
+}
+
+/* ---- agreement ---- */
+
+static void greedy(void *self, const uint32_t *prompt, size_t prompt_len, uint32_t tokens)
+{
+    ours *o = self;
+    begin(o, 1);
+    o->print_tokens = true;
+    must_submit(o, &(tg_gen_request){.tokens = prompt, .tokens_len = prompt_len, .max_tokens = tokens,
+                                     .ignore_end = true});
+    while (o->open > 0)
+        drain(o, on_rate_event);
+    o->print_tokens = false;
+}
+
+static size_t tokenize(void *self, const char *text, size_t text_len, uint32_t *out, size_t most)
+{
+    ours *o = self;
+    const tg_token_span span = {.text = {text, text_len}};
+    tg_token_list list = {0};
+    if (tg_tokenizer_encode(tg_engine_model(o->engine)->tokenizer, &span, 1, true, &list) < 0 ||
+        list.len > most)
+        driver_fail("the text cannot be encoded");
+    memcpy(out, list.ids, list.len * sizeof(*out));
+    size_t len = list.len;
+    tg_token_list_free(&list);
+    return len;
+}
+
+static double nll_of(const float *logits, uint32_t count, uint32_t token)
+{
+    double total = 0, most = -INFINITY;
+    for (uint32_t t = 0; t < count; t++)
+        most = (double)logits[t] > most ? (double)logits[t] : most;
+    for (uint32_t t = 0; t < count; t++)
+        total += exp((double)logits[t] - most);
+    return most + log(total) - (double)logits[token];
+}
+
+static double nll(void *self, const uint32_t *ids, size_t len)
+{
+    ours *o = self;
+    static uint32_t blocks[DRIVER_TOKENS_MAX / TG_KV_BLOCK_TOKENS + 1];
+    const tg_backend_conf conf = {.threads = o->threads, .step_tokens_max = 1, .step_logits_max = 1,
+                                  .kv_blocks = DRIVER_TOKENS_MAX / TG_KV_BLOCK_TOKENS + 1};
+    tg_error err = {""};
+    double sum = 0;
+    if (!o->backend && tg_backend_open_cpu(tg_engine_model(o->engine), &conf, &err, &o->backend) < 0)
+        driver_fail(err.text);
+    for (uint32_t i = 0; i < sizeof(blocks) / sizeof(*blocks); i++)
+        blocks[i] = i;
+    for (size_t i = 0; i + 1 < len; i++) {
+        const float *logits = NULL;
+        const tg_step_seq seq = {ids + i, 1, (uint32_t)i, blocks, 1};
+        if (o->backend->ops->run(o->backend, &(tg_forward_step){&seq, 1}, &logits) < 0)
+            driver_fail("a step failed");
+        sum += nll_of(logits, o->vocab, ids[i + 1]);
+    }
+    return sum / (double)(len - 1);
+}
+
+/* ---- the prefix cache ---- */
+
+static void submit_shared(ours *o, uint32_t index, bool cache)
+{
+    uint32_t prompt[SHARED_PROMPT];
+    char tenant[32];
+    for (uint32_t i = 0; i < SHARED_PROMPT; i++)
+        prompt[i] = i < SHARED_PREFIX ? driver_prompt_token(1000, i, o->vocab)
+                                      : driver_random(&o->random, o->vocab);
+    snprintf(tenant, sizeof(tenant), cache ? "one" : "tenant-%llu", (unsigned long long)o->random);
+    o->submitted_ns[index] = driver_now_ns();
+    must_submit(o, &(tg_gen_request){.tokens = prompt, .tokens_len = SHARED_PROMPT,
+                                     .max_tokens = SHARED_OUTPUT, .ignore_end = true,
+                                     .tenant = tg_str_of(tenant), .user = (void *)(uintptr_t)index});
+}
+
+static void on_shared_event(void *user, const tg_engine_event *event)
+{
+    ours *o = user;
+    const uintptr_t index = (uintptr_t)event->user;
+    must_be_whole(event);
+    if (event->token != TG_TOKEN_NONE && o->first_token_ns[index] == 0)
+        o->first_token_ns[index] = driver_now_ns() - o->submitted_ns[index];
+    o->open -= event->finish != TG_FINISH_NONE;
+}
+
+static void shared(ours *o, bool cache, uint32_t seqs, uint32_t requests)
+{
+    uint64_t first_token_ns[SHARED_REQUESTS_MAX] = {0};
+    if (requests > SHARED_REQUESTS_MAX)
+        driver_fail("too many requests");
+    o->first_token_ns = first_token_ns;
+    uint64_t started_ns = driver_now_ns();
+    for (uint32_t i = 0; i < requests || o->open > 0;) {
+        while (i < requests && o->open < seqs)
+            submit_shared(o, i++, cache);
+        drain(o, on_shared_event);
+    }
+    printf("%llu", (unsigned long long)(driver_now_ns() - started_ns));
+    for (uint32_t i = 0; i < requests; i++)
+        printf(" %llu", (unsigned long long)first_token_ns[i]);
+    printf("\n");
+    fflush(stdout);
+}
+
+/* ---- start ---- */
+
+/* Weights that every token is multiplied with: the layers' matrices. */
+static uint64_t layer_weights(const tg_gguf *gguf)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < tg_gguf_tensor_count(gguf); i++) {
+        const tg_gguf_tensor *t = tg_gguf_tensor_at(gguf, i);
+        if (t->dims_len == 2 && t->name.len > 4 && memcmp(t->name.data, "blk.", 4) == 0)
+            sum += t->dims[0] * t->dims[1];
+    }
+    return sum;
+}
+
+static void serve(ours *o)
+{
+    static char line[DRIVER_LINE_MAX];
+    const driver_ops ops = {prefill_ns, decode_ns, greedy, tokenize, nll, o};
+    while (fgets(line, sizeof(line), stdin)) {
+        uint32_t n[3];
+        if (strncmp(line, "shared ", 7) == 0 && driver_numbers(line + 7, n, 3) == 3)
+            shared(o, n[0], n[1], n[2]);
+        else
+            driver_answer(&ops, line);
+    }
+}
+
+static uint32_t number(int argc, char **argv, int index, uint32_t otherwise)
+{
+    return argc > index ? (uint32_t)strtoul(argv[index], NULL, 10) : otherwise;
+}
+
+int main(int argc, char **argv)
+{
+    static ours o = {.random = 1};
+    tg_error err = {""};
+    tg_engine_status s;
+    const uint64_t started_ns = driver_now_ns();
+    const char *first = getenv("FIRST");
+    if (argc < 2)
+        driver_fail("usage: bench_engine MODEL [THREADS [SEQS [CONTEXT]]]");
+    sem_init(&o.ready, 0, 0);
+    o.threads = number(argc, argv, 2, 2);
+    o.seqs = number(argc, argv, 3, 32);
+    const tg_engine_conf conf = {.model_path = argv[1], .threads = o.threads, .max_seqs = o.seqs,
+                                 .kv_tokens = number(argc, argv, 4, 8192),
+                                 .step_token_budget = STEP_TOKENS, .notify = on_ready,
+                                 .notify_user = &o};
+    if (tg_engine_new(&conf, &err, &o.engine) < 0)
+        driver_fail(err.text);
+    const tg_model *model = tg_engine_model(o.engine);
+    o.vocab = model->shape.vocab;
+    tg_engine_get_status(o.engine, &s);
+    if (first) {
+        prefill_ns(&o, (uint32_t)strtoul(first, NULL, 10));
+        printf("first\n");
+        return 0;
+    }
+    printf("load_ms=%.0f path=%s numerics=%s weights=%llu kv=%llu layer_weights=%llu\n",
+           (double)(driver_now_ns() - started_ns) / 1e6, s.path, s.numerics,
+           (unsigned long long)model->weight_bytes,
+           (unsigned long long)(s.kv_blocks_total * tg_backend_kv_block_bytes(model)),
+           (unsigned long long)layer_weights(model->gguf));
+    fflush(stdout);
+    serve(&o);
+    tg_backend_close(o.backend);
+    tg_engine_free(o.engine);
+    sem_destroy(&o.ready);
+    return 0;
+}
