@@ -4,7 +4,7 @@
  *     decode SEQS STEPS       nanoseconds for STEPS tokens of each of SEQS sequences at once
  *     greedy TOKENS ID...     "ID:GAP ..." the greedy continuation; GAP: how far the second logit is behind
  *     tokenize HEX            the ids of a text
- *     nll ID...               the mean negative log likelihood of all but the first
+ *     nll ID...               the negative log likelihood of each but the first
  *     memory                  resident bytes
  *
  * A driver's first line says how loading went. An error ends the process with a sentence on stderr.
@@ -12,6 +12,7 @@
 #ifndef TG_BENCH_DRIVER_H
 #define TG_BENCH_DRIVER_H
 
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +83,16 @@ static inline size_t driver_unhex(const char *hex, char *out, size_t most)
     return n;
 }
 
+static inline double driver_nll(const float *logits, uint32_t count, uint32_t token)
+{
+    double total = 0, most = -INFINITY;
+    for (uint32_t t = 0; t < count; t++)
+        most = (double)logits[t] > most ? (double)logits[t] : most;
+    for (uint32_t t = 0; t < count; t++)
+        total += exp((double)logits[t] - most);
+    return most + log(total) - (double)logits[token];
+}
+
 static inline void driver_fail(const char *what)
 {
     fprintf(stderr, "driver: %s\n", what);
@@ -93,7 +104,7 @@ typedef struct driver_ops {
     uint64_t (*decode_ns)(void *self, uint32_t seqs, uint32_t steps);
     void (*greedy)(void *self, const uint32_t *prompt, size_t prompt_len, uint32_t tokens);
     size_t (*tokenize)(void *self, const char *text, size_t text_len, uint32_t *out, size_t most);
-    double (*nll)(void *self, const uint32_t *ids, size_t len);
+    void (*nll)(void *self, const uint32_t *ids, size_t len);
     void *self;
 } driver_ops;
 
@@ -120,7 +131,7 @@ static inline void driver_answer(const driver_ops *ops, char *line)
         for (size_t i = 0; i < n; i++)
             printf("%u ", ids[i]);
     } else if (strcmp(line, "nll") == 0) {
-        printf("%.9f", ops->nll(ops->self, ids, driver_numbers(rest, ids, DRIVER_TOKENS_MAX)));
+        ops->nll(ops->self, ids, driver_numbers(rest, ids, DRIVER_TOKENS_MAX));
     } else if (strcmp(line, "memory") == 0) {
         printf("%ld", driver_rss_bytes());
     } else {

@@ -7,7 +7,6 @@
 #include "tests/bench/engine/driver.h"
 
 #include <llama.h>
-#include <math.h>
 
 typedef struct peer {
     struct llama_model *model;
@@ -121,23 +120,15 @@ static size_t tokenize(void *self, const char *text, size_t text_len, uint32_t *
     return (size_t)n;
 }
 
-static double nll(void *self, const uint32_t *ids, size_t len)
+static void nll(void *self, const uint32_t *ids, size_t len)
 {
     peer *p = self;
-    double sum = 0;
     llama_memory_clear(llama_get_memory(p->ctx), false);
     for (size_t i = 0; i + 1 < len; i++) {
         add(p, ids[i], (uint32_t)i, 0, true);
         run(p);
-        const float *logits = llama_get_logits_ith(p->ctx, -1);
-        double total = 0, most = -INFINITY;
-        for (uint32_t t = 0; t < p->vocab_len; t++)
-            most = logits[t] > most ? (double)logits[t] : most;
-        for (uint32_t t = 0; t < p->vocab_len; t++)
-            total += exp((double)logits[t] - most);
-        sum += most + log(total) - (double)logits[ids[i + 1]];
+        printf("%.6f ", driver_nll(llama_get_logits_ith(p->ctx, -1), p->vocab_len, ids[i + 1]));
     }
-    return sum / (double)(len - 1);
 }
 
 static uint32_t number(int argc, char **argv, int index, uint32_t otherwise)

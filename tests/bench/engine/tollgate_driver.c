@@ -11,7 +11,6 @@
 #include "tests/bench/engine/driver.h"
 
 #include <errno.h>
-#include <math.h>
 #include <semaphore.h>
 
 enum {
@@ -156,24 +155,13 @@ static size_t tokenize(void *self, const char *text, size_t text_len, uint32_t *
     return len;
 }
 
-static double nll_of(const float *logits, uint32_t count, uint32_t token)
-{
-    double total = 0, most = -INFINITY;
-    for (uint32_t t = 0; t < count; t++)
-        most = (double)logits[t] > most ? (double)logits[t] : most;
-    for (uint32_t t = 0; t < count; t++)
-        total += exp((double)logits[t] - most);
-    return most + log(total) - (double)logits[token];
-}
-
-static double nll(void *self, const uint32_t *ids, size_t len)
+static void nll(void *self, const uint32_t *ids, size_t len)
 {
     ours *o = self;
     static uint32_t blocks[DRIVER_TOKENS_MAX / TG_KV_BLOCK_TOKENS + 1];
     const tg_backend_conf conf = {.threads = o->threads, .step_tokens_max = 1, .step_logits_max = 1,
                                   .kv_blocks = DRIVER_TOKENS_MAX / TG_KV_BLOCK_TOKENS + 1};
     tg_error err = {""};
-    double sum = 0;
     if (!o->backend && tg_backend_open_cpu(tg_engine_model(o->engine), &conf, &err, &o->backend) < 0)
         driver_fail(err.text);
     for (uint32_t i = 0; i < sizeof(blocks) / sizeof(*blocks); i++)
@@ -183,9 +171,8 @@ static double nll(void *self, const uint32_t *ids, size_t len)
         const tg_step_seq seq = {ids + i, 1, (uint32_t)i, blocks, 1};
         if (o->backend->ops->run(o->backend, &(tg_forward_step){&seq, 1}, &logits) < 0)
             driver_fail("a step failed");
-        sum += nll_of(logits, o->vocab, ids[i + 1]);
+        printf("%.6f ", driver_nll(logits, o->vocab, ids[i + 1]));
     }
-    return sum / (double)(len - 1);
 }
 
 /* ---- the prefix cache ---- */

@@ -1,0 +1,105 @@
+"""Does our engine say what llama.cpp says? The same file, greedy continuations and perplexity.
+
+100 prompts, half of them plain text and half turns of a chat, are continued greedily by both. The two must
+agree up to the first token at which llama.cpp's own two best logits are closer than MARGIN: where they are,
+either choice is right. Token ids of all prompts must be equal. Perplexity over a fixed text must agree
+within 0.5%. Ends with status 1 where anything does not.
+"""
+import math
+import statistics
+import sys
+
+from engine import ROOT, SMOL, model_file, ours, peer
+
+MARGIN = 0.5  # logits: about what rounding activations to 8 bits does at worst, see llama.cpp's two builds
+TOKENS = 48
+PERPLEXITY_PERCENT = 0.5
+START, END = 1, 2  # <|im_start|> and <|im_end|>
+
+OPENINGS = (
+    "Explain in simple words how {} works.", "Write a short story about {}.", "The history of {} begins",
+    "List three facts about {}:\n1.", "Question: Why is {} important?\nAnswer:", "{} is best described as",
+    "Dear Sir, I am writing to you about {},", "def count(items):  # counts {} in a list\n    ",
+    "Translate into French: I like {}.", "Two friends argue about {}. The first says:",
+)
+TOPICS = ("a bicycle", "the tides", "bread", "chess", "a steam engine", "the 1969 moon landing", "honey bees",
+          "prime numbers", "café life in Zürich", "volcanoes")
+
+
+def prompts(driver):
+    """Token ids by text, and whether it became a turn of a chat."""
+    for i, opening in enumerate(OPENINGS):
+        for k, topic in enumerate(TOPICS):
+            text = opening.format(topic)
+            ids = tokenize(driver, text)
+            if (i + k) % 2:
+                ids = [START, *tokenize(driver, "user\n"), *ids, END, *tokenize(driver, "\n"), START,
+                       *tokenize(driver, "assistant\n")]
+            yield text, ids
+
+
+def tokenize(driver, text):
+    return [int(word) for word in driver.ask("tokenize", text.encode().hex()).split()]
+
+
+def greedy(driver, ids):
+    words = driver.ask("greedy", TOKENS, *ids).split()
+    pairs = [word.partition(":") for word in words]
+    return [int(token) for token, _, _ in pairs], [float(gap or 0) for _, _, gap in pairs]
+
+
+def continuations(driver):
+    return {text: (ids, *greedy(driver, ids)) for text, ids in prompts(driver)}
+
+
+def compare(mine, theirs, name):
+    """One line, and the prompts whose continuations part too early."""
+    equal, tokens, parted = 0, 0, []
+    for text, (ids, said, _) in mine.items():
+        ids_there, said_there, gaps = theirs[text]
+        if ids != ids_there:
+            raise SystemExit(f"the token ids of {text!r} differ: {ids} and {ids_there}")
+        first = next((i for i, pair in enumerate(zip(said, said_there)) if pair[0] != pair[1]), TOKENS)
+        equal, tokens = equal + (first == TOKENS), tokens + first
+        if first < TOKENS:
+            parted.append((gaps[first], first, text))
+    wrong = [one for one in parted if one[0] >= MARGIN]
+    print(f"{name:<24} {equal:>5} {len(parted):>8} {tokens:>8} {max([0, *(gap for gap, _, _ in parted)]):>9.3f} "
+          f"{len(wrong):>9}", flush=True)
+    for gap, at, text in wrong:
+        print(f"    too early: {text!r} at token {at}, logits {gap:.3f} apart")
+    return wrong
+
+
+def losses(driver):
+    """The negative log likelihood of every token of the passage but the first."""
+    text = (ROOT / "tests" / "bench" / "engine" / "passage.txt").read_text().replace("\n", " ")
+    return [float(word) for word in driver.ask("nll", *tokenize(driver, text)).split()]
+
+
+def main():
+    file = model_file(SMOL)
+    with ours(file, seqs=1) as a, peer(file, seqs=1, context=8192) as b, \
+            peer(file, "avx2", seqs=1, context=8192) as c:
+        said = [continuations(one) for one in (a, b, c)]
+        lost = [losses(one) for one in (a, b, c)]
+        print(f"{SMOL}, ours on {a.facts['path']} (numerics {a.facts['numerics']}); llama.cpp's builds: for "
+              f"this processor, and for AVX2\n")
+    print(f"{len(said[0])} prompts, {TOKENS} tokens   equal   parted   tokens  furthest  too early (margin {MARGIN})")
+    wrong = compare(said[0], said[1], "ours, llama.cpp")
+    compare(said[2], said[1], "llama.cpp's two builds")
+    print("\nparted: at a token where llama.cpp's two best logits are as close as `furthest` says, or closer.\n")
+    mine, theirs, other = (math.exp(statistics.fmean(one)) for one in lost)
+    apart = [math.sqrt(statistics.fmean((x - y) ** 2 for x, y in zip(one, lost[1]))) for one in (lost[0], lost[2])]
+    off = 100 * (mine / theirs - 1)
+    print(f"perplexity of {len(lost[0])} tokens: ours {mine:.4f}, llama.cpp {theirs:.4f} and {other:.4f}; {off:+.2f}% "
+          f"(at most {PERPLEXITY_PERCENT}% either way)")
+    print(f"a token's log likelihood differs by {apart[0]:.4f} from llama.cpp's (root mean square), as its two "
+          f"builds do by {apart[1]:.4f}")
+    print(f"BENCH agree too_early={len(wrong)} perplexity={mine:.4f} peer_perplexity={theirs:.4f} "
+          f"off_percent={off:.3f} apart={apart[0]:.4f} peer_apart={apart[1]:.4f}")
+    return 1 if wrong or abs(off) > PERPLEXITY_PERCENT else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
