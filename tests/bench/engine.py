@@ -110,17 +110,20 @@ def machine():
     return {key: float(value) for key, value in (word.split("=") for word in out.stdout.split())}
 
 
-def compare(row, a, b, runs, target_s):
-    """Medians of interleaved runs of one row; who goes first alternates."""
+def compare(row, a, b, options, peaks):
+    """Medians of interleaved runs of one row; who goes first alternates. Decoding one sequence is bound by
+    memory, whose bandwidth comes and goes with the neighbours of a virtual machine: it is measured between."""
     kind, count = row
     steps = 0
     if kind == "decode":
         a.rate(row, 4)
-        steps = max(4, min(64, round(target_s * b.rate(row, 4) / count)))
+        steps = max(4, min(64, round(options.target_s * b.rate(row, 4) / count)))
     else:
         a.rate((kind, 64), 0), b.rate((kind, 64), 0)
     rates = {a: [], b: []}
-    for i in range(runs):
+    for i in range(options.runs):
+        if row == ("decode", 1):
+            peaks.append(machine())
         for one in (a, b) if i % 2 else (b, a):
             time.sleep(0.02)  # the other's threads stop spinning
             rates[one].append(one.rate(row, steps))
@@ -150,8 +153,7 @@ def table(models, cpu, variant, options, all_peaks):
     head = None
     for name in models:
         file = model_file(name)
-        all_peaks.append(machine())
-        peaks = {key: max(one[key] for one in all_peaks) for key in all_peaks[0]}
+        peaks = [machine()]
         with ours(file, cpu=cpu) as a, peer(file, variant) as b:
             path = a.facts["path"]
             if head is None:
@@ -163,10 +165,12 @@ def table(models, cpu, variant, options, all_peaks):
                 if options.rows and f"{row[0]}{row[1]}" not in options.rows.split(","):
                     continue
                 goal = GOALS.get(path, {}).get(name.split()[-1], (None,) * 4)[i]
-                mine, theirs = compare(row, a, b, options.runs, options.target_s)
+                mine, theirs = compare(row, a, b, options, peaks)
                 decode[row] = mine
-                show(name, row, mine, theirs, goal, a.facts, peaks, path)
+                best = {key: max(one[key] for one in peaks) for key in peaks[0]}
+                show(name, row, mine, theirs, goal, a.facts, best, path)
             many = decode.get(("decode", 8), 0) / decode.get(("decode", 1), 1)
+            all_peaks += peaks
             left.append((name, a.facts, int(a.ask("memory")), int(b.ask("memory")), many))
     return left
 
