@@ -9,6 +9,7 @@ A request is good when its first token came within 2 s and the others at 100 ms 
     serve.py [--requests N] [--levels 50,80,95] [--saturation R]
 """
 import argparse
+import atexit
 import os
 import pathlib
 import socket
@@ -41,6 +42,7 @@ class Server:
         self.name, self.port = name, port
         self.process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL)
+        atexit.register(self.end)
 
     def ready(self):
         try:
@@ -77,9 +79,12 @@ class Server:
         self.wait()
         return self
 
-    def __exit__(self, *_):
+    def end(self):
         self.process.terminate()
         self.process.wait()
+
+    def __exit__(self, *_):
+        self.end()
 
 
 def ours(directory):
