@@ -14,6 +14,7 @@ typedef struct peer {
     const struct llama_vocab *vocab;
     struct llama_batch batch;
     uint32_t vocab_len, seqs;
+    uint32_t prompted; /* sequences whose prompt for decode_ns is in the cache */
     uint64_t random;
 } peer;
 
@@ -42,15 +43,16 @@ static void run(peer *p)
     p->batch.n_tokens = 0;
 }
 
-static void forget(peer *p, uint32_t seq, int from)
+static void forget_all(peer *p)
 {
-    llama_memory_seq_rm(llama_get_memory(p->ctx), (llama_seq_id)seq, from, -1);
+    llama_memory_clear(llama_get_memory(p->ctx), false);
+    p->prompted = 0;
 }
 
 static uint64_t prefill_ns(void *self, uint32_t tokens)
 {
     peer *p = self;
-    llama_memory_clear(llama_get_memory(p->ctx), false);
+    forget_all(p);
     uint64_t started_ns = driver_now_ns();
     for (uint32_t i = 0; i < tokens; i++)
         add(p, driver_random(&p->random, p->vocab_len), i, 0, i + 1 == tokens);
@@ -58,16 +60,28 @@ static uint64_t prefill_ns(void *self, uint32_t tokens)
     return driver_now_ns() - started_ns;
 }
 
+/* Every sequence at the end of its prompt, as at the end of a prefill. */
+static void begin(peer *p, uint32_t seqs)
+{
+    if (p->prompted == seqs) {
+        for (uint32_t s = 0; s < seqs; s++)
+            llama_memory_seq_rm(llama_get_memory(p->ctx), (llama_seq_id)s, DRIVER_PROMPT, -1);
+        return;
+    }
+    forget_all(p);
+    for (uint32_t s = 0; s < seqs; s++)
+        for (uint32_t i = 0; i < DRIVER_PROMPT; i++)
+            add(p, driver_prompt_token(s, i, p->vocab_len), i, s, i + 1 == DRIVER_PROMPT);
+    run(p);
+    p->prompted = seqs;
+}
+
 static uint64_t decode_ns(void *self, uint32_t seqs, uint32_t steps)
 {
     peer *p = self;
     if (seqs > p->seqs)
         driver_fail("more sequences than it was started for");
-    llama_memory_clear(llama_get_memory(p->ctx), false);
-    for (uint32_t s = 0; s < seqs; s++)
-        for (uint32_t i = 0; i < DRIVER_PROMPT; i++)
-            add(p, driver_prompt_token(s, i, p->vocab_len), i, s, i + 1 == DRIVER_PROMPT);
-    run(p);
+    begin(p, seqs);
     uint64_t started_ns = driver_now_ns();
     for (uint32_t k = 0; k < steps; k++) {
         for (uint32_t s = 0; s < seqs; s++)
@@ -97,7 +111,7 @@ static uint32_t best(const float *logits, uint32_t count, float *ret_gap)
 static void greedy(void *self, const uint32_t *prompt, size_t prompt_len, uint32_t tokens)
 {
     peer *p = self;
-    llama_memory_clear(llama_get_memory(p->ctx), false);
+    forget_all(p);
     for (size_t i = 0; i < prompt_len; i++)
         add(p, prompt[i], (uint32_t)i, 0, i + 1 == prompt_len);
     for (uint32_t k = 0; k < tokens; k++) {
@@ -123,7 +137,7 @@ static size_t tokenize(void *self, const char *text, size_t text_len, uint32_t *
 static void nll(void *self, const uint32_t *ids, size_t len)
 {
     peer *p = self;
-    llama_memory_clear(llama_get_memory(p->ctx), false);
+    forget_all(p);
     for (size_t i = 0; i + 1 < len; i++) {
         add(p, ids[i], (uint32_t)i, 0, true);
         run(p);
@@ -168,7 +182,6 @@ int main(int argc, char **argv)
     printf("load_ms=%.0f info=%s\n", (double)(driver_now_ns() - started_ns) / 1e6,
            llama_print_system_info());
     fflush(stdout);
-    forget(&p, 0, -1);
     const driver_ops ops = {prefill_ns, decode_ns, greedy, tokenize, nll, &p};
     driver_serve(&ops);
     llama_batch_free(p.batch);
