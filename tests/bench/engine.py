@@ -171,18 +171,18 @@ def table(models, cpu, variant, options, all_peaks):
                 show(name, row, mine, theirs, goal, a.facts, best, path)
             many = decode.get(("decode", 8), 0) / decode.get(("decode", 1), 1)
             all_peaks += peaks
-            left.append((name, a.facts, int(a.ask("memory")), int(b.ask("memory")), many))
+            left.append((name, a.facts, *map(int, a.ask("memory").split()), many))
     return left
 
 
 def memory_table(left):
-    print(f"\n{'':<18} {'weights MB':>10} {'KV MB':>7} {'resident MB':>11} {'over MB':>8}   goal 64   "
+    print(f"\n{'':<18} {'weights MB':>10} {'KV MB':>7} {'resident MB':>11} {'over MB':>8}   goal 64   {'file pages MB':>13} "
           f"{'8 seqs : 1':>10} {'load ms':>8}")
-    for name, facts, resident, _, many in left:
+    for name, facts, resident, files, many in left:
         weights, kv = int(facts["weights"]), int(facts["kv"])
         over = (resident - weights - kv) / 1e6
         print(f"{name:<18} {weights / 1e6:10.1f} {kv / 1e6:7.1f} {resident / 1e6:11.1f} {over:8.1f}   "
-              f"{'' if over <= 64 else 'missed':<9} {many:10.2f} {facts['load_ms']:>8}")
+              f"{'' if over <= 64 else 'missed':<9} {files / 1e6:13.1f} {many:10.2f} {facts['load_ms']:>8}")
 
 
 def first_token_ms(program, file):

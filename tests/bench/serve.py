@@ -2,7 +2,8 @@
 
 A closed loop first finds how many requests a second llama-server sustains. Then requests arrive as a Poisson
 process at 50, 80 and 95% of that, the same ones at the same moments for both: prompts of 32 to 1,024 random
-tokens, outputs of 16 to 128. The generator (tests/bench/bench_serve.c) is one thread of C.
+tokens, outputs of 16 to 128. No prompt comes twice, so no cache has a part in it. The
+generator (tests/bench/bench_serve.c) is one thread of C.
 
 A request is good when its first token came within 2 s and the others at 100 ms a token or faster, on average.
 
@@ -143,8 +144,8 @@ class Outcome:
                 f"output_tps={self.output_per_s:.1f}")
 
 
-def arrive(server, level, rate, requests):
-    outcome = Outcome(server.load(requests, SEED, "open", rate))
+def arrive(server, level, rate, requests, seed):
+    outcome = Outcome(server.load(requests, seed, "open", rate))
     print(f"{level:3}%, {rate:4.2f}/s {NAMES[server.name]:<12} {outcome.cells()}" +
           (f"  ({outcome.cut} ended early)" if outcome.cut else ""), flush=True)
     print(f"BENCH serve level={level} rate={rate:.3f} server={server.name} {outcome.figures()}")
@@ -179,9 +180,9 @@ def main():
         levels = [int(level) for level in options.levels.split(",")]
         for level in levels:
             for server in (b, a):
-                arrive(server, level, limits[b] * level / 100, options.requests)
+                arrive(server, level, limits[b] * level / 100, options.requests, SEED + level)
         print("and at as much of its own saturation:")
-        arrive(a, levels[-1], limits[a] * levels[-1] / 100, 2 * options.requests)
+        arrive(a, levels[-1], limits[a] * levels[-1] / 100, 2 * options.requests, SEED + 1000)
         print(f"\nresident: ours {a.resident_mb():.0f} MB, of which weights and KV {needed_mb():.0f} (goal: 64 more at "
               f"most); llama-server {b.resident_mb():.0f} MB")
 

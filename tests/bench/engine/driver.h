@@ -5,7 +5,7 @@
  *     greedy TOKENS ID...     "ID:GAP ..." the greedy continuation; GAP: how far the second logit is behind
  *     tokenize HEX            the ids of a text
  *     nll ID...               the negative log likelihood of each but the first
- *     memory                  resident bytes
+ *     memory                  resident bytes, and those of them that are pages of files
  *
  * A driver's first line says how loading went. An error ends the process with a sentence on stderr.
  * Plain libc, so that the same header serves a program that links nothing of ours. */
@@ -48,15 +48,15 @@ static inline uint32_t driver_prompt_token(uint32_t index, uint32_t position, ui
     return driver_random(&state, vocab);
 }
 
-static inline long driver_rss_bytes(void)
+/* Resident bytes, and those of them that are pages of files. */
+static inline void driver_print_memory(void)
 {
-    long pages = 0, size = 0;
+    long size = 0, resident = 0, of_files = 0;
     FILE *f = fopen("/proc/self/statm", "r");
-    if (f && fscanf(f, "%ld %ld", &size, &pages) != 2)
-        pages = 0;
-    if (f)
-        fclose(f);
-    return pages * sysconf(_SC_PAGESIZE);
+    if (!f || fscanf(f, "%ld %ld %ld", &size, &resident, &of_files) != 3)
+        exit(1);
+    fclose(f);
+    printf("%ld %ld", resident * sysconf(_SC_PAGESIZE), of_files * sysconf(_SC_PAGESIZE));
 }
 
 /* Numbers of a line from `text` on; how many there were. */
@@ -133,7 +133,7 @@ static inline void driver_answer(const driver_ops *ops, char *line)
     } else if (strcmp(line, "nll") == 0) {
         ops->nll(ops->self, ids, driver_numbers(rest, ids, DRIVER_TOKENS_MAX));
     } else if (strcmp(line, "memory") == 0) {
-        printf("%ld", driver_rss_bytes());
+        driver_print_memory();
     } else {
         driver_fail("an unknown command");
     }
