@@ -27,8 +27,8 @@ int tg_detokenizer_push(tg_detokenizer *state, const tg_tokenizer *tokenizer, ui
     if (tokenizer->types[id] == TG_TOKEN_CONTROL)
         return 0;
     tg_str piece = tokenizer->texts[id];
-    if (state->at_start && tokenizer->kind == TG_TOKENIZER_SENTENCEPIECE &&
-        tokenizer->add_space_prefix && piece.len > 0 && piece.data[0] == ' ')
+    if (state->at_start && (tokenizer->kind == TG_TOKENIZER_WORDPIECE || tokenizer->add_space_prefix) &&
+        tokenizer->kind != TG_TOKENIZER_BPE && piece.len > 0 && piece.data[0] == ' ')
         piece = (tg_str){piece.data + 1, piece.len - 1};
     state->at_start = false;
     /* Finish the character that waits, byte by byte, then take the rest of the piece at once. */

@@ -9,7 +9,7 @@ typedef struct encoder {
     const tg_tokenizer *tokenizer;
     tg_merger *merger;
     tg_token_list *tokens;
-    tg_buf scratch; /* SentencePiece: the fragment with its spaces as the vocabulary has them */
+    tg_buf scratch; /* the fragment as the vocabulary has it: SentencePiece its spaces, qwen2 NFC */
 } encoder;
 
 /* The longest special token at `at`. Control tokens must end at or before `trusted_end`, the end of
@@ -51,6 +51,15 @@ static int encode_fragment(encoder *e, tg_str text)
         return 0;
     if (e->tokenizer->kind == TG_TOKENIZER_SENTENCEPIECE)
         return encode_sentencepiece(e, text);
+    if (e->tokenizer->kind == TG_TOKENIZER_WORDPIECE)
+        return tg_wordpiece_encode(e->tokenizer, text, e->tokens);
+    if (e->tokenizer->pre == TG_PRETOKENIZER_QWEN2) {
+        tg_buf_clear(&e->scratch);
+        int nfc = tg_unicode_nfc(text, &e->scratch);
+        if (nfc < 0)
+            return nfc;
+        text = tg_buf_str(&e->scratch);
+    }
     tg_words words = tg_words_of(e->tokenizer->pre, text);
     tg_str word;
     while (tg_words_next(&words, &word)) {
@@ -94,7 +103,7 @@ int tg_tokenizer_encode(const tg_tokenizer *tokenizer, const tg_token_span *span
     tg_buf text;
     int rc = 0;
     tg_buf_init(&text, TG_TOKENIZER_TEXT_BYTES_MAX);
-    tg_buf_init(&e.scratch, 2 * TG_TOKENIZER_TEXT_BYTES_MAX);
+    tg_buf_init(&e.scratch, 4 * TG_TOKENIZER_TEXT_BYTES_MAX);
     for (size_t i = 0; i < spans_len && rc == 0; i++)
         rc = tg_buf_add_str(&text, spans[i].text);
     if (rc < 0) {
@@ -117,6 +126,8 @@ int tg_tokenizer_encode(const tg_tokenizer *tokenizer, const tg_token_span *span
         memmove(&tokens->ids[first], &tokens->ids[first + 1],
                 (tokens->len - first) * sizeof(tokens->ids[0]));
     }
+    if (rc == 0 && add_bos && tokenizer->add_eos)
+        rc = tg_token_list_add(tokens, tokenizer->eos);
 out:
     tg_merger_free(e.merger);
     tg_buf_free(&e.scratch);

@@ -5,6 +5,7 @@
 #include "libs/tokenizer/pretokenize.h"
 #include "libs/tokenizer/tokenizer.h"
 
+#define TG_WORDPIECE_CHARS_MAX 100 /* characters of a word; a longer one is unknown, as in BERT */
 #define TG_SPECIAL_LENGTHS_MAX 64 /* different lengths of control and user-defined tokens */
 
 /* Open addressing from a token's bytes to its id; the bytes live in the vocabulary. */
@@ -35,7 +36,10 @@ struct tg_tokenizer {
     size_t merges_mask;
     uint32_t byte_ids[256]; /* or TG_TOKEN_NONE */
     uint32_t bos, eos, unk;
-    bool add_bos, add_space_prefix;
+    bool add_bos, add_eos, add_space_prefix;
+    bool cased;     /* WordPiece: case and accents are kept */
+    bool hashes;    /* WordPiece: spelled with ## rather than U+2581 */
+    size_t longest; /* bytes of the longest plain token */
 };
 
 uint32_t tg_vocab_find(const tg_tokenizer *tokenizer, const tg_vocab_index *index, tg_str text);
@@ -43,6 +47,9 @@ uint32_t tg_vocab_find(const tg_tokenizer *tokenizer, const tg_vocab_index *inde
 /* BPE's vocabulary spells bytes as printable characters: the byte a code point stands for, or -1. */
 int tg_bpe_byte_of(uint32_t point);
 int tg_bpe_load_merges(tg_tokenizer *tokenizer, const tg_tokenizer_conf *conf, tg_error *err);
+
+/* WordPiece for one fragment without special tokens. 0, -ENOMEM or the buffers' error. */
+int tg_wordpiece_encode(const tg_tokenizer *tokenizer, tg_str text, tg_token_list *tokens);
 
 /* One run of the greedy pairwise joining that both families share. */
 typedef struct tg_merger tg_merger;

@@ -57,10 +57,36 @@ static int hex_of(char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Writes what a token stands for, never longer than its spelling, and returns the length. */
+/* WordPiece: a word's first piece stands for itself and the space before it. */
+static size_t decode_wordpiece(const tg_tokenizer *tokenizer, tg_str spelled, uint8_t type, char *to)
+{
+    size_t skip = 0, len = 0;
+    bool first = false;
+    if (!is_special(type) && tokenizer->hashes) {
+        first = spelled.len <= 2 || !tg_str_starts(spelled, "##");
+        skip = first ? 0 : 2;
+    } else if (!is_special(type) && spelled.len > 3 &&
+               tg_str_starts(spelled, "\xe2\x96\x81")) {
+        first = true;
+        skip = 3;
+    }
+    if (first)
+        to[len++] = ' ';
+    memcpy(to + len, spelled.data + skip, spelled.len - skip);
+    return len + spelled.len - skip;
+}
+
+static bool is_bracketed(tg_str spelled)
+{
+    return spelled.len > 2 && spelled.data[0] == '[' && spelled.data[spelled.len - 1] == ']';
+}
+
+/* Writes what a token stands for, at most one byte longer than its spelling, and returns the length. */
 static size_t decode_spelling(const tg_tokenizer *tokenizer, tg_str spelled, uint8_t type, char *to)
 {
     size_t len = 0;
+    if (tokenizer->kind == TG_TOKENIZER_WORDPIECE)
+        return decode_wordpiece(tokenizer, spelled, type, to);
     if (type == TG_TOKEN_BYTE && spelled.len == 6 && memcmp(spelled.data, "<0x", 3) == 0 &&
         hex_of(spelled.data[3]) >= 0 && hex_of(spelled.data[4]) >= 0) {
         to[0] = (char)(hex_of(spelled.data[3]) * 16 + hex_of(spelled.data[4]));
@@ -91,18 +117,22 @@ static int load_texts(tg_tokenizer *tokenizer, const tg_tokenizer_conf *conf, tg
 {
     size_t bytes = 0, used = 0;
     for (size_t i = 0; i < conf->tokens_len; i++)
-        bytes += conf->tokens[i].len;
+        bytes += conf->tokens[i].len + 1;
     tokenizer->bytes = malloc(bytes + 1);
     tokenizer->texts = calloc(conf->tokens_len, sizeof(*tokenizer->texts));
     tokenizer->types = calloc(conf->tokens_len, sizeof(*tokenizer->types));
     tokenizer->scores = calloc(conf->tokens_len, sizeof(*tokenizer->scores));
     if (!tokenizer->bytes || !tokenizer->texts || !tokenizer->types || !tokenizer->scores)
         return -ENOMEM;
+    for (size_t i = 0; i < conf->tokens_len && !tokenizer->hashes; i++)
+        tokenizer->hashes = conf->tokens[i].len > 2 && tg_str_starts(conf->tokens[i], "##");
     for (size_t i = 0; i < conf->tokens_len; i++) {
         int32_t type = conf->types ? conf->types[i] : TG_TOKEN_NORMAL;
         if (type < 0 || type > TG_TOKEN_BYTE)
             return tg_error_set(err, -EINVAL, "token %zu has the unknown type %d", i, type);
         tokenizer->types[i] = (uint8_t)(type ? type : TG_TOKEN_NORMAL);
+        if (conf->kind == TG_TOKENIZER_WORDPIECE && is_bracketed(conf->tokens[i]))
+            tokenizer->types[i] = TG_TOKEN_CONTROL;
         tokenizer->scores[i] = conf->scores ? conf->scores[i] : 0;
         size_t len = decode_spelling(tokenizer, conf->tokens[i], tokenizer->types[i],
                                      tokenizer->bytes + used);
@@ -147,8 +177,11 @@ static int build_indices(tg_tokenizer *tokenizer, tg_error *err)
             tokenizer->byte_ids[(unsigned char)text.data[0]] = id;
         else if (is_special(type))
             rc = add_special(tokenizer, id, err);
-        else if (type != TG_TOKEN_UNUSED)
+        else if (type != TG_TOKEN_UNUSED) {
             index_put(tokenizer, &tokenizer->words, id);
+            if (text.len > tokenizer->longest)
+                tokenizer->longest = text.len;
+        }
     }
     if (rc == 0 && tokenizer->kind == TG_TOKENIZER_BPE) {
         for (unsigned byte = 0; byte < 256; byte++) {
@@ -188,7 +221,9 @@ int tg_tokenizer_new(const tg_tokenizer_conf *conf, tg_error *err, tg_tokenizer 
     tokenizer->eos = conf->eos;
     tokenizer->unk = conf->unk;
     tokenizer->add_bos = conf->add_bos && conf->bos != TG_TOKEN_NONE;
+    tokenizer->add_eos = conf->add_eos && conf->eos != TG_TOKEN_NONE;
     tokenizer->add_space_prefix = conf->add_space_prefix;
+    tokenizer->cased = conf->cased;
     const char *pre = conf->pre ? conf->pre : "default";
     if (conf->kind == TG_TOKENIZER_BPE && tg_pretokenizer_parse(pre, &tokenizer->pre) < 0)
         rc = tg_error_set(err, -EINVAL, "the pre-tokenizer '%s' is not supported; default, gpt-2, "

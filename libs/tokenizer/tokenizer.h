@@ -1,4 +1,5 @@
-/* Text to token ids and back: SentencePiece (scores and byte fallback) and byte-level BPE (merges).
+/* Text to token ids and back: SentencePiece (scores and byte fallback), byte-level BPE (merges) and
+ * WordPiece (BERT).
  *
  * A tokenizer is made from plain arrays, so that whoever holds a vocabulary can feed it: the engine
  * from a model file, the router from its configuration.
@@ -6,6 +7,10 @@
  * Special tokens can't be forged: a control token such as <|im_end|> is recognised only inside spans
  * the caller marked trusted (its own template text). In any other span the same characters become
  * ordinary text tokens.
+ *
+ * Bytes that are no UTF-8 are never lost in SentencePiece and BPE: each becomes its own byte token,
+ * and for the patterns it is one U+FFFD. WordPiece drops them, as it drops U+FFFD and controls.
+ * Text for qwen2 is brought to NFC first, as its reference does; the other families take it as it is.
  *
  * Ownership: the arrays are copied; tg_tokenizer_free releases all.
  * Threads:   a tokenizer is read-only once made and may be shared.
@@ -30,7 +35,11 @@
 
 typedef struct tg_tokenizer tg_tokenizer;
 
-typedef enum tg_tokenizer_kind { TG_TOKENIZER_SENTENCEPIECE, TG_TOKENIZER_BPE } tg_tokenizer_kind;
+typedef enum tg_tokenizer_kind {
+    TG_TOKENIZER_SENTENCEPIECE,
+    TG_TOKENIZER_BPE,
+    TG_TOKENIZER_WORDPIECE
+} tg_tokenizer_kind;
 
 typedef enum tg_token_type { /* GGUF's numbers */
     TG_TOKEN_NORMAL = 1,
@@ -43,7 +52,9 @@ typedef enum tg_token_type { /* GGUF's numbers */
 
 typedef struct tg_tokenizer_conf {
     tg_tokenizer_kind kind;
-    const tg_str *tokens; /* as files spell them: U+2581 for a space, or GPT-2's byte alphabet */
+    const tg_str *tokens; /* as files spell them: U+2581 for a space, GPT-2's byte alphabet, or,
+                           * for WordPiece, U+2581 before a word's first piece or ## before the others;
+                           * there [NAMES] are control tokens whatever their type */
     size_t tokens_len;
     const float *scores;  /* SentencePiece: one per token */
     const int32_t *types; /* tg_token_type, one per token; NULL: all normal */
@@ -51,8 +62,10 @@ typedef struct tg_tokenizer_conf {
     size_t merges_len;
     const char *pre;       /* BPE: default, gpt-2, smollm, llama-bpe or qwen2; NULL: default */
     uint32_t bos, eos, unk; /* or TG_TOKEN_NONE */
-    bool add_bos;          /* the model wants BOS before a prompt */
+    bool add_bos;          /* the model wants BOS before a prompt; WordPiece: [CLS] */
+    bool add_eos;          /* and EOS after it; WordPiece: [SEP] */
     bool add_space_prefix; /* SentencePiece: a space before the first word */
+    bool cased;            /* WordPiece: keep case and accents */
 } tg_tokenizer_conf;
 
 /* 0; -EINVAL with a message; -ENOMEM. */
@@ -73,7 +86,8 @@ typedef struct tg_token_span {
 } tg_token_span;
 
 /* Appends the ids of the spans' concatenation: words may cross spans, control tokens may not. BOS
- * comes first when `add_bos` and the model wants it, unless the text begins with it.
+ * comes first when `add_bos` and the model wants it, unless the text begins with it; then EOS comes
+ * last where the model wants that.
  * 0, -EMSGSIZE past TG_TOKENIZER_TEXT_BYTES_MAX, or -ENOMEM. */
 int tg_tokenizer_encode(const tg_tokenizer *tokenizer, const tg_token_span *spans, size_t spans_len,
                         bool add_bos, tg_token_list *tokens);

@@ -7,7 +7,20 @@ static int is_space(uint32_t c)
            c == 0x205f || c == 0x3000;
 }
 
-tg_unicode_class tg_unicode_classify(uint32_t point)
+uint32_t tg_unicode_lookup(const tg_unicode_range *ranges, size_t count, uint32_t point)
+{
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        if (ranges[mid].last < point)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < count && ranges[low].first <= point ? ranges[low].value : 0;
+}
+
+tg_unicode_class tg_unicode_class_of(uint32_t point)
 {
     if (point < 128) {
         if ((point | 32) >= 'a' && (point | 32) <= 'z')
@@ -17,17 +30,35 @@ tg_unicode_class tg_unicode_classify(uint32_t point)
     }
     if (is_space(point))
         return TG_UNICODE_SPACE;
-    size_t low = 0, high = tg_unicode_range_count;
+    return (tg_unicode_class)tg_unicode_lookup(tg_unicode_ranges, tg_unicode_range_count, point);
+}
+
+tg_unicode_class tg_unicode_classify(uint32_t point)
+{
+    tg_unicode_class kind = tg_unicode_class_of(point);
+    return kind <= TG_UNICODE_SPACE ? kind : TG_UNICODE_OTHER;
+}
+
+uint32_t tg_unicode_lower(uint32_t point)
+{
+    if (point < 128)
+        return point >= 'A' && point <= 'Z' ? point + 32 : point;
+    if (point == 0x130)
+        return 'i';
+    size_t low = 0, high = tg_unicode_lower_run_count;
     while (low < high) {
         size_t mid = (low + high) / 2;
-        if (tg_unicode_ranges[mid].last < point)
+        if (tg_unicode_lower_runs[mid].last < point)
             low = mid + 1;
         else
             high = mid;
     }
-    if (low < tg_unicode_range_count && tg_unicode_ranges[low].first <= point)
-        return tg_unicode_ranges[low].kind;
-    return TG_UNICODE_OTHER;
+    if (low == tg_unicode_lower_run_count)
+        return point;
+    const tg_unicode_lower_run *run = &tg_unicode_lower_runs[low];
+    if (point < run->first || (point - run->first) % run->step)
+        return point;
+    return (uint32_t)((int32_t)point + run->distance);
 }
 
 size_t tg_unicode_next(const char *text, size_t left, uint32_t *ret_point)
