@@ -27,7 +27,7 @@ enum {
     XFEATURE_XTILEDATA = 18,    /* Intel SDM, volume 1, 13.1 */
     ARCH_REQ_XCOMP_PERM = 0x1023, /* Linux, Documentation/arch/x86/xstate.rst */
 };
-static const size_t READ_BYTES = 512u << 20; /* a thread, far beyond any cache */
+static const size_t READ_BYTES = 256u << 20; /* a thread, far beyond any cache */
 
 typedef struct job {
     void (*work)(struct job *job);
