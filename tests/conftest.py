@@ -7,6 +7,7 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "tools"))
 
 from kafka_fixture import Kafka  # noqa: E402
 from mesh import Mesh  # noqa: E402
