@@ -40,14 +40,16 @@ def agreed(point):
 
 
 def newer_than_reference():
-    """Marks and punctuation that the reference, whose table is older, takes for ordinary characters."""
+    """What is a mark or punctuation in only one of Python's and the reference's, older, tables."""
     strip, split = normalizers.BertNormalizer(strip_accents=True), pre_tokenizers.BertPreTokenizer()
     found = set()
     for char in map(chr, [*range(0x80, 0xd800), *range(0xe000, 0x30000)]):
         category = unicodedata.category(char)
-        if category == "Mn" and char in strip.normalize_str("a" + char):
+        if unicodedata.normalize("NFD", char) != char or category in ("Cc", "Cf", "Co", "Cn"):
+            continue
+        if (category == "Mn") != (char not in strip.normalize_str("a" + char)) and not char.isspace():
             found.add(char)
-        elif category[0] == "P" and len(split.pre_tokenize_str("a" + char)) != 2:
+        elif (category[0] == "P") != (len(split.pre_tokenize_str("a" + char)) == 2):
             found.add(char)
     return found
 

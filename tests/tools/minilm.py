@@ -1,5 +1,6 @@
 """all-MiniLM-L6-v2 from its Python package: as a GGUF file, and as a plain reference in numpy."""
 import json
+import math
 import pathlib
 import struct
 import zipfile
@@ -72,14 +73,7 @@ def write_gguf(path, weights, tokenizer, kind="F32"):
         "tokenizer.ggml.unknown_token_id": 100}, tensors)
 
 
-def erf(x):
-    """By its series, in double."""
-    x = np.clip(x.astype(np.float64), -5, 5)
-    term = total = x
-    for n in range(1, 120):
-        term = term * 2 * x * x / (2 * n + 1)
-        total = total + term
-    return total * np.exp(-x * x) * 2 / np.sqrt(np.pi)
+ERF = np.frompyfunc(math.erf, 1, 1)
 
 
 def reference(weights, ids):
@@ -109,7 +103,7 @@ def reference(weights, ids):
         mixed = (share @ v).transpose(1, 0, 2).reshape(len(ids), -1)
         x = norm(x + linear(mixed, at + "attention.output.dense"), at + "attention.output.LayerNorm")
         wide = linear(x, at + "intermediate.dense")
-        wide = wide * 0.5 * (1 + erf(wide / np.sqrt(2)))
+        wide = wide * 0.5 * (1 + ERF(wide / np.sqrt(2)).astype(np.float64))
         x = norm(x + linear(wide, at + "output.dense"), at + "output.LayerNorm")
     mean = x.mean(0)
     return mean / np.linalg.norm(mean)
