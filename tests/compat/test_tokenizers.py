@@ -41,7 +41,7 @@ def agreed(point):
 
 def newer_than_reference():
     """What is a mark or punctuation in only one of Python's and the reference's, older, tables."""
-    strip, split = normalizers.BertNormalizer(strip_accents=True), pre_tokenizers.BertPreTokenizer()
+    strip, split = normalizers.BertNormalizer(strip_accents=True, lowercase=False), pre_tokenizers.BertPreTokenizer()
     found = set()
     for char in map(chr, [*range(0x80, 0xd800), *range(0xe000, 0x30000)]):
         category = unicodedata.category(char)
