@@ -220,6 +220,8 @@ int tg_json_parse(tg_json_doc *doc, tg_str text, size_t size_max, tg_error *err,
                             size_max);
     if (text.len == 0)
         return tg_error_set(err, -EINVAL, "line 1, column 1: the JSON text is empty");
+    if (text.len >= 3 && memcmp(text.data, "\xEF\xBB\xBF", 3) == 0)
+        return tg_json_check(text, err); /* simdjson 3 passes over a byte order mark; JSON has none */
     if (fit_parser(doc, text.len) < 0)
         return tg_error_set(err, -ENOMEM, "out of memory");
     simdjson::error_code error = doc->parser->parse(text.data, text.len, true).error();
