@@ -99,9 +99,11 @@ static int answer(const tg_tokenizer *tokenizer, tg_str text, tg_token_list *ids
         rc = tg_detokenizer_end(&state, out);
     uint32_t count = (uint32_t)ids->len, len = (uint32_t)out->len;
     fwrite(&count, 4, 1, stdout);
-    fwrite(ids->ids, 4, count, stdout);
+    if (count > 0) /* before the first token there is no array */
+        fwrite(ids->ids, 4, count, stdout);
     fwrite(&len, 4, 1, stdout);
-    fwrite(out->data, 1, len, stdout);
+    if (len > 0)
+        fwrite(out->data, 1, len, stdout);
     return rc < 0;
 }
 
