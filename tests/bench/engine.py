@@ -38,7 +38,7 @@ GOALS = {
         "Q8_0": (1.2, 2.5, 4.0, 4.0),
         "Q4_0": (1.2, 2.5, 4.0, None),
         "Q4_1": (1.2, 2.5, 4.0, None),
-        "F16": (1.2, None, None, 1.0),  # fp32 arithmetic has no more in it
+        "F16": (1.2, 2.5, 4.0, 1.0),
     },
 }
 GOALS["amx"] = GOALS["avx512"]
