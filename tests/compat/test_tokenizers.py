@@ -39,6 +39,9 @@ def agreed(point):
     return unicodedata.category(chr(point)) != "Cn"
 
 
+NEWER_MAX = {"14.0.0": 500}  # our tables' version
+
+
 def newer_than_reference():
     """What is a mark or punctuation in only one of Python's and the reference's, older, tables."""
     strip, split = normalizers.BertNormalizer(strip_accents=True, lowercase=False), pre_tokenizers.BertPreTokenizer()
@@ -231,7 +234,7 @@ def test_wordpiece_agrees_with_the_reference(cased, spelling):
         spelled = [t if t in special else t[2:] if t.startswith("##") and len(t) > 2 else "\u2581" + t for t in tokens]
     rng = random.Random(13)
     newer = newer_than_reference()
-    assert len(newer) < 500
+    assert len(newer) < NEWER_MAX.get(unicodedata.unidata_version, 560)  # a later Python knows more characters
     drop = str.maketrans("", "", "".join(newer))
     texts = [draw_text(rng).translate(drop) for _ in range(COUNT)]
     if spelling == "spaces":  # there U+2581 can't be told from the mark of a first piece
