@@ -1,6 +1,7 @@
 #include "libs/service/service.h"
 
 #include "libs/base/log.h"
+#include "libs/base/trim.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -280,6 +281,7 @@ void tg_service_set_serving(tg_service *s, bool serving)
 
 int tg_service_run(tg_service *s)
 {
+    tg_trim();
     int rc = tg_rpc_loop_run(s->loop);
     tg_log(TG_LOG_INFO, "stopped", NULL);
     return rc;
