@@ -1,8 +1,8 @@
 /* A human-readable reason beside a status.
  *
- * Functions that can be given bad input return -errno and, where `err` is not NULL, one sentence that
- * names what, where and what is allowed. The first reason wins: a caller further up adds context with
- * tg_error_prefix instead of replacing it.
+ * Functions that can be given bad input return -errno and, where `err` is not NULL, one sentence
+ * that names what, where and what is allowed. The first reason wins: a caller further up adds
+ * context with tg_error_prefix instead of replacing it.
  *
  * Ownership: a plain value on the caller's stack. Threads: none shared.
  */
@@ -12,7 +12,7 @@
 #include <stdarg.h>
 
 typedef struct tg_error {
-    char text[512]; /* empty: no reason given */
+    char text[512]; /* empty: no reason given; a longer one is cut after a whole UTF-8 character */
 } tg_error;
 
 /* Sets the text unless one is there already, and returns `status`, so that a line can say

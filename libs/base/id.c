@@ -1,5 +1,6 @@
 #include "libs/base/id.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,8 @@ void tg_random_bytes(void *to, size_t len)
     unsigned char *p = to;
     while (len > 0) {
         ssize_t got = getrandom(p, len, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
         if (got < 0)
             abort();
         p += got;

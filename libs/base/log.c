@@ -1,6 +1,7 @@
 #include "libs/base/log.h"
 
 #include "libs/base/clock.h"
+#include "libs/base/str.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -45,13 +46,20 @@ void tg_log_fd(int fd) { state.fd = fd; }
 typedef struct line {
     char data[TG_LOG_LINE_MAX];
     size_t len;
+    bool full; /* something did not fit */
 } line;
+
+static const char cut_mark[] = ",\"cut\":true";
+enum {
+    LINE_END = sizeof cut_mark - 1 + 2
+}; /* always fits: the mark, the closing brace, the line's end */
 
 static void put(line *l, const char *text, size_t len)
 {
-    size_t room = sizeof l->data - 3 - l->len; /* the closing brace, quote and newline always fit */
-    if (len > room)
-        len = room;
+    if (l->full || len > sizeof l->data - LINE_END - l->len) {
+        l->full = true;
+        return;
+    }
     memcpy(l->data + l->len, text, len);
     l->len += len;
 }
@@ -61,12 +69,22 @@ static void put_text(line *l, const char *text) { put(l, text, strlen(text)); }
 /* Length of something that looks like a credential at p, 0 if nothing does. */
 static size_t credential_len(const char *p)
 {
-    static const char *const marks[] = {"sk-", "AKIA", "tg_live_", "tg_test_", "Bearer ", "bearer "};
+    static const char *const marks[] = {"sk-",      "AKIA",    "tg_live_",
+                                        "tg_test_", "Bearer ", "bearer "};
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
         size_t mark = strlen(marks[i]);
         if (strncmp(p, marks[i], mark) == 0)
             return mark + strcspn(p + mark, " \t\r\n\"',;");
     }
+    return 0;
+}
+
+/* Length of the UTF-8 character at p, which is NUL-terminated; 0 when it is none. */
+static size_t utf8_len(const char *p)
+{
+    for (size_t len = 2; len <= 4; len++)
+        if (strnlen(p, len) == len && tg_utf8_valid(p, len))
+            return len;
     return 0;
 }
 
@@ -88,8 +106,12 @@ static void put_json_string(line *l, const char *text)
         } else if (c < 0x20) {
             snprintf(escaped, sizeof escaped, "\\u%04x", c);
             put_text(l, escaped);
-        } else {
+        } else if (c < 0x80) {
             put(l, text, 1);
+        } else {
+            size_t character = utf8_len(text);
+            put(l, character ? text : "\xef\xbf\xbd", character ? character : 3);
+            text += character ? character - 1 : 0;
         }
         text++;
     }
@@ -111,7 +133,8 @@ static void put_pair(line *l, const char *key, const char *format, va_list *args
     bool text = n == 0 || format[n - 1] == 's';
     if (strcmp(format, "%s") == 0) {
         const char *given = va_arg(*args, const char *);
-        snprintf(value, sizeof value, "%s", given ? given : "");
+        if (!tg_str_copy(value, sizeof value, tg_str_of(given)))
+            value[tg_utf8_whole(value, sizeof value - 1)] = '\0';
     } else if (strstr(format, "ll") || strstr(format, "%l") || strstr(format, "z")) {
         unsigned long given = va_arg(*args, unsigned long);
         if (n > 0 && format[n - 1] == 'd')
@@ -140,7 +163,10 @@ void tg_log(tg_log_level level, const char *event, ...)
 {
     if (level < state.least)
         return;
-    line l = {.len = 0};
+    line l;
+    bool cut = false;
+    l.len = 0;
+    l.full = false;
     char when[TG_CLOCK_TEXT];
     tg_clock_format(tg_clock_wall_ns(), when, sizeof when);
     put_text(&l, "{\"time\":\"");
@@ -159,9 +185,19 @@ void tg_log(tg_log_level level, const char *event, ...)
     va_start(args, event);
     for (const char *key; (key = va_arg(args, const char *));) {
         const char *format = va_arg(args, const char *);
+        const size_t before = l.len;
         put_pair(&l, key, format, &args);
+        if (l.full) { /* the pair goes, whole; a shorter one may still fit */
+            l.len = before;
+            l.full = false;
+            cut = true;
+        }
     }
     va_end(args);
+    if (cut) {
+        memcpy(l.data + l.len, cut_mark, sizeof cut_mark - 1);
+        l.len += sizeof cut_mark - 1;
+    }
     l.data[l.len++] = '}';
     l.data[l.len++] = '\n';
     ssize_t written = write(state.fd, l.data, l.len);

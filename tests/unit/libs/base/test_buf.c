@@ -8,7 +8,8 @@ static void test_append_and_consume(void)
     tg_buf buf;
     tg_buf_init(&buf, 0);
     CU_ASSERT_EQUAL(tg_buf_add_text(&buf, "hello "), 0);
-    CU_ASSERT_EQUAL(tg_buf_printf(&buf, "%d-%s", 42, "worlds of text that outgrow the first block"), 0);
+    CU_ASSERT_EQUAL(tg_buf_printf(&buf, "%d-%s", 42, "worlds of text that outgrow the first block"),
+                    0);
     CU_ASSERT_TRUE(tg_str_starts(tg_buf_str(&buf), "hello 42-worlds"));
     tg_buf_consume(&buf, 6);
     CU_ASSERT_TRUE(tg_str_starts(tg_buf_str(&buf), "42-"));
