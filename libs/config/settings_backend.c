@@ -28,6 +28,8 @@ static const tg_field inference_fields[] = {
      .doc = "Path of the GGUF model."},
     {"model_name", TG_FIELD_STRING, AT(model_name), .fallback = "",
      .doc = "Name shown for the model; empty: the one in the file."},
+    {"embedding_model_file", TG_FIELD_STRING, AT(embedding_model_file), .fallback = "",
+     .doc = "Path of a GGUF encoder (BERT family) that answers Embed; empty: none."},
     {"threads", TG_FIELD_U32, AT(threads), .max = 256,
      .doc = "Threads of the forward pass; 0: one for each processor."},
     {"max_seqs", TG_FIELD_U32, AT(max_seqs), .fallback = "8", .min = 1, .max = 256,

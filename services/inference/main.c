@@ -1,6 +1,7 @@
 /* tollgate-inference: serves one model from this machine's hardware over gRPC. */
 #include "libs/base/id.h"
 #include "libs/base/log.h"
+#include "services/inference/serve/embed.h"
 #include "services/inference/serve/inference.h"
 #include "services/inference/serve/request_log.h"
 
@@ -77,6 +78,17 @@ static int start_engine(tg_inference *inference, tg_error *err)
     return rc;
 }
 
+static int start_encoder(tg_inference *inference, tg_error *err)
+{
+    const tg_inference_settings *s = inference->settings;
+    tg_engine_status status;
+    if (!*s->embedding_model_file)
+        return 0;
+    tg_engine_get_status(inference->engine, &status);
+    return tg_embedder_new(tg_service_uv(inference->service), inference->metrics.registry, s->embedding_model_file,
+                           status.threads, err, &inference->embedder);
+}
+
 static int start(tg_inference *inference, tg_arena *arena, const char *config, tg_error *err)
 {
     tg_rpc_service service = tg_inference_rpc_service(inference);
@@ -94,6 +106,8 @@ static int start(tg_inference *inference, tg_arena *arena, const char *config, t
     if (rc == 0)
         rc = start_engine(inference, err);
     if (rc == 0)
+        rc = start_encoder(inference, err);
+    if (rc == 0)
         rc = tg_service_listen(inference->service, &service, 1, err);
     return rc;
 }
@@ -104,6 +118,7 @@ static void stop(tg_inference *inference, tg_arena *arena)
     uv_close((uv_handle_t *)&inference->wake, NULL);
     uv_close((uv_handle_t *)&inference->tick, NULL);
     inference->service = tg_service_free(inference->service);
+    inference->embedder = tg_embedder_free(inference->embedder);
     inference->metrics.registry = tg_metrics_free(inference->metrics.registry);
     if (inference->log_fd >= 0)
         close(inference->log_fd);

@@ -97,10 +97,6 @@ def test_declared_and_not_built_yet(mesh, stubs):
         with pytest.raises(grpc.RpcError) as caught:
             stubs["health_grpc"].HealthStub(channel).AcquireLease(stubs["health"].AcquireLeaseRequest(), timeout=10)
         assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
-    with grpc.insecure_channel(mesh.env["TOLLGATE_INFERENCE_GRPC"]) as channel:
-        with pytest.raises(grpc.RpcError) as caught:
-            stubs["inference_grpc"].InferenceStub(channel).Embed(stubs["inference"].EmbedRequest(), timeout=10)
-        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_inference_directly(mesh, stubs):

@@ -94,7 +94,7 @@ int tg_embed_run(tg_embed *embed, const tg_str *texts, size_t count, tg_error *e
         ids.len = 0;
         rc = tg_tokenizer_encode(embed->tokenizer, &span, 1, true, &ids);
         if (rc == 0 && ids.len > embed->context)
-            rc = tg_error_set(err, -EMSGSIZE, "text %zu has %zu tokens; the model takes %u", i, ids.len,
+            rc = tg_error_set(err, -EMSGSIZE, "a text of %zu tokens; the model takes %u", ids.len,
                               embed->context);
         if (rc < 0)
             break;

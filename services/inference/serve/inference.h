@@ -25,6 +25,7 @@ typedef struct tg_inference {
     const tg_inference_settings *settings;
     tg_service *service;
     tg_engine *engine;
+    struct tg_embedder *embedder; /* NULL: no encoder is configured */
     const char *model; /* as shown: settings.model_name, or the file's own */
     uv_async_t wake;    /* a batch is ready */
     uv_timer_t tick;    /* status watchers */

@@ -1,5 +1,6 @@
 /* Inference.WatchStatus: what the engine is doing, for health and for people. */
 #include "services/inference/serve/inference.h"
+#include "services/inference/serve/embed.h"
 
 #include "libs/base/clock.h"
 
@@ -143,11 +144,16 @@ static void on_count(void *service, tg_rpc_call *call, const ProtobufCMessage *r
         tg_rpc_reply(call, &out.base);
 }
 
+static void on_embed(void *service, tg_rpc_call *call, const ProtobufCMessage *request)
+{
+    tg_embedder_serve(((tg_inference *)service)->embedder, call, request);
+}
+
 tg_rpc_service tg_inference_rpc_service(tg_inference *inference)
 {
-    /* Embed is declared and answers UNIMPLEMENTED. */
     static const tg_rpc_method methods[] = {{"Generate", true, tg_inference_generate},
                                             {"CountTokens", false, on_count},
+                                            {"Embed", false, on_embed},
                                             {"WatchStatus", true, tg_inference_watch}};
     return (tg_rpc_service){.descriptor = &tollgate__v1__inference__descriptor,
                             .methods = methods,

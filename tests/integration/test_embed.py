@@ -1,0 +1,106 @@
+"""Embed over gRPC: the vectors of the encoder itself, several requests at a time, clients that leave, refusals."""
+import socket
+import subprocess
+import time
+
+import grpc
+import numpy as np
+import pytest
+
+import minilm
+from mesh import ROOT, bin_dir
+
+START_S = 60
+MODEL = ROOT / "build" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+TEXTS = ["a toll gate", "The road is closed.", "caf\u00e9", ""] + [f"text number {i}" for i in range(20)]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """(path of all-MiniLM-L6-v2 as a GGUF file, its weights, its tokenizer)"""
+    weights, tokenizer = minilm.load()
+    path = tmp_path_factory.mktemp("encoder") / "minilm.gguf"
+    minilm.write_gguf(path, weights, tokenizer, "F32")
+    return path, weights, tokenizer
+
+
+def start(directory, more):
+    port = free_port()
+    conf = directory / "inference.yaml"
+    conf.write_text(f'version: 1\ngrpc_listen: "127.0.0.1:{port}"\nmetrics_listen: "127.0.0.1:0"\n'
+                    f'model_file: "{MODEL}"\nkv_tokens: 2048\n{more}')
+    return port, subprocess.Popen([bin_dir() / "tollgate-inference", "--config", conf], stderr=subprocess.PIPE)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, encoder, stubs):
+    port, process = start(tmp_path_factory.mktemp("embed"), f'embedding_model_file: "{encoder[0]}"\n')
+    with grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.max_receive_message_length", 1 << 25)]) as channel:
+        grpc.channel_ready_future(channel).result(timeout=START_S)
+        yield stubs["inference_grpc"].InferenceStub(channel)
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+def vectors(answer):
+    return np.array([e.values for e in answer.embeddings])
+
+
+def test_vectors_are_the_encoders(service, stubs, encoder):
+    _, weights, tokenizer = encoder
+    answer = service.Embed(stubs["inference"].EmbedRequest(inputs=TEXTS, tenant="acme"), timeout=120)
+    assert answer.tokens == sum(len(tokenizer.encode(text).ids) for text in TEXTS)
+    for text, got in zip(TEXTS, vectors(answer), strict=True):
+        want = minilm.reference(weights, tokenizer.encode(text).ids)
+        assert got @ want > 0.9999, f"cosine {got @ want:.6f} for {text!r}"
+
+
+def test_requests_take_turns(service, stubs):
+    """A short request is answered while a long one, which came first, is still at it."""
+    long = service.Embed.future(stubs["inference"].EmbedRequest(inputs=TEXTS * 8), timeout=300)
+    short = service.Embed(stubs["inference"].EmbedRequest(inputs=TEXTS[:1]), timeout=120)
+    assert not long.done(), "the short request waited for the whole long one"
+    whole = vectors(long.result())
+    assert (whole[:len(TEXTS)] == whole[-len(TEXTS):]).all() and (whole[0] == vectors(short)[0]).all()
+
+
+def test_a_client_that_leaves(service, stubs):
+    call = service.Embed.future(stubs["inference"].EmbedRequest(inputs=["word " * 200] * 500), timeout=300)
+    time.sleep(0.2)
+    call.cancel()
+    service.Embed(stubs["inference"].EmbedRequest(inputs=["next"]), timeout=60)  # 500 long texts would take longer
+
+
+@pytest.mark.parametrize("inputs, words", [
+    ([], ("at least one",)),
+    (["x"] * 3000, ("3000", "2048")),
+    (["fine", "word " * 600], ("inputs[1]", "602", "512")),
+])
+def test_refusals(service, stubs, inputs, words):
+    with pytest.raises(grpc.RpcError) as caught:
+        service.Embed(stubs["inference"].EmbedRequest(inputs=inputs), timeout=60)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert all(word in caught.value.details() for word in words), caught.value.details()
+
+
+def test_no_encoder(mesh, stubs):
+    with grpc.insecure_channel(mesh.env["TOLLGATE_INFERENCE_GRPC"]) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            stubs["inference_grpc"].InferenceStub(channel).Embed(stubs["inference"].EmbedRequest(inputs=["x"]), timeout=10)
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED and "embedding_model_file" in caught.value.details()
+
+
+@pytest.mark.parametrize("content, words", [(None, ("none.gguf",)), (b"GGUF", ("none.gguf",))])
+def test_a_bad_encoder_is_named(tmp_path, content, words):
+    path = tmp_path / "none.gguf"
+    if content is not None:
+        path.write_bytes(content)
+    _, process = start(tmp_path, f'embedding_model_file: "{path}"\n')
+    said = process.communicate(timeout=START_S)[1].decode()
+    assert process.returncode == 1 and all(word in said for word in words), said
