@@ -9,11 +9,13 @@
  *     and for Q4_1, whose weights have a minimum, right after it
  *         acc = fma(weight_min, activation_scale * (float)sum_of_activations, acc)
  *  2. Products with F32 and F16 weights: one chain of fma over ascending k, activations in fp32.
+ *     A bias is added to the finished sum.
  *  3. Threads share out outputs, never a sum.
  *  4. K and V are rounded to F16 before any use, those of the current step included.
  *  5. Attention takes keys in spans of 256 aligned to absolute position; a span's (max, sum,
- *     accumulator) are merged in ascending order. Masked keys add exactly zero. q·k is one fma chain
- *     over ascending dimension, p·v one over ascending key.
+ *     accumulator) are merged in ascending order. Masked keys, those before a sliding window included, add
+ *     exactly zero, and a span without a visible key is not merged. q·k is one fma chain over ascending
+ *     dimension, p·v one over ascending key.
  *  6. Long sums (RMSNorm, softmax) run in 16 lanes, element i in lane i mod 16, then fold
  *     8, 4, 2, 1.
  *  7. exp, sine and cosine are the ones here. No contraction other than written fma.

@@ -3,97 +3,9 @@
 #include "services/inference/model/chat.h"
 
 #include <errno.h>
-#include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-static int need_u32(const tg_gguf *gguf, const char *key, uint32_t least, uint32_t most, tg_error *err,
-                    uint32_t *ret)
-{
-    int rc = tg_gguf_u32(gguf, key, err, ret);
-    if (rc == -ENOENT)
-        return tg_error_set(err, -EINVAL, "key '%s' is missing", key);
-    if (rc == 0 && (*ret < least || *ret > most))
-        return tg_error_set(err, -EINVAL, "key '%s' is %u; %u to %u are allowed", key, *ret, least, most);
-    return rc;
-}
-
-static int maybe_u32(const tg_gguf *gguf, const char *key, uint32_t most, tg_error *err, uint32_t *io)
-{
-    uint32_t value = *io;
-    int rc = tg_gguf_u32(gguf, key, err, &value);
-    if (rc == -ENOENT)
-        return 0;
-    if (rc == 0 && (value < 1 || value > most))
-        return tg_error_set(err, -EINVAL, "key '%s' is %u; 1 to %u are allowed", key, value, most);
-    *io = value;
-    return rc;
-}
-
-static int check_architecture(const tg_gguf *gguf, tg_error *err)
-{
-    tg_str name = {NULL, 0};
-    int rc = tg_gguf_str(gguf, "general.architecture", err, &name);
-    if (rc == -ENOENT)
-        return tg_error_set(err, -EINVAL, "key 'general.architecture' is missing");
-    if (rc == 0 && !tg_str_is(name, "llama"))
-        return tg_error_set(err, -EINVAL, "the architecture '%.*s' is not supported; llama is",
-                            (int)(name.len < 64 ? name.len : 64), name.data);
-    if (rc == 0 && tg_gguf_str(gguf, "llama.rope.scaling.type", NULL, &name) == 0 &&
-        !tg_str_is(name, "none"))
-        return tg_error_set(err, -EINVAL, "RoPE scaling '%.*s' is not supported; rope_freqs is",
-                            (int)(name.len < 64 ? name.len : 64), name.data);
-    return rc;
-}
-
-static int read_shape(const tg_gguf *gguf, tg_model_shape *s, tg_error *err)
-{
-    int rc = check_architecture(gguf, err);
-    if (rc == 0)
-        rc = need_u32(gguf, "llama.block_count", 1, TG_MODEL_LAYERS_MAX, err, &s->layers);
-    if (rc == 0)
-        rc = need_u32(gguf, "llama.embedding_length", 1, 65536, err, &s->width);
-    if (rc == 0)
-        rc = need_u32(gguf, "llama.feed_forward_length", 1, 1 << 20, err, &s->ffn_width);
-    if (rc == 0)
-        rc = need_u32(gguf, "llama.context_length", 1, 1 << 24, err, &s->context);
-    if (rc == 0)
-        rc = need_u32(gguf, "llama.attention.head_count", 1, 1024, err, &s->heads);
-    if (rc < 0)
-        return rc;
-    s->kv_heads = s->heads;
-    rc = maybe_u32(gguf, "llama.attention.head_count_kv", s->heads, err, &s->kv_heads);
-    if (rc == 0 && s->heads % s->kv_heads != 0)
-        return tg_error_set(err, -EINVAL, "%u query heads can't share %u key heads", s->heads,
-                            s->kv_heads);
-    s->head_dim = s->width / s->heads;
-    if (rc == 0)
-        rc = maybe_u32(gguf, "llama.attention.key_length", TG_MODEL_HEAD_DIM_MAX, err, &s->head_dim);
-    uint32_t value_dim = s->head_dim;
-    if (rc == 0)
-        rc = maybe_u32(gguf, "llama.attention.value_length", TG_MODEL_HEAD_DIM_MAX, err, &value_dim);
-    s->rope_dim = s->head_dim;
-    if (rc == 0)
-        rc = maybe_u32(gguf, "llama.rope.dimension_count", TG_MODEL_HEAD_DIM_MAX, err, &s->rope_dim);
-    if (rc < 0)
-        return rc;
-    if (s->head_dim == 0 || s->head_dim % 2 || s->head_dim > TG_MODEL_HEAD_DIM_MAX ||
-        value_dim != s->head_dim || s->rope_dim % 2 || s->rope_dim > s->head_dim)
-        return tg_error_set(err, -EINVAL, "heads of %u (keys), %u (values) and %u (rotated) are not "
-                            "supported; even and equal ones up to %d are",
-                            s->head_dim, value_dim, s->rope_dim, TG_MODEL_HEAD_DIM_MAX);
-    s->norm_eps = 1e-5f;
-    s->rope_theta = 10000.0f;
-    rc = tg_gguf_f32(gguf, "llama.attention.layer_norm_rms_epsilon", err, &s->norm_eps);
-    if (rc == 0 || rc == -ENOENT)
-        rc = tg_gguf_f32(gguf, "llama.rope.freq_base", err, &s->rope_theta);
-    if (rc < 0 && rc != -ENOENT)
-        return rc;
-    if (!(s->norm_eps >= 0 && s->norm_eps < 1) || !(s->rope_theta >= 1 && isfinite(s->rope_theta)))
-        return tg_error_set(err, -EINVAL, "norm epsilon %g or RoPE base %g is out of range",
-                            (double)s->norm_eps, (double)s->rope_theta);
-    return 0;
-}
 
 /* One tensor by name, with the shape the architecture gives it. out = 0: a vector of F32. */
 static int need_tensor(tg_model *model, const char *name, uint64_t in, uint64_t out, size_t *io_used,
@@ -117,28 +29,57 @@ static int need_tensor(tg_model *model, const char *name, uint64_t in, uint64_t 
     return 0;
 }
 
-static int load_layer(tg_model *model, uint32_t index, size_t *io_used, tg_error *err)
+/* A layer's tensors: which architectures have them, the shape (out 0: a vector of F32), and where they go. */
+typedef struct layer_part {
+    const char *name;
+    size_t to; /* offset in tg_model_layer */
+    uint64_t in, out;
+} layer_part;
+
+#define LAYER_PARTS_MAX 16 /* tensors of one layer */
+#define PART(member) offsetof(tg_model_layer, member)
+
+static size_t layer_parts(const tg_model *model, layer_part *ret)
 {
     const tg_model_shape *s = &model->shape;
-    tg_model_layer *l = &model->layers[index];
     const uint64_t q = (uint64_t)s->heads * s->head_dim, kv = (uint64_t)s->kv_heads * s->head_dim;
-    const struct {
-        const char *name;
-        uint64_t in, out;
-        const tg_gguf_tensor **to;
-    } wanted[] = {
-        {"attn_norm", s->width, 0, &l->attn_norm}, {"attn_q", s->width, q, &l->q},
-        {"attn_k", s->width, kv, &l->k},           {"attn_v", s->width, kv, &l->v},
-        {"attn_output", q, s->width, &l->attn_out}, {"ffn_norm", s->width, 0, &l->ffn_norm},
-        {"ffn_gate", s->width, s->ffn_width, &l->gate}, {"ffn_up", s->width, s->ffn_width, &l->up},
-        {"ffn_down", s->ffn_width, s->width, &l->down},
+    const layer_part common[] = {
+        {"attn_norm.weight", PART(attn_norm), s->width, 0}, {"attn_q.weight", PART(q), s->width, q},
+        {"attn_k.weight", PART(k), s->width, kv},           {"attn_v.weight", PART(v), s->width, kv},
+        {"attn_output.weight", PART(attn_out), q, s->width}, {"ffn_norm.weight", PART(ffn_norm), s->width, 0},
+        {"ffn_gate.weight", PART(gate), s->width, s->ffn_width}, {"ffn_up.weight", PART(up), s->width, s->ffn_width},
+        {"ffn_down.weight", PART(down), s->ffn_width, s->width},
     };
-    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+    const layer_part biases[] = {{"attn_q.bias", PART(q_bias), q, 0},
+                                 {"attn_k.bias", PART(k_bias), kv, 0},
+                                 {"attn_v.bias", PART(v_bias), kv, 0}};
+    const layer_part head_norms[] = {{"attn_q_norm.weight", PART(q_norm), s->head_dim, 0},
+                                     {"attn_k_norm.weight", PART(k_norm), s->head_dim, 0}};
+    size_t len = sizeof(common) / sizeof(common[0]);
+    memcpy(ret, common, sizeof(common));
+    if (model->arch->biases) {
+        memcpy(ret + len, biases, sizeof(biases));
+        len += sizeof(biases) / sizeof(biases[0]);
+    }
+    if (model->arch->head_norms) {
+        memcpy(ret + len, head_norms, sizeof(head_norms));
+        len += sizeof(head_norms) / sizeof(head_norms[0]);
+    }
+    return len;
+}
+
+static int load_layer(tg_model *model, uint32_t index, size_t *io_used, tg_error *err)
+{
+    layer_part parts[LAYER_PARTS_MAX];
+    const size_t len = layer_parts(model, parts);
+    for (size_t i = 0; i < len; i++) {
         char name[64];
-        snprintf(name, sizeof(name), "blk.%u.%s.weight", index, wanted[i].name);
-        int rc = need_tensor(model, name, wanted[i].in, wanted[i].out, io_used, err, wanted[i].to);
+        const tg_gguf_tensor *tensor = NULL;
+        snprintf(name, sizeof(name), "blk.%u.%s", index, parts[i].name);
+        int rc = need_tensor(model, name, parts[i].in, parts[i].out, io_used, err, &tensor);
         if (rc < 0)
             return rc;
+        memcpy((char *)&model->layers[index] + parts[i].to, &tensor, sizeof(tensor));
     }
     return 0;
 }
@@ -162,27 +103,35 @@ static int load_ends(tg_model *model, size_t *io_used, tg_error *err)
     return rc;
 }
 
+static bool has_place(const tg_model *model, tg_str name)
+{
+    static const char *const ends[] = {"token_embd.weight", "output_norm.weight", "output.weight",
+                                       "rope_freqs.weight"};
+    layer_part parts[LAYER_PARTS_MAX];
+    char text[300], part[64];
+    unsigned layer = 0;
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+        if (tg_str_is(name, ends[i]))
+            return true;
+    tg_str_copy(text, sizeof(text), name);
+    if (sscanf(text, "blk.%u.%63s", &layer, part) != 2 || layer >= model->shape.layers)
+        return false;
+    for (size_t i = 0, len = layer_parts(model, parts); i < len; i++) {
+        snprintf(text, sizeof(text), "blk.%u.%s", layer, parts[i].name);
+        if (tg_str_is(name, text))
+            return true;
+    }
+    return false;
+}
+
 /* Whatever has no place in the architecture would silently be left out of the arithmetic. */
 static int refuse_strangers(const tg_model *model, tg_error *err)
 {
-    static const char *const known[] = {"attn_norm", "attn_q",   "attn_k", "attn_v",  "attn_output",
-                                        "ffn_norm",  "ffn_gate", "ffn_up", "ffn_down"};
     for (size_t i = 0; i < tg_gguf_tensor_count(model->gguf); i++) {
         tg_str name = tg_gguf_tensor_at(model->gguf, i)->name;
-        bool found = tg_str_is(name, "token_embd.weight") || tg_str_is(name, "output_norm.weight") ||
-                     tg_str_is(name, "output.weight") || tg_str_is(name, "rope_freqs.weight");
-        for (size_t k = 0; k < sizeof(known) / sizeof(known[0]) && !found; k++) {
-            char text[300], part[64];
-            unsigned layer = 0;
-            tg_str_copy(text, sizeof(text), name);
-            if (sscanf(text, "blk.%u.%63s", &layer, part) == 2 && layer < model->shape.layers) {
-                snprintf(text, sizeof(text), "blk.%u.%s.weight", layer, known[k]);
-                found = tg_str_is(name, text);
-            }
-        }
-        if (!found)
-            return tg_error_set(err, -EINVAL, "tensor '" TG_STR_FMT "' is not part of the llama "
-                                "architecture as supported", TG_STR_ARG(name));
+        if (!has_place(model, name))
+            return tg_error_set(err, -EINVAL, "tensor '" TG_STR_FMT "' is not part of the %s architecture as "
+                                "supported", TG_STR_ARG(name), model->arch->name);
     }
     return 0;
 }
@@ -205,7 +154,7 @@ static const char *main_type(const tg_model *model)
 static int load(tg_model *model, tg_error *err)
 {
     size_t used = 0;
-    int rc = read_shape(model->gguf, &model->shape, err);
+    int rc = tg_model_read_shape(model, err);
     if (rc < 0)
         return rc;
     model->layers = calloc(model->shape.layers, sizeof(*model->layers));

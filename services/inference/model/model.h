@@ -1,8 +1,13 @@
 /* A model as loaded from a GGUF file: shape, weights where they lie in the mapping, vocabulary.
  *
- * Architecture: Llama (RMSNorm, interleaved RoPE with optional rope_freqs, grouped-query attention,
- * SwiGLU, tied or separate output). Every tensor of the file must have a place in it; a file with
- * anything else is refused by name rather than run wrongly.
+ * Architectures, all with RMSNorm, RoPE, grouped-query attention, SwiGLU and a tied or separate output:
+ *   llama   RoPE turns neighbours (2i, 2i + 1), with rope_freqs where the file has them (Llama 2 and 3, Mistral,
+ *           SmolLM2)
+ *   qwen2   RoPE turns halves (i, i + rope_dim / 2); q, k and v have biases
+ *   qwen3   RoPE turns halves; the heads of q and k are normalised before it
+ * Each may have a sliding window, the same on all layers, and linear RoPE scaling. Every tensor of the file must
+ * have a place in its architecture; a file with anything else (mixtures of experts, LoRA, images, other scalings,
+ * windows on some layers) is refused by name rather than run wrongly.
  *
  * Ownership: tg_model_free releases the mapping and all else. Threads: read-only once loaded.
  */
@@ -16,6 +21,13 @@
 #define TG_MODEL_HEAD_DIM_MAX 256
 #define TG_MODEL_STOP_IDS_MAX 8
 
+typedef struct tg_model_arch {
+    const char *name;
+    bool rope_halves; /* RoPE pairs i with i + rope_dim / 2; else 2i with 2i + 1 */
+    bool biases;      /* added to q, k and v */
+    bool head_norms;  /* RMSNorm over each head of q and k, before RoPE */
+} tg_model_arch;
+
 typedef struct tg_model_shape {
     uint32_t layers;
     uint32_t width;    /* of the residual stream */
@@ -28,11 +40,15 @@ typedef struct tg_model_shape {
     uint32_t context; /* most positions the model was trained for */
     float norm_eps;
     float rope_theta;
+    float rope_scale; /* ≥ 1: divides the angles (linear scaling) */
+    uint32_t window;  /* latest keys a token attends to, its own included; 0: all */
 } tg_model_shape;
 
 typedef struct tg_model_layer { /* weights are [in] × out, dims[0] × dims[1] */
     const tg_gguf_tensor *attn_norm, *q, *k, *v, *attn_out;
     const tg_gguf_tensor *ffn_norm, *gate, *up, *down;
+    const tg_gguf_tensor *q_bias, *k_bias, *v_bias; /* NULL where the architecture has none */
+    const tg_gguf_tensor *q_norm, *k_norm;          /* the same; head_dim */
 } tg_model_layer;
 
 typedef enum tg_chat_kind {
@@ -43,6 +59,7 @@ typedef enum tg_chat_kind {
 
 typedef struct tg_model {
     tg_gguf *gguf;
+    const tg_model_arch *arch;
     tg_model_shape shape;
     tg_model_layer *layers;
     const tg_gguf_tensor *token_embd, *output_norm;
@@ -65,6 +82,9 @@ int tg_model_new(tg_gguf *gguf, tg_error *err, tg_model **ret);
 tg_model *tg_model_free(tg_model *model);
 
 bool tg_model_is_stop(const tg_model *model, uint32_t id);
+
+/* shape.c: the architecture and the shape. */
+int tg_model_read_shape(tg_model *model, tg_error *err);
 
 /* vocab.c: the vocabulary under tokenizer.ggml, and the ids that end a generation. */
 int tg_model_load_vocab(tg_model *model, tg_error *err);

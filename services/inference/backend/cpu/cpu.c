@@ -80,6 +80,11 @@ static size_t each_matrix(tg_cpu *cpu, uint8_t *to)
     return used;
 }
 
+static const float *floats(const tg_gguf_tensor *vector)
+{
+    return vector ? (const float *)(const void *)vector->data : NULL;
+}
+
 static int load_weights(tg_cpu *cpu, tg_error *err)
 {
     const tg_model *m = cpu->model;
@@ -93,10 +98,17 @@ static int load_weights(tg_cpu *cpu, tg_error *err)
         return tg_error_set(err, -ENOMEM, "no memory for %zu bytes of weights", cpu->weights_bytes);
     each_matrix(cpu, cpu->weights);
     for (uint32_t i = 0; i < m->shape.layers; i++) {
-        cpu->layers[i].attn_norm = (const float *)(const void *)m->layers[i].attn_norm->data;
-        cpu->layers[i].ffn_norm = (const float *)(const void *)m->layers[i].ffn_norm->data;
+        const tg_model_layer *from = &m->layers[i];
+        tg_cpu_layer *l = &cpu->layers[i];
+        l->attn_norm = floats(from->attn_norm);
+        l->ffn_norm = floats(from->ffn_norm);
+        l->q_bias = floats(from->q_bias);
+        l->k_bias = floats(from->k_bias);
+        l->v_bias = floats(from->v_bias);
+        l->q_norm = floats(from->q_norm);
+        l->k_norm = floats(from->k_norm);
     }
-    cpu->output_norm = (const float *)(const void *)m->output_norm->data;
+    cpu->output_norm = floats(m->output_norm);
     for (uint32_t i = 0; i < m->shape.rope_dim / 2; i++) {
         double power = (double)(2 * i) / (double)m->shape.rope_dim;
         /* Rounded to fp32, as models are trained, which also hides libm's last bits. */
@@ -106,6 +118,7 @@ static int load_weights(tg_cpu *cpu, tg_error *err)
             memcpy(&divisor, m->rope_freqs->data + i * sizeof(divisor), sizeof(divisor));
             freq /= divisor;
         }
+        freq /= m->shape.rope_scale;
         cpu->rope_freqs[i] = (double)freq;
     }
     return 0;

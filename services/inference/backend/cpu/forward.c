@@ -132,14 +132,21 @@ static void norm_for_ffn(void *context, uint32_t index, uint32_t thread)
     quantise_row(cpu, index);
 }
 
-/* Rotates pairs (2i, 2i + 1) of a head. */
-static void rotate(float *head, const float *cosine, const float *sine, uint32_t pairs)
+/* Rotates pairs (2i, 2i + 1) of a head, or (i, i + pairs). */
+static void rotate(float *head, const float *cosine, const float *sine, uint32_t pairs, bool halves)
 {
+    const uint32_t step = halves ? 1 : 2, apart = halves ? pairs : 1;
     for (uint32_t i = 0; i < pairs; i++) {
-        float a = head[2 * i], b = head[2 * i + 1];
-        head[2 * i] = a * cosine[i] - b * sine[i];
-        head[2 * i + 1] = a * sine[i] + b * cosine[i];
+        float a = head[step * i], b = head[step * i + apart];
+        head[step * i] = a * cosine[i] - b * sine[i];
+        head[step * i + apart] = a * sine[i] + b * cosine[i];
     }
+}
+
+static void add_bias(float *x, const float *bias, uint32_t len)
+{
+    for (uint32_t i = 0; bias && i < len; i++)
+        x[i] += bias[i];
 }
 
 static uint16_t *kv_block(const tg_cpu *cpu, uint32_t block)
@@ -161,14 +168,24 @@ static void place_task(void *context, uint32_t index, uint32_t thread)
     const uint32_t dim = s->head_dim, slot = token->position % TG_KV_BLOCK_TOKENS;
     float *q = cpu->q + index * (size_t)s->heads * dim;
     float *k = cpu->k + index * (size_t)s->kv_heads * dim;
-    const float *v = cpu->v + index * (size_t)s->kv_heads * dim;
-    for (uint32_t h = 0; h < s->heads; h++)
-        rotate(q + h * dim, cosine, sine, s->rope_dim / 2);
+    float *v = cpu->v + index * (size_t)s->kv_heads * dim;
+    const tg_cpu_layer *l = &cpu->layers[cpu->layer];
+    const bool halves = cpu->model->arch->rope_halves;
+    add_bias(q, l->q_bias, s->heads * dim);
+    add_bias(k, l->k_bias, s->kv_heads * dim);
+    add_bias(v, l->v_bias, s->kv_heads * dim);
+    for (uint32_t h = 0; h < s->heads; h++) {
+        if (l->q_norm)
+            cpu->kernels->norm(q + h * dim, l->q_norm, dim, s->norm_eps, q + h * dim);
+        rotate(q + h * dim, cosine, sine, s->rope_dim / 2, halves);
+    }
     uint16_t *to =
         kv_block(cpu, cpu->step->seqs[token->seq].blocks[token->position / TG_KV_BLOCK_TOKENS]);
     for (uint32_t h = 0; h < s->kv_heads; h++, to += tg_kv_head_halves(dim)) {
         uint16_t keys[TG_MODEL_HEAD_DIM_MAX];
-        rotate(k + h * dim, cosine, sine, s->rope_dim / 2);
+        if (l->k_norm)
+            cpu->kernels->norm(k + h * dim, l->k_norm, dim, s->norm_eps, k + h * dim);
+        rotate(k + h * dim, cosine, sine, s->rope_dim / 2, halves);
         cpu->kernels->to_f16(k + h * dim, dim, keys);
         for (uint32_t d = 0; d < dim; d++)
             to[d * TG_KV_BLOCK_TOKENS + slot] = keys[d];
@@ -201,7 +218,7 @@ static void attend_task(void *context, uint32_t index, uint32_t thread)
     const uint32_t head = index % s->kv_heads, group = s->heads / s->kv_heads, dim = s->head_dim;
     const tg_cpu_tile *tile = &cpu->tiles[index / s->kv_heads];
     const tg_step_seq *seq = &cpu->step->seqs[tile->seq];
-    tg_attend a = {.rows = tile->rows, .head_dim = dim, .blocks = seq->blocks};
+    tg_attend a = {.rows = tile->rows, .head_dim = dim, .window = s->window, .blocks = seq->blocks};
     for (uint32_t r = 0; r < tile->rows; r++) {
         const uint32_t token = (tile->first_row + r) / group;
         const uint32_t query = head * group + (tile->first_row + r) % group;

@@ -49,6 +49,7 @@ typedef struct tg_attend {
     uint32_t position[TG_ATTEND_ROWS]; /* ascending */
     uint32_t rows;
     uint32_t head_dim;
+    uint32_t window;        /* latest keys a row sees, its own included; 0: all */
     const uint16_t *kv;     /* this layer, this head, block 0 */
     size_t block_stride;    /* halves from one block of this head to the next */
     const uint32_t *blocks; /* the sequence's table */
@@ -64,6 +65,7 @@ typedef struct tg_cpu_kernels {
     void (*product)(const tg_product *product, uint32_t first, uint32_t last);
     /* Row `row` of the quantised form, from `in` floats, a multiple of 32. */
     void (*quantise)(const float *x, const tg_rows *rows, uint32_t row);
+    /* ret may be x. */
     void (*norm)(const float *x, const float *weight, uint32_t len, float eps, float *ret);
     void (*silu_mul)(const float *gate, const float *up, uint32_t len, float *ret);
     void (*to_f16)(const float *x, uint32_t len, uint16_t *ret);

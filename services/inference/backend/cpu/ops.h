@@ -158,13 +158,15 @@ TG_ISA static inline void score_block(const tg_attend *a, uint32_t row, uint32_t
     }
 }
 
-/* Turns one row's scores into weights e^(s − max), zero past `valid`; returns max and sum. */
-TG_ISA static inline void soften(float *scores, uint32_t valid, uint32_t padded, float *ret_max,
+/* Turns one row's scores into weights e^(s − max), zero before `from` and past `valid`; returns max and sum. */
+TG_ISA static inline void soften(float *scores, uint32_t from, uint32_t valid, uint32_t padded, float *ret_max,
                                  float *ret_sum)
 {
-    float top = scores[0];
-    for (uint32_t i = 1; i < valid; i++)
+    float top = scores[from];
+    for (uint32_t i = from + 1; i < valid; i++)
         top = scores[i] > top ? scores[i] : top;
+    for (uint32_t i = 0; i < from; i++)
+        scores[i] = -INFINITY;
     for (uint32_t i = valid; i < padded; i++)
         scores[i] = -INFINITY;
     v8 low = v8_set(0), high = v8_set(0);
@@ -237,6 +239,12 @@ TG_ISA static inline void merge_span(uint32_t head_dim, float *max, float *sum, 
         run[d] = run[d] * keep + span[d] * take;
 }
 
+/* The first key that a row sees. */
+static inline uint32_t first_key(const tg_attend *a, uint32_t row)
+{
+    return a->window && a->position[row] >= a->window ? a->position[row] + 1 - a->window : 0;
+}
+
 TG_ISA static void attend_span(const tg_attend *a, uint32_t base, float *max, float *sum, float *span)
 {
     const uint32_t end = a->position[a->rows - 1] + 1;
@@ -252,13 +260,14 @@ TG_ISA static void attend_span(const tg_attend *a, uint32_t base, float *max, fl
     }
     for (uint32_t r = 0; r < a->rows; r++) {
         uint32_t past = a->position[r] + 1 > base ? a->position[r] + 1 - base : 0;
+        uint32_t from = first_key(a, r) > base ? first_key(a, r) - base : 0;
         float *scores = a->scores + r * TG_ATTENTION_SPAN;
-        if (past == 0) { /* this row ends before the span */
+        if (past == 0 || from >= keys) { /* this row ends before the span, or its window begins after */
             memset(scores, 0, keys * sizeof(float));
             sum[r] = 0;
             continue;
         }
-        soften(scores, past < keys ? past : keys, blocks * 16, &max[r], &sum[r]);
+        soften(scores, from, past < keys ? past : keys, blocks * 16, &max[r], &sum[r]);
     }
     for (uint32_t r = 0; r < a->rows; r += 4) {
         const uint32_t rows = a->rows - r < 4 ? a->rows - r : 4;
@@ -274,13 +283,22 @@ TG_ISA static void TG_OPS(tg_attend)(const tg_attend *a)
 {
     float max[TG_ATTEND_ROWS], sum[TG_ATTEND_ROWS], span_max[TG_ATTEND_ROWS], span_sum[TG_ATTEND_ROWS];
     float *run = a->sums, *span = a->sums + (size_t)TG_ATTEND_ROWS * a->head_dim;
-    attend_span(a, 0, max, sum, run);
-    for (uint32_t base = TG_ATTENTION_SPAN; base <= a->position[a->rows - 1]; base += TG_ATTENTION_SPAN) {
+    const uint32_t first = first_key(a, 0) / TG_ATTENTION_SPAN * TG_ATTENTION_SPAN;
+    attend_span(a, first, max, sum, run);
+    for (uint32_t base = first + TG_ATTENTION_SPAN; base <= a->position[a->rows - 1]; base += TG_ATTENTION_SPAN) {
         attend_span(a, base, span_max, span_sum, span);
-        for (uint32_t r = 0; r < a->rows; r++)
-            if (a->position[r] >= base)
+        for (uint32_t r = 0; r < a->rows; r++) {
+            if (a->position[r] < base)
+                continue;
+            if (first_key(a, r) >= base) { /* the first span with a key for this row */
+                max[r] = span_max[r];
+                sum[r] = span_sum[r];
+                memcpy(run + r * a->head_dim, span + r * a->head_dim, a->head_dim * sizeof(float));
+            } else {
                 merge_span(a->head_dim, &max[r], &sum[r], run + r * a->head_dim, span_max[r],
                            span_sum[r], span + r * a->head_dim);
+            }
+        }
     }
     for (uint32_t r = 0; r < a->rows; r++) {
         float scale = 1.0f / sum[r];

@@ -16,6 +16,7 @@ typedef struct tiny_conf {
     bool tied;     /* no output.weight */
     bool bpe;      /* byte-level BPE with ChatML; else SentencePiece with bytes only */
     const char *architecture; /* NULL: llama */
+    uint32_t window;          /* 0: none */
 } tiny_conf;
 
 #define TINY_BPE_TOKENS (256 + 3 + 4)
@@ -172,6 +173,11 @@ static inline void tiny_tensor(tiny_writer *w, const char *name, uint32_t in, ui
     free(packed);
 }
 
+static inline bool tiny_is(const tiny_conf *c, const char *architecture)
+{
+    return c->architecture && strcmp(c->architecture, architecture) == 0;
+}
+
 static inline void tiny_layer(tiny_writer *w, const tiny_conf *c, uint32_t layer)
 {
     const uint32_t kv = c->width / c->heads * c->kv_heads;
@@ -188,6 +194,24 @@ static inline void tiny_layer(tiny_writer *w, const tiny_conf *c, uint32_t layer
         snprintf(name, sizeof(name), "blk.%u.%s.weight", layer, parts[i].name);
         tiny_tensor(w, name, parts[i].in, parts[i].out, parts[i].out ? c->type : TG_DTYPE_F32);
     }
+    static const char *const extra_names[2][3] = {{"attn_q.bias", "attn_k.bias", "attn_v.bias"},
+                                                  {"attn_q_norm.weight", "attn_k_norm.weight", NULL}};
+    const uint32_t head = c->width / c->heads, extra_lens[2][3] = {{c->width, kv, kv}, {head, head, 0}};
+    const bool has[2] = {tiny_is(c, "qwen2"), tiny_is(c, "qwen3")};
+    for (size_t which = 0; which < 2; which++) {
+        for (size_t i = 0; has[which] && i < 3 && extra_names[which][i]; i++) {
+            char name[64];
+            snprintf(name, sizeof(name), "blk.%u.%s", layer, extra_names[which][i]);
+            tiny_tensor(w, name, extra_lens[which][i], 0, TG_DTYPE_F32);
+        }
+    }
+}
+
+static inline void tiny_shape_u32(tg_buf *keys, const tiny_conf *c, const char *suffix, uint32_t value)
+{
+    char key[96];
+    snprintf(key, sizeof(key), "%s.%s", c->architecture ? c->architecture : "llama", suffix);
+    tiny_key_u32(keys, key, value);
 }
 
 static inline tiny_conf tiny_defaults(tiny_conf c)
@@ -214,18 +238,20 @@ static inline void tiny_model(tiny_conf conf, tg_buf *ret)
     const char *architecture = c.architecture ? c.architecture : "llama";
     tiny_key_str(&keys, "general.architecture", architecture);
     tiny_key_str(&keys, "general.name", "tiny");
-    tiny_key_u32(&keys, "llama.block_count", c.layers);
-    tiny_key_u32(&keys, "llama.embedding_length", c.width);
-    tiny_key_u32(&keys, "llama.feed_forward_length", c.ffn);
-    tiny_key_u32(&keys, "llama.context_length", c.context);
-    tiny_key_u32(&keys, "llama.attention.head_count", c.heads);
-    tiny_key_u32(&keys, "llama.attention.head_count_kv", c.kv_heads);
+    tiny_shape_u32(&keys, &c, "block_count", c.layers);
+    tiny_shape_u32(&keys, &c, "embedding_length", c.width);
+    tiny_shape_u32(&keys, &c, "feed_forward_length", c.ffn);
+    tiny_shape_u32(&keys, &c, "context_length", c.context);
+    tiny_shape_u32(&keys, &c, "attention.head_count", c.heads);
+    tiny_shape_u32(&keys, &c, "attention.head_count_kv", c.kv_heads);
+    if (c.window)
+        tiny_shape_u32(&keys, &c, "attention.sliding_window", c.window);
     const uint32_t vocab = c.bpe ? TINY_BPE_TOKENS : TINY_SPM_TOKENS;
     if (c.bpe)
         tiny_vocab_bpe(&keys);
     else
         tiny_vocab_spm(&keys);
-    const uint64_t keys_len = 8u + (c.bpe ? 8 : 7); /* those above and the vocabulary's */
+    const uint64_t keys_len = 8u + (c.bpe ? 8 : 7) + (c.window ? 1 : 0); /* those above and the vocabulary's */
     tiny_tensor(&w, "token_embd.weight", c.width, vocab, c.type);
     tiny_tensor(&w, "output_norm.weight", c.width, 0, TG_DTYPE_F32);
     if (!c.tied)

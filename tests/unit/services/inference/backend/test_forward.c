@@ -100,6 +100,9 @@ static void test_invariance(void)
     check_invariance((tiny_conf){.seed = 3, .type = TG_DTYPE_Q8_0, .kv_heads = 4});
     check_invariance((tiny_conf){.seed = 4, .type = TG_DTYPE_Q4_0, .width = 96, .heads = 6});
     check_invariance((tiny_conf){.seed = 5, .type = TG_DTYPE_Q4_1, .width = 96, .heads = 3, .kv_heads = 1});
+    check_invariance((tiny_conf){.seed = 6, .type = TG_DTYPE_Q8_0, .architecture = "qwen2", .window = 40});
+    check_invariance((tiny_conf){.seed = 7, .type = TG_DTYPE_Q4_0, .architecture = "qwen3", .tied = true});
+    check_invariance((tiny_conf){.seed = 8, .type = TG_DTYPE_Q4_1, .window = 260});
 }
 
 /* All instruction sets, and the tied and the separate output: the same bits on a quantised model. */

@@ -192,12 +192,13 @@ static void test_vector_ops(void)
 
 /* Random keys and values; queries at ascending positions. */
 static void run_attention(const tg_cpu_kernels *kernels, uint32_t dim, uint32_t rows, uint32_t last,
-                          const uint16_t *kv, const uint32_t *blocks, const float *q, float *out)
+                          uint32_t window, const uint16_t *kv, const uint32_t *blocks, const float *q, float *out)
 {
     static float scores[TG_ATTEND_ROWS * TG_ATTENTION_SPAN];
     static float sums[2 * TG_ATTEND_ROWS * TG_MODEL_HEAD_DIM_MAX];
     tg_attend a = {.rows = rows, .head_dim = dim, .kv = kv, .block_stride = tg_kv_head_halves(dim),
-                   .blocks = blocks, .scale = 1.0f / sqrtf((float)dim), .scores = scores, .sums = sums};
+                   .blocks = blocks, .window = window, .scale = 1.0f / sqrtf((float)dim), .scores = scores,
+                   .sums = sums};
     for (uint32_t r = 0; r < rows; r++) {
         a.q[r] = q + r * dim;
         a.out[r] = out + r * dim;
@@ -215,17 +216,18 @@ static void compare_attention(const tg_cpu_kernels *kernels, uint64_t *random)
     const uint32_t dim = 2 * (1 + (uint32_t)(tiny_random(random) % (DIM_MAX / 2)));
     const uint32_t rows = 1 + (uint32_t)(tiny_random(random) % TG_ATTEND_ROWS);
     const uint32_t last = rows + (uint32_t)(tiny_random(random) % (BLOCKS * 16 - TG_ATTEND_ROWS));
+    const uint32_t window = tiny_random(random) % 2 ? 1 + (uint32_t)(tiny_random(random) % (BLOCKS * 16)) : 0;
     for (size_t i = 0; i < sizeof(kv) / sizeof(kv[0]); i++)
         kv[i] = tg_f32_to_f16(tiny_uniform(random));
     for (uint32_t i = 0; i < BLOCKS; i++)
         blocks[i] = BLOCKS - 1 - i;
     for (uint32_t i = 0; i < rows * dim; i++)
         q[i] = tiny_uniform(random) * 5;
-    run_attention(&tg_kernels_scalar, dim, rows, last, kv, blocks, q, want);
-    run_attention(kernels, dim, rows, last, kv, blocks, q, got);
+    run_attention(&tg_kernels_scalar, dim, rows, last, window, kv, blocks, q, want);
+    run_attention(kernels, dim, rows, last, window, kv, blocks, q, got);
     CU_ASSERT_EQUAL(memcmp(want, got, rows * dim * sizeof(float)), 0);
     /* A row alone gives what it gave in company. */
-    run_attention(kernels, dim, 1, last, kv, blocks, q + (rows - 1) * dim, got);
+    run_attention(kernels, dim, 1, last, window, kv, blocks, q + (rows - 1) * dim, got);
     CU_ASSERT_EQUAL(memcmp(want + (rows - 1) * dim, got, dim * sizeof(float)), 0);
 }
 
