@@ -6,6 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 
+import gguf_file
 import tiny_llm
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -101,3 +102,52 @@ def test_a_tensor_without_a_place_is_named(tmp_path, name):
     tiny_llm.write(path, shape, tiny_llm.weights(shape) | {name: np.zeros(64, np.float32)})
     done = subprocess.run([BUILD / "test-logits", path, "1"], input=b"", capture_output=True, timeout=60)
     assert done.returncode == 1 and f"'{name}'" in done.stderr.decode(), done.stderr
+
+
+def split(tmp_path, shape, values, count):
+    """The model in parts as others write them; returns the paths."""
+    names = list(values)
+    paths = [tmp_path / f"model-{i + 1:05}-of-{count:05}.gguf" for i in range(count)]
+    for i, path in enumerate(paths):
+        keys = {"split.no": i, "split.count": count, "split.tensors.count": len(names)}
+        part = tiny_llm.tensors({name: values[name] for name in names[i::count]})
+        gguf_file.write(path, keys | (tiny_llm.metadata(shape) if i == 0 else {}), part)
+    return paths
+
+
+def refusal(path):
+    done = subprocess.run([BUILD / "test-logits", path, "1"], input=b"", capture_output=True, timeout=60)
+    assert done.returncode == 1, done.stdout
+    return done.stderr.decode()
+
+
+def test_a_split_model_is_the_same_model(tmp_path):
+    shape = tiny_llm.Shape(arch="qwen3")
+    values = tiny_llm.weights(shape)
+    ids = np.random.default_rng(SEED).integers(0, shape.vocab, 50)
+    tiny_llm.write(tmp_path / "whole.gguf", shape, values)
+    want = engine(tmp_path / "whole.gguf", ids, 50)
+    for count in (1, 2, 5):
+        first = split(tmp_path, shape, values, count)[0]
+        assert engine(first, ids, 50).tobytes() == want.tobytes(), count
+
+
+def test_a_part_that_is_wrong_is_named(tmp_path):
+    shape = tiny_llm.Shape()
+    values = tiny_llm.weights(shape)
+    paths = split(tmp_path, shape, values, 3)
+    said = refusal(paths[1])
+    assert "part 2 of 3" in said and "give the first" in said, said
+    renamed = tmp_path / "renamed.gguf"
+    renamed.write_bytes(paths[0].read_bytes())
+    assert "does not end in '-00001-of-00003.gguf'" in refusal(renamed)
+    kept = paths[1].read_bytes()
+    paths[1].write_bytes(paths[2].read_bytes())
+    said = refusal(paths[0])
+    assert "part 2 of 3" in said and "says that it is part 3 of 3" in said, said
+    paths[1].write_bytes(kept[:100])
+    said = refusal(paths[0])
+    assert "part 2 of 3" in said and paths[1].name in said and "truncated" in said, said
+    paths[1].unlink()
+    said = refusal(paths[0])
+    assert "part 2 of 3" in said and paths[1].name in said and "No such file" in said, said

@@ -1,5 +1,5 @@
-/* Any bytes as a model file: parsed, and if that goes well, loaded with its vocabulary and used to encode
- * and decode a little text. A refusal always has words. */
+/* Any bytes as a model file, or as several where "GGUF" stands in them again: parsed, and if that goes well, loaded
+ * with its vocabulary and used to encode and decode a little text. A refusal always has words. */
 #include "services/inference/model/chat.h"
 
 #include <stdlib.h>
@@ -30,23 +30,44 @@ static void use(const tg_model *model)
     tg_token_list_free(&tokens);
 }
 
+#define PARTS_MAX 4 /* the last takes the rest */
+
+/* A copy of each part: aligned, and of the exact size. */
+static size_t cut_parts(const uint8_t *data, size_t size, tg_str *parts)
+{
+    size_t len = 0;
+    while (len < PARTS_MAX) {
+        const uint8_t *next = size > 4 && len + 1 < PARTS_MAX ? memmem(data + 4, size - 4, "GGUF", 4) : NULL;
+        const size_t bytes = next ? (size_t)(next - data) : size;
+        char *copy = malloc(bytes ? bytes : 1);
+        if (!copy)
+            break;
+        if (bytes > 0)
+            memcpy(copy, data, bytes);
+        parts[len++] = (tg_str){copy, bytes};
+        if (!next)
+            break;
+        data = next;
+        size -= bytes;
+    }
+    return len;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    tg_str parts[PARTS_MAX] = {{NULL, 0}};
     tg_gguf *gguf = NULL;
     tg_model *model = NULL;
     tg_error err = {""};
-    uint8_t *copy = malloc(size ? size : 1); /* aligned, and of the exact size */
-    if (!copy)
-        return 0;
-    if (size > 0)
-        memcpy(copy, data, size);
-    int rc = tg_gguf_parse(copy, size, &err, &gguf);
+    size_t parts_len = cut_parts(data, size, parts);
+    int rc = tg_gguf_parse_parts(parts, parts_len, &err, &gguf);
     if (rc == 0)
         rc = tg_model_new(gguf, &err, &model);
     require(rc == 0 || err.text[0] != '\0');
     if (model)
         use(model);
     tg_model_free(model);
-    free(copy);
+    while (parts_len > 0)
+        free((void *)(uintptr_t)parts[--parts_len].data);
     return 0;
 }

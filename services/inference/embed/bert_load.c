@@ -86,8 +86,17 @@ static int find_vector(tg_embed *e, const char *stem, const char *ending, uint64
     if (rc == 0 && tensor->type != TG_DTYPE_F32)
         return tg_error_set(err, -EINVAL, "tensor '%s' is not F32", name);
     if (rc == 0)
+        rc = tg_gguf_tensor_keep(e->gguf, tensor);
+    if (rc == 0)
         *ret = (const float *)(const void *)tensor->data;
     return rc;
+}
+
+/* A table whose rows are read when texts are embedded: no longer in the file. */
+static int find_table(tg_embed *e, const char *name, uint64_t rows, tg_error *err, const tg_gguf_tensor **ret)
+{
+    int rc = find(e, name, e->width, rows, err, ret);
+    return rc < 0 ? rc : tg_gguf_tensor_keep(e->gguf, *ret);
 }
 
 static int load_norm(tg_embed *e, const char *stem, tg_error *err, tg_bert_norm *ret)
@@ -150,11 +159,11 @@ int tg_bert_load(tg_embed *e, tg_error *err)
 {
     int rc = read_shape(e, err);
     if (rc == 0)
-        rc = find(e, "token_embd.weight", e->width, 0, err, &e->token_embd);
+        rc = find_table(e, "token_embd.weight", 0, err, &e->token_embd);
     if (rc == 0)
-        rc = find(e, "position_embd.weight", e->width, e->context, err, &e->position_embd);
+        rc = find_table(e, "position_embd.weight", e->context, err, &e->position_embd);
     if (rc == 0)
-        rc = find(e, "token_types.weight", e->width, 0, err, &e->token_types);
+        rc = find_table(e, "token_types.weight", 0, err, &e->token_types);
     if (rc == 0)
         rc = load_norm(e, "token_embd_norm", err, &e->embd_norm);
     if (rc < 0)
@@ -172,7 +181,7 @@ int tg_bert_load(tg_embed *e, tg_error *err)
         if (rc == 0 && pass == 0 && !(e->packed = aligned_alloc(64, used)))
             rc = -ENOMEM;
     }
-    return rc;
+    return rc < 0 ? rc : tg_gguf_check(e->gguf, err);
 }
 
 static bool has_upper(const tg_str *tokens, size_t len)

@@ -1,183 +1,41 @@
-#include "services/inference/model/gguf.h"
+#include "services/inference/model/gguf_parts.h"
+
+#include "services/inference/model/mapping.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-typedef enum value_type {
-    VALUE_U8, VALUE_I8, VALUE_U16, VALUE_I16, VALUE_U32, VALUE_I32, VALUE_F32, VALUE_BOOL,
-    VALUE_STRING, VALUE_ARRAY, VALUE_U64, VALUE_I64, VALUE_F64, VALUE_TYPES
-} value_type;
-
-static const uint8_t value_sizes[VALUE_TYPES] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
-static const char *const value_names[VALUE_TYPES] = {"u8",   "i8",     "u16",   "i16", "u32",
-                                                     "i32",  "f32",    "bool",  "string", "array",
-                                                     "u64",  "i64",    "f64"};
-
-typedef struct entry {
-    tg_str key;
-    value_type type;
-    value_type element;  /* of an array */
-    uint64_t count;      /* of an array */
-    const uint8_t *data; /* the value; for strings and arrays the bytes after the length or count */
-    uint64_t len;        /* of a string */
-} entry;
-
-struct tg_gguf {
+typedef struct part {
+    tg_mapping *mapping; /* NULL: the caller's bytes */
+    uint8_t *head;       /* our copy of what comes before the tensors, so that nobody can change it; or NULL */
+    size_t head_bytes;
     const uint8_t *data;
     size_t size_bytes;
-    bool mapped; /* ours to unmap */
-    entry *entries;
-    size_t entry_count;
-    tg_gguf_tensor *tensors; /* sorted by name */
-    size_t tensor_count;
+    char *path; /* NULL: the caller's bytes */
+} part;
+
+typedef struct kept { /* a tensor's bytes, copied out of its file */
+    struct kept *next;
+    _Alignas(64) uint8_t data[];
+} kept;
+
+struct tg_gguf {
+    part *parts;
+    uint32_t parts_len;
+    tg_gguf_dir dir; /* the first part's keys, and the tensors of all, by name */
+    kept *kept;
 };
 
-/* A read position that can't leave the file. */
-typedef struct reader {
-    const uint8_t *data;
-    size_t size, at;
-    tg_error *err;
-} reader;
-
-static int cut(const reader *in, const char *what)
-{
-    return tg_error_set(in->err, -EINVAL,
-                        "the file is truncated: it ends at byte %zu, inside %s that starts at byte %zu",
-                        in->size, what, in->at);
-}
-
-static int take(reader *in, void *to, size_t len, const char *what)
-{
-    if (in->size - in->at < len)
-        return cut(in, what);
-    memcpy(to, in->data + in->at, len);
-    in->at += len;
-    return 0;
-}
-
-static int take_str(reader *in, tg_str *ret, const char *what)
-{
-    uint64_t len = 0;
-    int rc = take(in, &len, sizeof(len), what);
-    if (rc < 0)
-        return rc;
-    if (in->size - in->at < len)
-        return cut(in, what);
-    *ret = (tg_str){(const char *)in->data + in->at, (size_t)len};
-    in->at += (size_t)len;
-    return 0;
-}
-
-static int skip_array(reader *in, entry *out)
-{
-    uint32_t element = 0;
-    int rc = take(in, &element, sizeof(element), "an array");
-    if (rc == 0)
-        rc = take(in, &out->count, sizeof(out->count), "an array");
-    if (rc < 0)
-        return rc;
-    if (element >= VALUE_TYPES || element == VALUE_ARRAY)
-        return tg_error_set(in->err, -EINVAL, "key '" TG_STR_FMT "': arrays of type %u are unknown",
-                            TG_STR_ARG(out->key), element);
-    out->element = (value_type)element;
-    out->data = in->data + in->at;
-    if (element == VALUE_STRING) {
-        for (uint64_t i = 0; i < out->count && rc == 0; i++) {
-            tg_str ignored;
-            rc = take_str(in, &ignored, "an array of strings");
-        }
-        return rc;
-    }
-    if (out->count > (in->size - in->at) / value_sizes[element])
-        return cut(in, "an array");
-    in->at += (size_t)out->count * value_sizes[element];
-    return 0;
-}
-
-static int read_entry(reader *in, entry *out)
-{
-    uint32_t type = 0;
-    int rc = take_str(in, &out->key, "a metadata key");
-    if (rc == 0)
-        rc = take(in, &type, sizeof(type), "a metadata value");
-    if (rc < 0)
-        return rc;
-    if (out->key.len == 0 || out->key.len > 255)
-        return tg_error_set(in->err, -EINVAL, "a metadata key of %zu bytes; 1 to 255 are allowed",
-                            out->key.len);
-    if (type >= VALUE_TYPES)
-        return tg_error_set(in->err, -EINVAL, "key '" TG_STR_FMT "' has the unknown type %u",
-                            TG_STR_ARG(out->key), type);
-    out->type = (value_type)type;
-    if (type == VALUE_ARRAY)
-        return skip_array(in, out);
-    if (type == VALUE_STRING) {
-        tg_str text;
-        rc = take_str(in, &text, "a string");
-        if (rc == 0) {
-            out->data = (const uint8_t *)text.data;
-            out->len = text.len;
-        }
-        return rc;
-    }
-    if (in->size - in->at < value_sizes[type])
-        return cut(in, "a metadata value");
-    out->data = in->data + in->at;
-    in->at += value_sizes[type];
-    return 0;
-}
-
-/* Name, shape, type; leaves the offset into the data section in *ret_offset. */
-static int read_tensor(reader *in, tg_gguf_tensor *out, uint64_t *ret_offset)
-{
-    uint32_t type = 0;
-    int rc = take_str(in, &out->name, "a tensor's name");
-    if (rc == 0)
-        rc = take(in, &out->dims_len, sizeof(out->dims_len), "a tensor's shape");
-    if (rc < 0)
-        return rc;
-    if (out->name.len == 0 || out->name.len > 255)
-        return tg_error_set(in->err, -EINVAL, "a tensor's name of %zu bytes; 1 to 255 are allowed",
-                            out->name.len);
-    if (out->dims_len < 1 || out->dims_len > TG_GGUF_DIMS_MAX)
-        return tg_error_set(in->err, -EINVAL, "tensor '" TG_STR_FMT "' has %u dimensions; 1 to 4 are "
-                            "allowed", TG_STR_ARG(out->name), out->dims_len);
-    uint64_t count = 1;
-    for (uint32_t i = 0; i < TG_GGUF_DIMS_MAX; i++) {
-        out->dims[i] = 1;
-        if (i < out->dims_len && (rc = take(in, &out->dims[i], 8, "a tensor's shape")) < 0)
-            return rc;
-        if (out->dims[i] == 0 || __builtin_mul_overflow(count, out->dims[i], &count))
-            return tg_error_set(in->err, -EINVAL, "tensor '" TG_STR_FMT "' has an impossible shape",
-                                TG_STR_ARG(out->name));
-    }
-    rc = take(in, &type, sizeof(type), "a tensor's type");
-    if (rc == 0)
-        rc = take(in, ret_offset, sizeof(*ret_offset), "a tensor's offset");
-    if (rc < 0)
-        return rc;
-    const tg_dtype_info *info = tg_dtype_get(type);
-    if (!info || info->block_len == 0)
-        return tg_error_set(in->err, -EINVAL, "tensor '" TG_STR_FMT "' has the type %s (%u), which is "
-                            "not supported; F32, F16, Q8_0, Q4_0 and Q4_1 are",
-                            TG_STR_ARG(out->name), info ? info->name : "unknown", type);
-    if (out->dims[0] % info->block_len != 0)
-        return tg_error_set(in->err, -EINVAL, "tensor '" TG_STR_FMT "': rows of %s hold a multiple of "
-                            "%u values, not %llu", TG_STR_ARG(out->name), info->name, info->block_len,
-                            (unsigned long long)out->dims[0]);
-    uint64_t bytes;
-    if (__builtin_mul_overflow(count / info->block_len, info->block_bytes, &bytes) ||
-        bytes > in->size)
-        return tg_error_set(in->err, -EINVAL, "tensor '" TG_STR_FMT "' is larger than the file: the "
-                            "file is truncated or its shape is wrong", TG_STR_ARG(out->name));
-    out->type = (tg_dtype)type;
-    out->size_bytes = (size_t)bytes;
-    return 0;
-}
+/* Where the parts come from: fills ret, with a message on failure. */
+typedef struct source {
+    int (*part)(const struct source *source, uint32_t index, uint32_t count, tg_error *err, part *ret);
+    const char *path;
+    const tg_str *given;
+    size_t given_len;
+} source;
 
 static int by_name(const void *a, const void *b)
 {
@@ -187,134 +45,209 @@ static int by_name(const void *a, const void *b)
     return order ? order : (x->name.len > y->name.len) - (x->name.len < y->name.len);
 }
 
-/* Turns offsets into pointers, now that the start of the data section is known. */
-static int place_tensors(tg_gguf *gguf, reader *in, const uint64_t *offsets)
+static int sort_tensors(tg_gguf_dir *dir, tg_error *err)
 {
-    uint32_t alignment = 32;
-    int rc = tg_gguf_u32(gguf, "general.alignment", in->err, &alignment);
-    if (rc < 0 && rc != -ENOENT)
-        return rc;
-    if (alignment < 8 || alignment > 65536 || (alignment & (alignment - 1)) != 0)
-        return tg_error_set(in->err, -EINVAL, "general.alignment is %u; a power of two from 8 to 65536 "
-                            "is allowed", alignment);
-    size_t start = (in->at + alignment - 1) & ~(size_t)(alignment - 1);
-    for (size_t i = 0; i < gguf->tensor_count; i++) {
-        tg_gguf_tensor *tensor = &gguf->tensors[i];
-        if (offsets[i] % alignment != 0)
-            return tg_error_set(in->err, -EINVAL, "tensor '" TG_STR_FMT "' starts at offset %llu, not a "
-                                "multiple of %u", TG_STR_ARG(tensor->name),
-                                (unsigned long long)offsets[i], alignment);
-        if (start > gguf->size_bytes || offsets[i] > gguf->size_bytes - start ||
-            tensor->size_bytes > gguf->size_bytes - start - offsets[i])
-            return tg_error_set(in->err, -EINVAL, "the file is truncated: tensor '" TG_STR_FMT "' ends "
-                                "past its %zu bytes", TG_STR_ARG(tensor->name), gguf->size_bytes);
-        tensor->data = gguf->data + start + offsets[i];
-    }
-    qsort(gguf->tensors, gguf->tensor_count, sizeof(*gguf->tensors), by_name);
-    for (size_t i = 1; i < gguf->tensor_count; i++)
-        if (by_name(&gguf->tensors[i - 1], &gguf->tensors[i]) == 0)
-            return tg_error_set(in->err, -EINVAL, "tensor '" TG_STR_FMT "' appears twice",
-                                TG_STR_ARG(gguf->tensors[i].name));
+    qsort(dir->tensors, dir->tensor_count, sizeof(*dir->tensors), by_name);
+    for (size_t i = 1; i < dir->tensor_count; i++)
+        if (by_name(&dir->tensors[i - 1], &dir->tensors[i]) == 0)
+            return tg_error_set(err, -EINVAL, "tensor '" TG_STR_FMT "' appears twice",
+                                TG_STR_ARG(dir->tensors[i].name));
     return 0;
 }
 
-static int read_counts(reader *in, uint64_t *ret_tensors, uint64_t *ret_keys)
+/* ---- one file or several ---- */
+
+static int given_part(const source *from, uint32_t index, uint32_t count, tg_error *err, part *ret)
 {
-    char magic[4];
-    uint32_t version = 0;
-    if (take(in, magic, sizeof(magic), "the header") < 0 || memcmp(magic, "GGUF", 4) != 0) {
-        if (in->err)
-            in->err->text[0] = '\0';
-        return tg_error_set(in->err, -EINVAL, "not a GGUF file: it does not begin with 'GGUF'");
-    }
-    int rc = take(in, &version, sizeof(version), "the header");
-    if (rc == 0 && version != 2 && version != 3)
-        return tg_error_set(in->err, -EINVAL, "GGUF version %u is not supported; 2 and 3 are", version);
-    if (rc == 0)
-        rc = take(in, ret_tensors, 8, "the header");
-    if (rc == 0)
-        rc = take(in, ret_keys, 8, "the header");
-    if (rc == 0 && *ret_tensors > TG_GGUF_TENSORS_MAX)
-        return tg_error_set(in->err, -EINVAL, "%llu tensors; at most %d are allowed",
-                            (unsigned long long)*ret_tensors, TG_GGUF_TENSORS_MAX);
-    if (rc == 0 && *ret_keys > TG_GGUF_KEYS_MAX)
-        return tg_error_set(in->err, -EINVAL, "%llu metadata keys; at most %d are allowed",
-                            (unsigned long long)*ret_keys, TG_GGUF_KEYS_MAX);
-    return rc;
+    if (index >= from->given_len)
+        return tg_error_set(err, -EINVAL, "part %u of %u is missing", index + 1, count);
+    ret->data = (const uint8_t *)from->given[index].data;
+    ret->size_bytes = from->given[index].len;
+    return 0;
 }
 
-static int parse(tg_gguf *gguf, tg_error *err)
+/* "NAME-00001-of-00003.gguf" → the path of another part; -EINVAL when the name is not of that form. */
+static int part_path(const char *first, uint32_t index, uint32_t count, tg_error *err, char **ret)
 {
-    reader in = {gguf->data, gguf->size_bytes, 0, err};
-    uint64_t tensors = 0, keys = 0, *offsets = NULL;
-    int rc = read_counts(&in, &tensors, &keys);
+    char ending[40];
+    const int ending_len = snprintf(ending, sizeof(ending), "-%05u-of-%05u.gguf", 1u, count);
+    const size_t len = strlen(first);
+    if (len < (size_t)ending_len || strcmp(first + len - (size_t)ending_len, ending) != 0)
+        return tg_error_set(err, -EINVAL, "the name does not end in '%s', so the other parts can't be found",
+                            ending);
+    char *path = strdup(first);
+    if (!path)
+        return -ENOMEM;
+    snprintf(path + len - (size_t)ending_len, (size_t)ending_len + 1, "-%05u-of-%05u.gguf", index + 1, count);
+    *ret = path;
+    return 0;
+}
+
+static int map_file(part *ret, tg_error *err)
+{
+    int rc = tg_mapping_open(ret->path, err, &ret->mapping);
     if (rc < 0)
         return rc;
-    gguf->entries = calloc((size_t)keys + 1, sizeof(*gguf->entries));
-    gguf->tensors = calloc((size_t)tensors + 1, sizeof(*gguf->tensors));
-    offsets = calloc((size_t)tensors + 1, sizeof(*offsets));
-    if (!gguf->entries || !gguf->tensors || !offsets)
-        rc = -ENOMEM;
-    for (; rc == 0 && gguf->entry_count < keys; gguf->entry_count++)
-        rc = read_entry(&in, &gguf->entries[gguf->entry_count]);
-    for (; rc == 0 && gguf->tensor_count < tensors; gguf->tensor_count++)
-        rc = read_tensor(&in, &gguf->tensors[gguf->tensor_count], &offsets[gguf->tensor_count]);
+    ret->data = tg_mapping_data(ret->mapping);
+    ret->size_bytes = tg_mapping_size(ret->mapping);
+    tg_error why = {""}; /* not the matter when the file changed meanwhile */
+    rc = tg_gguf_measure(ret->data, ret->size_bytes, &why, &ret->head_bytes);
+    if (rc == 0 && !(ret->head = malloc(ret->head_bytes)))
+        return -ENOMEM;
     if (rc == 0)
-        rc = place_tensors(gguf, &in, offsets);
-    free(offsets);
+        memcpy(ret->head, ret->data, ret->head_bytes);
+    int changed = tg_mapping_check(ret->mapping, err);
+    return changed < 0 ? changed : rc < 0 ? tg_error_set(err, rc, "%s", why.text) : 0;
+}
+
+static int mapped_part(const source *from, uint32_t index, uint32_t count, tg_error *err, part *ret)
+{
+    int rc = 0;
+    if (index > 0)
+        rc = part_path(from->path, index, count, err, &ret->path);
+    else if (!(ret->path = strdup(from->path)))
+        rc = -ENOMEM;
+    if (rc < 0)
+        return rc;
+    rc = map_file(ret, err);
+    if (rc < 0)
+        tg_error_prefix(err, "model file '%s'", ret->path);
     return rc;
 }
 
-static int make(const uint8_t *data, size_t size_bytes, bool mapped, tg_error *err, tg_gguf **ret)
+static int read_part(const part *from, tg_error *err, tg_gguf_dir *ret)
+{
+    int rc = tg_gguf_read_dir(from->head ? from->head : from->data, from->head ? from->head_bytes : from->size_bytes,
+                              from->data, from->size_bytes, err, ret);
+    if (rc < 0 && from->path)
+        tg_error_prefix(err, "model file '%s'", from->path);
+    return rc;
+}
+
+/* What a directory says about parts: 1 of 1 when nothing. */
+static int read_split(const tg_gguf_dir *dir, tg_error *err, uint32_t *ret_index, uint32_t *ret_count,
+                      uint32_t *ret_tensors)
+{
+    *ret_index = 0;
+    *ret_count = 1;
+    *ret_tensors = (uint32_t)dir->tensor_count;
+    int rc = tg_gguf_dir_u32(dir, "split.count", err, ret_count);
+    if (rc == 0 || rc == -ENOENT)
+        rc = tg_gguf_dir_u32(dir, "split.no", err, ret_index);
+    if (rc == 0 || rc == -ENOENT)
+        rc = tg_gguf_dir_u32(dir, "split.tensors.count", err, ret_tensors);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    if (*ret_count < 1 || *ret_count > TG_GGUF_PARTS_MAX)
+        return tg_error_set(err, -EINVAL, "key 'split.count' is %u; 1 to %d are allowed", *ret_count,
+                            TG_GGUF_PARTS_MAX);
+    return 0;
+}
+
+static int add_tensors(tg_gguf_dir *to, const tg_gguf_dir *from, tg_error *err)
+{
+    const size_t len = to->tensor_count + from->tensor_count;
+    if (len > TG_GGUF_TENSORS_MAX)
+        return tg_error_set(err, -EINVAL, "%zu tensors; at most %d are allowed", len, TG_GGUF_TENSORS_MAX);
+    tg_gguf_tensor *tensors = realloc(to->tensors, (len + 1) * sizeof(*tensors));
+    if (!tensors)
+        return -ENOMEM;
+    memcpy(tensors + to->tensor_count, from->tensors, from->tensor_count * sizeof(*tensors));
+    to->tensors = tensors;
+    to->tensor_count = len;
+    return 0;
+}
+
+static int add_part(tg_gguf *gguf, const source *from, uint32_t index, uint32_t count, tg_error *err)
+{
+    tg_gguf_dir dir = {0};
+    uint32_t is = 0, of = 0, tensors;
+    int rc = from->part(from, index, count, err, &gguf->parts[index]);
+    gguf->parts_len = index + 1;
+    if (rc == 0)
+        rc = read_part(&gguf->parts[index], err, &dir);
+    if (rc == 0)
+        rc = read_split(&dir, err, &is, &of, &tensors);
+    if (rc == 0 && (is != index || of != count))
+        rc = tg_error_set(err, -EINVAL, "the file%s%s says that it is part %u of %u: it is of another model",
+                          gguf->parts[index].path ? " " : "", gguf->parts[index].path ? gguf->parts[index].path : "",
+                          is + 1, of);
+    if (rc == 0)
+        rc = add_tensors(&gguf->dir, &dir, err);
+    tg_gguf_dir_free(&dir);
+    if (rc < 0)
+        tg_error_prefix(err, "part %u of %u", index + 1, count);
+    return rc;
+}
+
+static int read_all(tg_gguf *gguf, const source *from, tg_error *err)
+{
+    uint32_t index = 0, count = 1, tensors = 0;
+    gguf->parts = calloc(1, sizeof(*gguf->parts));
+    if (!gguf->parts)
+        return -ENOMEM;
+    gguf->parts_len = 1;
+    int rc = from->part(from, 0, 1, err, &gguf->parts[0]);
+    if (rc == 0)
+        rc = read_part(&gguf->parts[0], err, &gguf->dir);
+    if (rc == 0)
+        rc = read_split(&gguf->dir, err, &index, &count, &tensors);
+    if (rc == 0 && index != 0)
+        return tg_error_set(err, -EINVAL, "the file is part %u of %u; give the first, which names the others",
+                            index + 1, count);
+    if (rc < 0)
+        return rc;
+    part *parts = realloc(gguf->parts, count * sizeof(*parts));
+    if (!parts)
+        return -ENOMEM;
+    memset(parts + 1, 0, (count - 1) * sizeof(*parts));
+    gguf->parts = parts;
+    for (uint32_t i = 1; i < count && rc == 0; i++)
+        rc = add_part(gguf, from, i, count, err);
+    if (rc == 0 && gguf->dir.tensor_count != tensors)
+        rc = tg_error_set(err, -EINVAL, "the %u parts hold %zu tensors; key 'split.tensors.count' says %u: one is of "
+                          "another model", count, gguf->dir.tensor_count, tensors);
+    return rc < 0 ? rc : sort_tensors(&gguf->dir, err);
+}
+
+static int make(const source *from, tg_error *err, tg_gguf **ret)
 {
     tg_gguf *gguf = calloc(1, sizeof(*gguf));
     if (!gguf)
         return -ENOMEM;
-    gguf->data = data;
-    gguf->size_bytes = size_bytes;
-    int rc = parse(gguf, err);
+    int rc = read_all(gguf, from, err);
     if (rc < 0) {
         tg_gguf_free(gguf);
         return rc;
     }
-    gguf->mapped = mapped;
     *ret = gguf;
     return 0;
 }
 
 int tg_gguf_parse(const uint8_t *data, size_t size_bytes, tg_error *err, tg_gguf **ret)
 {
-    return make(data, size_bytes, false, err, ret);
+    const tg_str whole = {(const char *)data, size_bytes};
+    return tg_gguf_parse_parts(&whole, 1, err, ret);
+}
+
+int tg_gguf_parse_parts(const tg_str *parts, size_t parts_len, tg_error *err, tg_gguf **ret)
+{
+    const source from = {.part = given_part, .given = parts, .given_len = parts_len};
+    return make(&from, err, ret);
 }
 
 int tg_gguf_open(const char *path, tg_error *err, tg_gguf **ret)
 {
-    struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
-    if (fd < 0 || fstat(fd, &info) < 0) {
-        rc = -errno;
-        tg_error_set(err, rc, "model file '%s': %s", path, strerror(-rc));
-        goto out;
-    }
-    if (!S_ISREG(info.st_mode) || info.st_size == 0) {
-        rc = tg_error_set(err, -EINVAL, "model file '%s' is %s", path,
-                          S_ISREG(info.st_mode) ? "empty" : "not a regular file");
-        goto out;
-    }
-    void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (data == MAP_FAILED) {
-        rc = -errno;
-        tg_error_set(err, rc, "model file '%s' can't be mapped: %s", path, strerror(-rc));
-        goto out;
-    }
-    rc = make(data, (size_t)info.st_size, true, err, ret);
-    if (rc < 0) {
-        munmap(data, (size_t)info.st_size);
-        tg_error_prefix(err, "model file '%s'", path);
-    }
-out:
-    if (fd >= 0)
-        close(fd);
+    const source from = {.part = mapped_part, .path = path};
+    return make(&from, err, ret);
+}
+
+int tg_gguf_check(const tg_gguf *gguf, tg_error *err)
+{
+    int rc = 0;
+    for (uint32_t i = 0; i < gguf->parts_len && rc == 0; i++)
+        if (gguf->parts[i].mapping && (rc = tg_mapping_check(gguf->parts[i].mapping, err)) < 0)
+            tg_error_prefix(err, "model file '%s'", gguf->parts[i].path);
     return rc;
 }
 
@@ -322,58 +255,123 @@ tg_gguf *tg_gguf_free(tg_gguf *gguf)
 {
     if (!gguf)
         return NULL;
-    if (gguf->mapped)
-        munmap((void *)(uintptr_t)gguf->data, gguf->size_bytes);
-    free(gguf->entries);
-    free(gguf->tensors);
+    for (uint32_t i = 0; i < gguf->parts_len; i++) {
+        tg_mapping_close(gguf->parts[i].mapping);
+        free(gguf->parts[i].head);
+        free(gguf->parts[i].path);
+    }
+    while (gguf->kept) {
+        kept *next = gguf->kept->next;
+        free(gguf->kept);
+        gguf->kept = next;
+    }
+    free(gguf->parts);
+    tg_gguf_dir_free(&gguf->dir);
     free(gguf);
     return NULL;
 }
 
-size_t tg_gguf_tensor_count(const tg_gguf *gguf) { return gguf->tensor_count; }
+uint32_t tg_gguf_part_count(const tg_gguf *gguf) { return gguf->parts_len; }
+
+uint64_t tg_gguf_file_bytes(const tg_gguf *gguf)
+{
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < gguf->parts_len; i++)
+        total += gguf->parts[i].size_bytes;
+    return total;
+}
+
+/* ---- tensors ---- */
+
+size_t tg_gguf_tensor_count(const tg_gguf *gguf) { return gguf->dir.tensor_count; }
 
 const tg_gguf_tensor *tg_gguf_tensor_at(const tg_gguf *gguf, size_t index)
 {
-    return &gguf->tensors[index];
+    return &gguf->dir.tensors[index];
 }
 
 const tg_gguf_tensor *tg_gguf_tensor_find(const tg_gguf *gguf, const char *name)
 {
     tg_gguf_tensor key = {.name = tg_str_of(name)};
-    return bsearch(&key, gguf->tensors, gguf->tensor_count, sizeof(key), by_name);
+    return bsearch(&key, gguf->dir.tensors, gguf->dir.tensor_count, sizeof(key), by_name);
 }
 
-static const entry *find(const tg_gguf *gguf, const char *key)
+static bool is_mapped(const tg_gguf *gguf, const tg_gguf_tensor *tensor)
 {
-    for (size_t i = 0; i < gguf->entry_count; i++)
-        if (tg_str_is(gguf->entries[i].key, key))
-            return &gguf->entries[i];
+    for (uint32_t i = 0; i < gguf->parts_len; i++) {
+        const part *p = &gguf->parts[i];
+        if (p->mapping && tensor->data >= p->data && tensor->data < p->data + p->size_bytes)
+            return true;
+    }
+    return false;
+}
+
+int tg_gguf_tensor_keep(tg_gguf *gguf, const tg_gguf_tensor *tensor)
+{
+    if (!is_mapped(gguf, tensor))
+        return 0;
+    kept *copy = aligned_alloc(64, (sizeof(*copy) + tensor->size_bytes + 63) & ~(size_t)63);
+    if (!copy)
+        return -ENOMEM;
+    memcpy(copy->data, tensor->data, tensor->size_bytes);
+    copy->next = gguf->kept;
+    gguf->kept = copy;
+    tg_gguf_tensor_drop(gguf, tensor);
+    gguf->dir.tensors[tensor - gguf->dir.tensors].data = copy->data;
+    return 0;
+}
+
+void tg_gguf_tensor_drop(const tg_gguf *gguf, const tg_gguf_tensor *tensor)
+{
+    if (!is_mapped(gguf, tensor))
+        return;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t start = ((uintptr_t)tensor->data + page - 1) & ~(page - 1);
+    uintptr_t end = ((uintptr_t)tensor->data + tensor->size_bytes) & ~(page - 1);
+    if (end > start)
+        madvise((void *)start, end - start, MADV_DONTNEED);
+}
+
+/* ---- metadata ---- */
+
+static const tg_gguf_entry *find_in(const tg_gguf_dir *dir, const char *key)
+{
+    for (size_t i = 0; i < dir->entry_count; i++)
+        if (tg_str_is(dir->entries[i].key, key))
+            return &dir->entries[i];
     return NULL;
 }
 
-static int wrong_type(const entry *found, const char *wanted, tg_error *err)
+static const tg_gguf_entry *find(const tg_gguf *gguf, const char *key) { return find_in(&gguf->dir, key); }
+
+static int wrong_type(const tg_gguf_entry *found, const char *wanted, tg_error *err)
 {
     return tg_error_set(err, -EINVAL, "key '" TG_STR_FMT "' is of type %s; %s is expected",
-                        TG_STR_ARG(found->key), value_names[found->type], wanted);
+                        TG_STR_ARG(found->key), tg_gguf_type_names[found->type], wanted);
 }
 
 int tg_gguf_u32(const tg_gguf *gguf, const char *key, tg_error *err, uint32_t *ret)
 {
-    const entry *found = find(gguf, key);
+    return tg_gguf_dir_u32(&gguf->dir, key, err, ret);
+}
+
+int tg_gguf_dir_u32(const tg_gguf_dir *dir, const char *key, tg_error *err, uint32_t *ret)
+{
+    const tg_gguf_entry *found = find_in(dir, key);
     if (!found)
         return -ENOENT;
     uint64_t value = 0;
     switch (found->type) {
-    case VALUE_U8: case VALUE_U16: case VALUE_U32: case VALUE_U64:
-    case VALUE_I8: case VALUE_I16: case VALUE_I32: case VALUE_I64:
-        memcpy(&value, found->data, value_sizes[found->type]);
+    case TG_GGUF_U8: case TG_GGUF_U16: case TG_GGUF_U32: case TG_GGUF_U64:
+    case TG_GGUF_I8: case TG_GGUF_I16: case TG_GGUF_I32: case TG_GGUF_I64:
+        memcpy(&value, found->data, tg_gguf_type_sizes[found->type]);
         break;
     default:
         return wrong_type(found, "an integer", err);
     }
-    bool is_signed = found->type == VALUE_I8 || found->type == VALUE_I16 ||
-                     found->type == VALUE_I32 || found->type == VALUE_I64;
-    bool negative = is_signed && (value >> (8 * value_sizes[found->type] - 1)) != 0;
+    bool is_signed = found->type == TG_GGUF_I8 || found->type == TG_GGUF_I16 ||
+                     found->type == TG_GGUF_I32 || found->type == TG_GGUF_I64;
+    bool negative = is_signed && (value >> (8 * tg_gguf_type_sizes[found->type] - 1)) != 0;
     if (negative || value > UINT32_MAX)
         return tg_error_set(err, -EINVAL, "key '%s' is out of range; 0 to 4294967295 is allowed", key);
     *ret = (uint32_t)value;
@@ -382,14 +380,14 @@ int tg_gguf_u32(const tg_gguf *gguf, const char *key, tg_error *err, uint32_t *r
 
 int tg_gguf_f32(const tg_gguf *gguf, const char *key, tg_error *err, float *ret)
 {
-    const entry *found = find(gguf, key);
+    const tg_gguf_entry *found = find(gguf, key);
     if (!found)
         return -ENOENT;
-    if (found->type == VALUE_F32) {
+    if (found->type == TG_GGUF_F32) {
         memcpy(ret, found->data, sizeof(*ret));
         return 0;
     }
-    if (found->type != VALUE_F64)
+    if (found->type != TG_GGUF_F64)
         return wrong_type(found, "a float", err);
     double value;
     memcpy(&value, found->data, sizeof(value));
@@ -399,10 +397,10 @@ int tg_gguf_f32(const tg_gguf *gguf, const char *key, tg_error *err, float *ret)
 
 int tg_gguf_bool(const tg_gguf *gguf, const char *key, tg_error *err, bool *ret)
 {
-    const entry *found = find(gguf, key);
+    const tg_gguf_entry *found = find(gguf, key);
     if (!found)
         return -ENOENT;
-    if (found->type != VALUE_BOOL)
+    if (found->type != TG_GGUF_BOOL)
         return wrong_type(found, "a bool", err);
     *ret = found->data[0] != 0;
     return 0;
@@ -410,26 +408,26 @@ int tg_gguf_bool(const tg_gguf *gguf, const char *key, tg_error *err, bool *ret)
 
 int tg_gguf_str(const tg_gguf *gguf, const char *key, tg_error *err, tg_str *ret)
 {
-    const entry *found = find(gguf, key);
+    const tg_gguf_entry *found = find(gguf, key);
     if (!found)
         return -ENOENT;
-    if (found->type != VALUE_STRING)
+    if (found->type != TG_GGUF_STRING)
         return wrong_type(found, "a string", err);
     *ret = (tg_str){(const char *)found->data, (size_t)found->len};
     return 0;
 }
 
-static int find_array(const tg_gguf *gguf, const char *key, value_type element, tg_error *err,
-                      const entry **ret)
+static int find_array(const tg_gguf *gguf, const char *key, tg_gguf_type element, tg_error *err,
+                      const tg_gguf_entry **ret)
 {
-    const entry *found = find(gguf, key);
+    const tg_gguf_entry *found = find(gguf, key);
     if (!found)
         return -ENOENT;
-    if (found->type != VALUE_ARRAY)
+    if (found->type != TG_GGUF_ARRAY)
         return wrong_type(found, "an array", err);
     if (found->element != element)
         return tg_error_set(err, -EINVAL, "key '%s' is an array of %s; %s is expected", key,
-                            value_names[found->element], value_names[element]);
+                            tg_gguf_type_names[found->element], tg_gguf_type_names[element]);
     *ret = found;
     return 0;
 }
@@ -437,8 +435,8 @@ static int find_array(const tg_gguf *gguf, const char *key, value_type element, 
 int tg_gguf_str_array(const tg_gguf *gguf, const char *key, tg_error *err, tg_str **ret,
                       size_t *ret_count)
 {
-    const entry *found = NULL;
-    int rc = find_array(gguf, key, VALUE_STRING, err, &found);
+    const tg_gguf_entry *found = NULL;
+    int rc = find_array(gguf, key, TG_GGUF_STRING, err, &found);
     if (rc < 0)
         return rc;
     tg_str *list = calloc((size_t)found->count + 1, sizeof(*list));
@@ -456,14 +454,14 @@ int tg_gguf_str_array(const tg_gguf *gguf, const char *key, tg_error *err, tg_st
     return 0;
 }
 
-static int copy_array(const tg_gguf *gguf, const char *key, value_type element, tg_error *err,
+static int copy_array(const tg_gguf *gguf, const char *key, tg_gguf_type element, tg_error *err,
                       void **ret, size_t *ret_count)
 {
-    const entry *found = NULL;
+    const tg_gguf_entry *found = NULL;
     int rc = find_array(gguf, key, element, err, &found);
     if (rc < 0)
         return rc;
-    size_t bytes = (size_t)found->count * value_sizes[element];
+    size_t bytes = (size_t)found->count * tg_gguf_type_sizes[element];
     void *list = malloc(bytes + 1);
     if (!list)
         return -ENOMEM;
@@ -476,22 +474,11 @@ static int copy_array(const tg_gguf *gguf, const char *key, value_type element, 
 int tg_gguf_f32_array(const tg_gguf *gguf, const char *key, tg_error *err, float **ret,
                       size_t *ret_count)
 {
-    return copy_array(gguf, key, VALUE_F32, err, (void **)ret, ret_count);
+    return copy_array(gguf, key, TG_GGUF_F32, err, (void **)ret, ret_count);
 }
 
 int tg_gguf_i32_array(const tg_gguf *gguf, const char *key, tg_error *err, int32_t **ret,
                       size_t *ret_count)
 {
-    return copy_array(gguf, key, VALUE_I32, err, (void **)ret, ret_count);
-}
-
-void tg_gguf_tensor_drop(const tg_gguf *gguf, const tg_gguf_tensor *tensor)
-{
-    if (!gguf->mapped)
-        return;
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t start = ((uintptr_t)tensor->data + page - 1) & ~(page - 1);
-    uintptr_t end = ((uintptr_t)tensor->data + tensor->size_bytes) & ~(page - 1);
-    if (end > start)
-        madvise((void *)start, end - start, MADV_DONTNEED);
+    return copy_array(gguf, key, TG_GGUF_I32, err, (void **)ret, ret_count);
 }

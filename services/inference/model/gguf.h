@@ -2,13 +2,18 @@
  *
  * The file is hostile until proven otherwise: every count, length, shape and offset is checked against
  * the file's size before it is used, and a file that fails says why in one sentence. After a
- * successful parse every slice and tensor returned lies inside the mapping.
+ * successful parse every slice and tensor returned lies inside the file.
  * Format: the "GGUF" specification in ggml's documentation.
  *
- * Ownership: tg_gguf_open maps the file until tg_gguf_free; everything returned points into it.
+ * A model may be split over files: the first, "NAME-00001-of-0000N.gguf", holds the metadata, key split.count says
+ * how many there are, and each says in split.no which it is, from 0. Opening the first opens all.
+ *
+ * Ownership: tg_gguf_open maps the files until tg_gguf_free. Metadata is copied, so a file that changes later
+ *            changes nothing of it; tensors lie in the mapping (mapping.h) until tg_gguf_tensor_keep.
+ *            Whoever reads tensors asks tg_gguf_check afterwards whether they were still the file's.
  *            tg_gguf_parse borrows the caller's bytes, which must be 8-byte aligned.
- * Threads:   read-only once made.
- * Bounds:    TG_GGUF_KEYS_MAX keys, TG_GGUF_TENSORS_MAX tensors, 4 dimensions.
+ * Threads:   read-only once made, but for tg_gguf_tensor_keep.
+ * Bounds:    TG_GGUF_KEYS_MAX keys, TG_GGUF_TENSORS_MAX tensors, TG_GGUF_PARTS_MAX parts, 4 dimensions.
  */
 #ifndef TG_INFERENCE_GGUF_H
 #define TG_INFERENCE_GGUF_H
@@ -19,9 +24,10 @@
 
 #include <stdbool.h>
 
-#define TG_GGUF_KEYS_MAX 4096
-#define TG_GGUF_TENSORS_MAX 65536
-#define TG_GGUF_DIMS_MAX 4
+#define TG_GGUF_KEYS_MAX 4096     /* of metadata in a file */
+#define TG_GGUF_TENSORS_MAX 65536 /* in a file, and in all parts of a split one */
+#define TG_GGUF_PARTS_MAX 512     /* files that a model is split over */
+#define TG_GGUF_DIMS_MAX 4        /* of a tensor */
 
 typedef struct tg_gguf tg_gguf;
 
@@ -34,9 +40,16 @@ typedef struct tg_gguf_tensor {
     size_t size_bytes;
 } tg_gguf_tensor;
 
-int tg_gguf_open(const char *path, tg_error *err, tg_gguf **ret); /* -errno of open, or -EINVAL */
+int tg_gguf_open(const char *path, tg_error *err, tg_gguf **ret); /* -errno of open, -EINVAL, or -EIO as check */
 int tg_gguf_parse(const uint8_t *data, size_t size_bytes, tg_error *err, tg_gguf **ret);
+int tg_gguf_parse_parts(const tg_str *parts, size_t parts_len, tg_error *err, tg_gguf **ret);
 tg_gguf *tg_gguf_free(tg_gguf *gguf);
+
+/* 0 while every file is what it was when it was opened; else -EIO, naming the file. */
+int tg_gguf_check(const tg_gguf *gguf, tg_error *err);
+
+uint32_t tg_gguf_part_count(const tg_gguf *gguf);
+uint64_t tg_gguf_file_bytes(const tg_gguf *gguf); /* of all parts */
 
 size_t tg_gguf_tensor_count(const tg_gguf *gguf);
 const tg_gguf_tensor *tg_gguf_tensor_at(const tg_gguf *gguf, size_t index); /* by name, ascending */
@@ -56,6 +69,9 @@ int tg_gguf_f32_array(const tg_gguf *gguf, const char *key, tg_error *err, float
                       size_t *ret_count);
 int tg_gguf_i32_array(const tg_gguf *gguf, const char *key, tg_error *err, int32_t **ret,
                       size_t *ret_count);
+
+/* Copies the tensor out of its file, for good: its data changes. 0 or -ENOMEM. */
+int tg_gguf_tensor_keep(tg_gguf *gguf, const tg_gguf_tensor *tensor);
 
 /* Tells the kernel that the tensor's pages are not needed for now; they come back when read again. */
 void tg_gguf_tensor_drop(const tg_gguf *gguf, const tg_gguf_tensor *tensor);

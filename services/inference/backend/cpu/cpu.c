@@ -121,7 +121,7 @@ static int load_weights(tg_cpu *cpu, tg_error *err)
         freq /= m->shape.rope_scale;
         cpu->rope_freqs[i] = (double)freq;
     }
-    return 0;
+    return tg_gguf_check(m->gguf, err);
 }
 
 /* ---- scratch ---- */

@@ -3,7 +3,10 @@
 #include "tests/unit/harness.h"
 #include "tests/unit/services/inference/tiny_model.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
+#include <sys/stat.h>
 
 #define LEN 300 /* past one span of attention */
 #define BLOCKS 64
@@ -185,8 +188,32 @@ static void test_bad_steps(void)
     tg_buf_free(&file);
 }
 
+/* A file that is cut or changed while its weights are read is refused. */
+static void test_file_is_cut(void)
+{
+    static const char *const words[] = {"bytes when it was opened", "was changed while it was read"};
+    for (int how = 0; how < 2; how++) {
+        char path[64];
+        const tg_backend_conf conf = {2, BLOCKS, 16, 1};
+        tg_model *model = NULL;
+        tg_backend *backend = NULL;
+        tg_error err = {""};
+        CU_ASSERT_EQUAL_FATAL(tiny_model_file((tiny_conf){.seed = 3, .type = TG_DTYPE_Q4_1}, path), 0);
+        CU_ASSERT_EQUAL_FATAL(tg_model_open(path, NULL, &model), 0);
+        const struct timespec times[2] = {{1, 0}, {1, 0}};
+        CU_ASSERT_EQUAL(how == 0 ? truncate(path, 100) : utimensat(AT_FDCWD, path, times, 0), 0);
+        CU_ASSERT_EQUAL(tg_backend_open_cpu(model, &conf, &err, &backend), -EIO);
+        if (!strstr(err.text, words[how]) || !strstr(err.text, path))
+            printf("# '%s' lacks '%s'\n", err.text, words[how]);
+        CU_ASSERT(strstr(err.text, words[how]) && strstr(err.text, path));
+        tg_model_free(model);
+        unlink(path);
+    }
+}
+
 static const tg_test tests[] = {{"logits_depend_on_the_prefix_alone", test_invariance},
                                 {"paths_agree", test_paths_agree},
                                 {"numerics_version", test_numerics_version},
-                                {"bad_steps", test_bad_steps}};
+                                {"bad_steps", test_bad_steps},
+                                {"file_is_cut", test_file_is_cut}};
 TG_TEST_MAIN("services_inference_backend_forward", tests)

@@ -143,9 +143,95 @@ static void test_missing_files(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "not a regular file"));
 }
 
+/* A model of one tensor in each of `count` parts, part `index` of it. */
+static void make_part(tg_buf *ret, uint32_t index, uint32_t count, uint32_t tensors, const char *name)
+{
+    static const char zeros[64];
+    tg_buf_init(ret, 1 << 16);
+    tg_buf_add_text(ret, "GGUF");
+    tiny_u32(ret, 3);
+    tiny_u64(ret, 1);
+    tiny_u64(ret, 3);
+    tiny_key_u32(ret, "split.no", index);
+    tiny_key_u32(ret, "split.count", count);
+    tiny_key_u32(ret, "split.tensors.count", tensors);
+    tiny_str(ret, name);
+    tiny_u32(ret, 1);
+    tiny_u64(ret, 1);
+    tiny_u32(ret, TG_DTYPE_F32);
+    tiny_u64(ret, 0);
+    tg_buf_add(ret, zeros, (32 - ret->len % 32) % 32);
+    const float value = (float)index;
+    tg_buf_add(ret, &value, sizeof(value));
+}
+
+static int parse_parts(const tg_buf *parts, size_t len, tg_error *err)
+{
+    tg_str slices[4] = {{NULL, 0}};
+    tg_gguf *gguf = NULL;
+    err->text[0] = '\0';
+    for (size_t i = 0; i < len; i++)
+        slices[i] = tg_buf_str(&parts[i]);
+    int rc = tg_gguf_parse_parts(slices, len, err, &gguf);
+    if (rc == 0) {
+        CU_ASSERT_EQUAL(tg_gguf_part_count(gguf), len);
+        CU_ASSERT_EQUAL(tg_gguf_tensor_count(gguf), len);
+        for (size_t i = 0; i < len; i++) {
+            const char name[] = {(char)('a' + i), '\0'};
+            float value = -1;
+            const tg_gguf_tensor *tensor = tg_gguf_tensor_find(gguf, name);
+            CU_ASSERT_PTR_NOT_NULL_FATAL(tensor);
+            memcpy(&value, tensor->data, sizeof(value));
+            CU_ASSERT_EQUAL(value, (float)i);
+        }
+        tg_gguf_free(gguf);
+    }
+    return rc;
+}
+
+static void test_parts(void)
+{
+    tg_buf parts[3], other;
+    tg_error err;
+    for (uint32_t i = 0; i < 3; i++)
+        make_part(&parts[i], i, 3, 3, (const char *[]){"a", "b", "c"}[i]);
+    CU_ASSERT_EQUAL(parse_parts(parts, 3, &err), 0);
+    CU_ASSERT_EQUAL(parse_parts(parts, 2, &err), -EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "part 3 of 3 is missing"));
+    CU_ASSERT_EQUAL(parse_parts(parts + 1, 2, &err), -EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "the file is part 2 of 3; give the first"));
+    const struct {
+        uint32_t index, count, tensors;
+        const char *name, *words;
+    } wrong[] = {{2, 3, 3, "b", "part 2 of 3: the file says that it is part 3 of 3: it is of another model"},
+                 {1, 4, 3, "b", "part 2 of 3: the file says that it is part 2 of 4: it is of another model"},
+                 {1, 3, 3, "a", "'a' appears twice"}};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        make_part(&other, wrong[i].index, wrong[i].count, wrong[i].tensors, wrong[i].name);
+        const tg_buf mixed[] = {parts[0], other, parts[2]};
+        CU_ASSERT_EQUAL(parse_parts(mixed, 3, &err), -EINVAL);
+        if (!strstr(err.text, wrong[i].words))
+            printf("# '%s' lacks '%s'\n", err.text, wrong[i].words);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.text, wrong[i].words));
+        tg_buf_free(&other);
+    }
+    make_part(&other, 0, 3, 4, "a"); /* wants one more than there are */
+    const tg_buf short_one[] = {other, parts[1], parts[2]};
+    CU_ASSERT_EQUAL(parse_parts(short_one, 3, &err), -EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "the 3 parts hold 3 tensors; key 'split.tensors.count' says 4"));
+    tg_buf_free(&other);
+    make_part(&other, 0, 100000, 3, "a");
+    CU_ASSERT_EQUAL(parse_parts(&other, 1, &err), -EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "'split.count' is 100000; 1 to 512 are allowed"));
+    tg_buf_free(&other);
+    for (size_t i = 0; i < 3; i++)
+        tg_buf_free(&parts[i]);
+}
+
 static const tg_test tests[] = {{"good_file", test_good_file},
                                 {"every_truncation_is_refused", test_every_truncation_is_refused},
                                 {"damage", test_damage},
                                 {"refusals_name_the_matter", test_refusals_name_the_matter},
-                                {"missing_files", test_missing_files}};
+                                {"missing_files", test_missing_files},
+                                {"parts", test_parts}};
 TG_TEST_MAIN("services_inference_model_gguf", tests)
