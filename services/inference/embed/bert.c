@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-#define PANELS_PER_TASK 4
+#define PANELS_PER_TASK 6 /* a multiple of what kernels take at a time */
 
 typedef struct linear_job {
     tg_embed *e;
@@ -18,9 +18,8 @@ static void linear_task(void *context, uint32_t index, uint32_t thread)
     linear_job *job = context;
     const tg_packed *w = &job->linear->weights;
     uint32_t first = index * PANELS_PER_TASK, last = first + PANELS_PER_TASK;
-    (void)thread;
     last = last < w->panels ? last : w->panels;
-    job->e->kernels->product(&job->product, first, last);
+    job->e->kernels->product(&job->product, first, last, job->e->scratch + thread * job->e->scratch_each);
     uint32_t end = last * TG_PANEL < w->out ? last * TG_PANEL : w->out;
     for (uint32_t t = 0; job->linear->bias && t < job->product.rows->len; t++)
         for (uint32_t o = first * TG_PANEL; o < end; o++)

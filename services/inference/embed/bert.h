@@ -49,6 +49,8 @@ struct tg_embed {
     float *scores; /* [threads][padded context] */
     tg_rows rows;
     int16_t *pairs;
+    int32_t *scratch; /* of products: [threads][scratch_each] */
+    size_t scratch_each;
 };
 
 int tg_bert_load(tg_embed *embed, tg_error *err);       /* shape and weights, from embed->gguf */

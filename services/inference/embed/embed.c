@@ -13,7 +13,7 @@ static int make_room(tg_embed *e)
 {
     const size_t t = e->context, widest = e->ffn > e->width ? e->ffn : e->width;
     const size_t padded = (t + TG_BERT_LANES - 1) / TG_BERT_LANES * TG_BERT_LANES;
-    const size_t blocks = widest / TG_QUANT_BLOCK + 1;
+    const size_t blocks = tg_rows_room(t) * (widest / TG_QUANT_BLOCK + 1);
     e->x = floats(t * e->width);
     e->q = floats(t * e->width);
     e->k = floats(t * e->width);
@@ -22,13 +22,17 @@ static int make_room(tg_embed *e)
     e->wide = floats(t * e->ffn);
     e->keys = floats(padded * e->width);
     e->scores = floats(tg_pool_threads(e->pool) * padded);
-    e->rows.q = (int8_t *)floats(t * widest / 4 + 1);
-    e->pairs = (int16_t *)floats(t * widest / 2 + 1);
-    e->rows.scale = floats(t * blocks);
-    e->rows.scaled_sum = floats(t * blocks);
-    e->rows.sum = (int32_t *)floats(t * blocks);
+    e->rows.q = (int8_t *)floats(blocks * TG_QUANT_BLOCK / 4);
+    e->pairs = (int16_t *)floats(blocks * TG_QUANT_BLOCK / 2);
+    e->rows.scale = floats(blocks);
+    e->rows.scaled_sum = floats(blocks);
+    e->rows.sum = (int32_t *)floats(blocks);
+    e->rows.pair_sum = (int32_t *)floats(blocks);
+    e->scratch_each = tg_product_scratch((uint32_t)widest);
+    e->scratch = (int32_t *)floats(tg_pool_threads(e->pool) * e->scratch_each);
     if (!e->x || !e->q || !e->k || !e->v || !e->mixed || !e->wide || !e->keys || !e->scores ||
-        !e->rows.q || !e->pairs || !e->rows.scale || !e->rows.scaled_sum || !e->rows.sum)
+        !e->rows.q || !e->pairs || !e->rows.scale || !e->rows.scaled_sum || !e->rows.sum ||
+        !e->rows.pair_sum || !e->scratch)
         return -ENOMEM;
     return 0;
 }
@@ -73,7 +77,7 @@ tg_embed *tg_embed_free(tg_embed *e)
     tg_gguf_free(e->gguf);
     void *const owned[] = {e->layers, e->packed, e->x, e->q, e->k, e->v, e->mixed, e->wide, e->keys,
                            e->scores, e->rows.q, e->pairs, e->rows.scale, e->rows.scaled_sum,
-                           e->rows.sum};
+                           e->rows.sum, e->rows.pair_sum, e->scratch};
     for (size_t i = 0; i < sizeof(owned) / sizeof(owned[0]); i++)
         free(owned[i]);
     pthread_mutex_destroy(&e->lock);

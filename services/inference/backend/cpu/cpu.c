@@ -161,21 +161,27 @@ static void carve_scratch(tg_cpu *cpu, carver *c)
     cpu->cos = carve(c, t * s->rope_dim / 2, sizeof(float));
     cpu->sin = carve(c, t * s->rope_dim / 2, sizeof(float));
     cpu->logits = carve(c, (size_t)cpu->conf.step_logits_max * s->vocab, sizeof(float));
-    cpu->rows.q = carve(c, t * widest, sizeof(int8_t));
-    cpu->pairs = carve(c, t * widest, sizeof(int16_t));
-    cpu->rows.scale = carve(c, t * (widest / TG_QUANT_BLOCK), sizeof(float));
-    cpu->rows.scaled_sum = carve(c, t * (widest / TG_QUANT_BLOCK), sizeof(float));
-    cpu->rows.sum = carve(c, t * (widest / TG_QUANT_BLOCK), sizeof(int32_t));
+    const size_t blocks = tg_rows_room(t) * (widest / TG_QUANT_BLOCK);
+    cpu->rows.q = carve(c, blocks * TG_QUANT_BLOCK, sizeof(int8_t));
+    cpu->pairs = carve(c, blocks * TG_QUANT_BLOCK, sizeof(int16_t));
+    cpu->rows.scale = carve(c, blocks, sizeof(float));
+    cpu->rows.scaled_sum = carve(c, blocks, sizeof(float));
+    cpu->rows.sum = carve(c, blocks, sizeof(int32_t));
+    cpu->rows.pair_sum = carve(c, blocks, sizeof(int32_t));
     cpu->tokens = carve(c, t, sizeof(*cpu->tokens));
     cpu->token_offsets = carve(c, t, sizeof(*cpu->token_offsets));
     cpu->tiles_max = (uint32_t)(t * (s->heads / s->kv_heads) / TG_ATTEND_ROWS + t + 1);
     cpu->tiles = carve(c, cpu->tiles_max, sizeof(*cpu->tiles));
     cpu->attend_scratch = carve(c, cpu->base.threads, sizeof(*cpu->attend_scratch));
+    cpu->product_scratch = carve(c, cpu->base.threads, sizeof(*cpu->product_scratch));
     const size_t per_thread = TG_ATTEND_ROWS * (TG_ATTENTION_SPAN + 2 * (size_t)s->head_dim);
     for (uint32_t i = 0; i < cpu->base.threads; i++) {
         float *p = carve(c, per_thread, sizeof(float));
-        if (p)
+        int32_t *sums = carve(c, tg_product_scratch((uint32_t)widest), sizeof(int32_t));
+        if (p) {
             cpu->attend_scratch[i] = p;
+            cpu->product_scratch[i] = sums;
+        }
     }
 }
 

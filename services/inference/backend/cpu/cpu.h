@@ -50,7 +50,8 @@ typedef struct tg_cpu {
     tg_rows rows;     /* the activations of the products in progress */
     bool rows_quantised;
     int16_t *pairs;   /* for rows.pairs, where wanted */
-    float **attend_scratch; /* per thread */
+    float **attend_scratch;    /* per thread */
+    int32_t **product_scratch; /* per thread */
     tg_cpu_token *tokens;
     uint32_t *token_offsets; /* of each sequence's first token */
     tg_cpu_tile *tiles;

@@ -7,15 +7,33 @@
 
 #define SERIAL_VALUES 8192 /* a stage over tokens with fewer values than this is not worth sharing */
 #define TASKS_PER_THREAD 4  /* finer than the threads, so that a slow one holds nobody up */
+#define TASK_PANELS 3       /* a task has a multiple of it: kernels take as many panels at a time */
+
+typedef struct token_job {
+    tg_cpu *cpu;
+    tg_pool_fn fn;
+    uint32_t count;
+} token_job;
+
+/* Tokens of one tile of rows: what is written of them lies side by side, and one thread writes it. */
+static void tokens_task(void *context, uint32_t index, uint32_t thread)
+{
+    const token_job *job = context;
+    const uint32_t first = index * TG_ROWS_TILE, left = job->count - first;
+    for (uint32_t i = first; i < first + (left < TG_ROWS_TILE ? left : TG_ROWS_TILE); i++)
+        job->fn(job->cpu, i, thread);
+}
 
 static void over_tokens(tg_cpu *cpu, tg_pool_fn fn, uint32_t count, uint32_t values)
 {
+    token_job job = {cpu, fn, count};
+    const uint32_t tasks = (count + TG_ROWS_TILE - 1) / TG_ROWS_TILE;
     if ((uint64_t)count * values >= SERIAL_VALUES) {
-        tg_pool_run(cpu->pool, fn, cpu, count);
+        tg_pool_run(cpu->pool, tokens_task, &job, tasks);
         return;
     }
-    for (uint32_t i = 0; i < count; i++)
-        fn(cpu, i, 0);
+    for (uint32_t i = 0; i < tasks; i++)
+        tokens_task(&job, i, 0);
 }
 
 /* ---- products ---- */
@@ -23,7 +41,7 @@ static void over_tokens(tg_cpu *cpu, tg_pool_fn fn, uint32_t count, uint32_t val
 #define PRODUCTS_MAX 3 /* that share their input: q, k, v */
 
 typedef struct product_job {
-    const tg_cpu_kernels *kernels;
+    tg_cpu *cpu;
     tg_product products[PRODUCTS_MAX];
     uint32_t first_task[PRODUCTS_MAX + 1];
     uint32_t chunk; /* panels per task */
@@ -32,7 +50,6 @@ typedef struct product_job {
 
 static void product_task(void *context, uint32_t index, uint32_t thread)
 {
-    (void)thread;
     const product_job *job = context;
     uint32_t which = 0;
     while (index >= job->first_task[which + 1])
@@ -41,7 +58,7 @@ static void product_task(void *context, uint32_t index, uint32_t thread)
     uint32_t first = (index - job->first_task[which]) * job->chunk, last = first + job->chunk;
     if (last > product->weights->panels)
         last = product->weights->panels;
-    job->kernels->product(product, first, last);
+    job->cpu->kernels->product(product, first, last, job->cpu->product_scratch[thread]);
 }
 
 static void run_products(tg_cpu *cpu, product_job *job)
@@ -49,8 +66,9 @@ static void run_products(tg_cpu *cpu, product_job *job)
     uint32_t panels = 0, tasks = cpu->base.threads * TASKS_PER_THREAD;
     for (uint32_t i = 0; i < job->len; i++)
         panels += job->products[i].weights->panels;
-    job->kernels = cpu->kernels;
+    job->cpu = cpu;
     job->chunk = (panels + tasks - 1) / tasks;
+    job->chunk = (job->chunk + TASK_PANELS - 1) / TASK_PANELS * TASK_PANELS;
     job->first_task[0] = 0;
     for (uint32_t i = 0; i < job->len; i++)
         job->first_task[i + 1] =

@@ -17,19 +17,32 @@
 #define TG_KEEP_LOOP _Pragma("GCC unroll 1")
 #endif
 
-/* Rows of activations, one per token, as the matrix products take them. Quantised form: per block of
- * 32 inputs, int8 values with one scale. */
+/* Rows of activations, one per token, as the matrix products take them. The quantised form has int8 values with
+ * one scale per block of 32 inputs, and is laid out for kernels that take four rows at a time: tiles of
+ * TG_ROWS_TILE rows, [tile][block][row of the tile], so that one pointer walks through all of a tile. */
+#define TG_ROWS_TILE 4
+
 typedef struct tg_rows {
-    uint32_t len;      /* tokens */
+    uint32_t len;      /* tokens; memory is for whole tiles */
     uint32_t in;       /* inputs per row */
     const float *x;    /* [len][in]: for F32 and F16 weights */
-    int8_t *q;         /* [len][in] */
-    int16_t *pairs;    /* [len][in]: of each four values 0, 2, 1, 3: what AVX2 multiplies Q8_0 weights
-                        * by; NULL where no such product follows */
-    float *scale;      /* [len][in / 32] */
-    float *scaled_sum; /* [len][in / 32]: scale × sum of q */
-    int32_t *sum;      /* [len][in / 32] */
+    /* An element for each tg_rows_at: */
+    int8_t *q;         /* 32 values */
+    int16_t *pairs;    /* 32 values, of each four 0, 2, 1, 3: what AVX2 multiplies Q8_0 weights by; NULL where no
+                        * such product follows */
+    int32_t *pair_sum; /* with pairs: Σ q[0]·q[1] + q[2]·q[3] over the fours */
+    float *scale;
+    float *scaled_sum; /* scale × sum of q */
+    int32_t *sum;
 } tg_rows;
+
+static inline size_t tg_rows_at(const tg_rows *rows, size_t row, size_t block)
+{
+    return (row / TG_ROWS_TILE * (rows->in / TG_QUANT_BLOCK) + block) * TG_ROWS_TILE + row % TG_ROWS_TILE;
+}
+
+/* Rows of whole tiles that hold so many. */
+static inline size_t tg_rows_room(size_t rows) { return (rows + TG_ROWS_TILE - 1) / TG_ROWS_TILE * TG_ROWS_TILE; }
 
 typedef struct tg_product { /* out[t][o] (+)= Σ_k weights[o][k] · rows[t][k] */
     const tg_packed *weights;
@@ -38,6 +51,11 @@ typedef struct tg_product { /* out[t][o] (+)= Σ_k weights[o][k] · rows[t][k] *
     size_t stride;    /* floats from one token's row to the next; ≥ weights->out */
     bool accumulate;  /* add to what `out` holds, after the sum is complete */
 } tg_product;
+
+static inline size_t tg_product_scratch(uint32_t in)
+{
+    return (size_t)4 * TG_PANEL * ((in + TG_QUANT_BLOCK - 1) / TG_QUANT_BLOCK);
+}
 
 /* One tile of attention: up to TG_ATTEND_ROWS query rows that share a key head. Row r belongs to
  * position first_position + (first_row + r) / group and to query head (first_row + r) % group. */
@@ -61,8 +79,8 @@ typedef struct tg_attend {
 typedef struct tg_cpu_kernels {
     const char *name;
     bool wants_pairs; /* the products with Q8_0 weights read rows->pairs */
-    /* Panels [first, last) of a product, for all its rows. */
-    void (*product)(const tg_product *product, uint32_t first, uint32_t last);
+    /* Panels [first, last) of a product, for all its rows. scratch: room for tg_product_scratch(in) values. */
+    void (*product)(const tg_product *product, uint32_t first, uint32_t last, int32_t *scratch);
     /* Row `row` of the quantised form, from `in` floats, a multiple of 32. */
     void (*quantise)(const float *x, const tg_rows *rows, uint32_t row);
     /* ret may be x. */

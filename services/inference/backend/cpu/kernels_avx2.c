@@ -1,9 +1,13 @@
-/* AVX2 + FMA + F16C. A panel of 16 outputs is two registers of 8 lanes; a tile is up to 4 tokens, so
- * that a weight is unpacked once for 4 uses.
+/* AVX2 + FMA + F16C. A panel of 16 outputs is two registers of 8 lanes; a tile is 4 tokens by a panel, 2 by 2 or
+ * 1 by 4.
  *
  *   Q8_0: bytes of one output's four inputs sit in one 32-bit lane. Shifts sign-extend inputs 0 and 2
  *         into one vector of int16 and 1 and 3 into another; vpmaddwd multiplies and adds pairs into
- *         int32. Exact for every int8.
+ *         int32. Exact for every int8. For more than one token by Winograd's inner product (1968):
+ *             a0·w0 + a1·w1 = (a0 + w1)·(a1 + w0) − a0·a1 − w0·w1
+ *         which multiplies half as often: additions go to any port, multiplications on many processors to one. What is
+ *         taken off is the activations' part, known since they were quantised, and the weights', which all tokens
+ *         share.
  *   Q4:   nibbles are unsigned, so vpmaddubsw takes them as they are; a pair is at most 15·127·2 =
  *         3,810 and a whole block's eight of them 30,480, which int16 holds. One widening per block.
  */
@@ -15,235 +19,156 @@
 
 #include "services/inference/backend/cpu/ops.h"
 
-#define TILE 4 /* tokens */
+typedef struct d16 {
+    __m256i half[2];
+} d16;
+
+#define TG_TILE_PANELS(rows) ((rows) == 1 ? 4u : (rows) == 2 ? 2u : 1u)
+#define TG_TILE_FITS(m, n) ((m) * (n) <= 4)
+#define TG_WANTS_PAIR_SUMS true
+
+#include "services/inference/backend/cpu/tiles.h"
+
+TG_INLINE v16 v16_of_d16(d16 x) { return (v16){_mm256_cvtepi32_ps(x.half[0]), _mm256_cvtepi32_ps(x.half[1])}; }
 
 /* Pins a running sum to its register: without it the compiler regroups a block's additions, holds all
  * their terms at once, and spills. */
 #define PIN(sum) __asm__("" : "+x"(sum))
-#define INLINE static inline TG_ISA __attribute__((always_inline))
 
-INLINE __m256i broadcast4(const void *p)
+TG_INLINE __m256i broadcast4(const void *p)
 {
     int32_t v;
     memcpy(&v, p, sizeof(v));
     return _mm256_set1_epi32(v);
 }
 
-INLINE __m256i load32(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
+TG_INLINE __m256i load32(const void *p) { return _mm256_loadu_si256(p); }
 
-/* Where a tile's rows are. */
-typedef struct tile {
-    const int8_t *q[TILE];
-    const int16_t *pairs[TILE];
-    const float *scale[TILE], *scaled_sum[TILE], *x[TILE];
-    const int32_t *sum[TILE];
-} tile;
+/* Inputs 0 and 2, and 1 and 3, of eight outputs. */
+TG_INLINE __m256i even_of(__m256i w) { return _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8); }
+TG_INLINE __m256i odd_of(__m256i w) { return _mm256_srai_epi16(w, 8); }
 
-/* One block's dots: [half of the panel][token]. */
-INLINE void dots_q8(const uint8_t *quants, const tile *in, size_t b, int n, __m256i (*dots)[TILE])
+TG_INLINE void dots_q8_of_one(const tile *in, size_t b, int m, d16 (*dots)[TILE])
 {
+    const int16_t *pairs = in->pairs + b * TILE * TG_QUANT_BLOCK;
+    TG_UNROLL
+    for (int p = 0; p < m; p++)
+        dots[p][0].half[0] = dots[p][0].half[1] = _mm256_setzero_si256();
+    TG_KEEP_LOOP
+    for (size_t g = 0; g < 8; g++) {
+        const __m256i x = broadcast4(pairs + g * 4), y = broadcast4(pairs + g * 4 + 2);
+        TG_UNROLL
+        for (int p = 0; p < m; p++) {
+            TG_UNROLL
+            for (size_t half = 0; half < 2; half++) {
+                const __m256i w =
+                    load32(in->weights + (size_t)p * in->panel_bytes + ((b * 8 + g) * 2 + half) * 32);
+                const __m256i sum =
+                    _mm256_add_epi32(_mm256_madd_epi16(even_of(w), x), _mm256_madd_epi16(odd_of(w), y));
+                dots[p][0].half[half] = _mm256_add_epi32(dots[p][0].half[half], sum);
+                PIN(dots[p][0].half[half]);
+            }
+        }
+    }
+}
+
+TG_INLINE void dots_q8(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE])
+{
+    if (n == 1) {
+        dots_q8_of_one(in, b, m, dots);
+        return;
+    }
+    TG_UNROLL
+    for (int t = 0; t < n; t++) {
+        const __m256i tokens = _mm256_set1_epi32(-in->pair_sum[b * TILE + (size_t)t]);
+        TG_UNROLL
+        for (int p = 0; p < m; p++) {
+            const int32_t *weights = in->pair_sums + ((size_t)p * in->blocks + b) * TG_PANEL;
+            dots[p][t].half[0] = _mm256_sub_epi32(tokens, load32(weights));
+            dots[p][t].half[1] = _mm256_sub_epi32(tokens, load32(weights + 8));
+        }
+    }
     TG_KEEP_LOOP
     for (size_t g = 0; g < 8; g++) {
         TG_UNROLL
-        for (size_t half = 0; half < 2; half++) {
-            __m256i w = load32(quants + g * 64 + half * 32);
-            __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8), odd = _mm256_srai_epi16(w, 8);
+        for (int p = 0; p < m; p++) {
+            const uint8_t *from = in->weights + (size_t)p * in->panel_bytes + (b * 8 + g) * 64;
+            const __m256i c = load32(from), d = load32(from + 32);
+            const __m256i c_even = even_of(c), c_odd = odd_of(c), d_even = even_of(d), d_odd = odd_of(d);
             TG_UNROLL
             for (int t = 0; t < n; t++) {
-                const int16_t *pairs = in->pairs[t] + b * TG_QUANT_BLOCK + g * 4;
-                __m256i x = _mm256_madd_epi16(even, broadcast4(pairs));
-                __m256i y = _mm256_madd_epi16(odd, broadcast4(pairs + 2));
-                dots[half][t] = _mm256_add_epi32(dots[half][t], _mm256_add_epi32(x, y));
-                PIN(dots[half][t]);
+                const int16_t *pairs = in->pairs + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
+                const __m256i x = broadcast4(pairs), y = broadcast4(pairs + 2);
+                dots[p][t].half[0] = _mm256_add_epi32(
+                    dots[p][t].half[0], _mm256_madd_epi16(_mm256_add_epi16(x, c_odd), _mm256_add_epi16(y, c_even)));
+                PIN(dots[p][t].half[0]);
+                dots[p][t].half[1] = _mm256_add_epi32(
+                    dots[p][t].half[1], _mm256_madd_epi16(_mm256_add_epi16(x, d_odd), _mm256_add_epi16(y, d_even)));
+                PIN(dots[p][t].half[1]);
             }
         }
     }
 }
 
-INLINE void dots_q4(const uint8_t *quants, const tile *in, size_t b, int n, __m256i (*dots)[TILE])
+TG_INLINE void sum_pairs(const uint8_t *quants, size_t blocks, int32_t *ret)
 {
-    const __m256i mask = _mm256_set1_epi8(15);
-    TG_KEEP_LOOP
-    for (size_t g = 0; g < 4; g++) {
-        __m256i a = load32(quants + g * 64), c = load32(quants + g * 64 + 32);
-        __m256i a_low = _mm256_and_si256(a, mask), c_low = _mm256_and_si256(c, mask);
-        __m256i a_high = _mm256_and_si256(_mm256_srli_epi16(a, 4), mask);
-        __m256i c_high = _mm256_and_si256(_mm256_srli_epi16(c, 4), mask);
-        TG_UNROLL
-        for (int t = 0; t < n; t++) {
-            const int8_t *q = in->q[t] + b * TG_QUANT_BLOCK + g * 4;
-            __m256i low = broadcast4(q), high = broadcast4(q + 16);
-            dots[0][t] = _mm256_add_epi16(dots[0][t], _mm256_maddubs_epi16(a_low, low));
-            PIN(dots[0][t]);
-            dots[1][t] = _mm256_add_epi16(dots[1][t], _mm256_maddubs_epi16(c_low, low));
-            PIN(dots[1][t]);
-            dots[0][t] = _mm256_add_epi16(dots[0][t], _mm256_maddubs_epi16(a_high, high));
-            PIN(dots[0][t]);
-            dots[1][t] = _mm256_add_epi16(dots[1][t], _mm256_maddubs_epi16(c_high, high));
-            PIN(dots[1][t]);
+    for (size_t b = 0; b < blocks; b++) {
+        __m256i low = _mm256_setzero_si256(), high = low;
+        for (size_t g = 0; g < 8; g++) {
+            const __m256i c = load32(quants + (b * 8 + g) * 64), d = load32(quants + (b * 8 + g) * 64 + 32);
+            low = _mm256_add_epi32(low, _mm256_madd_epi16(even_of(c), odd_of(c)));
+            high = _mm256_add_epi32(high, _mm256_madd_epi16(even_of(d), odd_of(d)));
         }
+        _mm256_storeu_si256((__m256i *)(void *)(ret + b * TG_PANEL), low);
+        _mm256_storeu_si256((__m256i *)(void *)(ret + b * TG_PANEL + 8), high);
     }
 }
 
-INLINE void tile_quant(const tg_packed *w, const uint8_t *panel, const tile *in, int n, tg_dtype type,
-                       __m256 (*acc)[TILE])
+TG_INLINE void dots_q4(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE])
 {
-    const size_t blocks = w->in / TG_QUANT_BLOCK;
-    const size_t quant_bytes = type == TG_DTYPE_Q8_0 ? TG_PANEL * 32 : TG_PANEL * 16;
-    const uint16_t *scales = (const uint16_t *)(const void *)(panel + blocks * quant_bytes);
-    const uint16_t *mins = scales + blocks * TG_PANEL;
-    for (size_t b = 0; b < blocks; b++, panel += quant_bytes) {
-        __m256i dots[2][TILE];
+    const __m256i mask = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+    TG_UNROLL
+    for (int p = 0; p < m; p++) {
         TG_UNROLL
         for (int t = 0; t < n; t++)
-            dots[0][t] = dots[1][t] = _mm256_setzero_si256();
-        if (type == TG_DTYPE_Q8_0)
-            dots_q8(panel, in, b, n, dots);
-        else
-            dots_q4(panel, in, b, n, dots);
+            dots[p][t].half[0] = dots[p][t].half[1] = _mm256_setzero_si256();
+    }
+    TG_KEEP_LOOP
+    for (size_t g = 0; g < 4; g++) {
         TG_UNROLL
-        for (size_t half = 0; half < 2; half++) {
-            __m256 scale = v8_load_f16(scales + b * TG_PANEL + half * 8), low = scale;
-            if (type == TG_DTYPE_Q4_1)
-                low = v8_load_f16(mins + b * TG_PANEL + half * 8);
+        for (int p = 0; p < m; p++) {
             TG_UNROLL
-            for (int t = 0; t < n; t++) {
-                __m256i dot = dots[half][t];
-                if (type != TG_DTYPE_Q8_0)
-                    dot = _mm256_madd_epi16(dot, _mm256_set1_epi16(1));
-                if (type == TG_DTYPE_Q4_0)
-                    dot = _mm256_sub_epi32(dot, _mm256_set1_epi32(8 * in->sum[t][b]));
-                acc[half][t] = v8_fma(_mm256_cvtepi32_ps(dot), v8_mul(scale, v8_set(in->scale[t][b])),
-                                      acc[half][t]);
-                if (type == TG_DTYPE_Q4_1)
-                    acc[half][t] = v8_fma(low, v8_set(in->scaled_sum[t][b]), acc[half][t]);
+            for (size_t half = 0; half < 2; half++) {
+                const __m256i w =
+                    load32(in->weights + (size_t)p * in->panel_bytes + ((b * 4 + g) * 2 + half) * 32);
+                const __m256i low = _mm256_and_si256(w, mask);
+                const __m256i high = _mm256_and_si256(_mm256_srli_epi16(w, 4), mask);
+                TG_UNROLL
+                for (int t = 0; t < n; t++) {
+                    const int8_t *q = in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
+                    __m256i *dot = &dots[p][t].half[half];
+                    *dot = _mm256_add_epi16(*dot, _mm256_maddubs_epi16(low, broadcast4(q)));
+                    PIN(*dot);
+                    *dot = _mm256_add_epi16(*dot, _mm256_maddubs_epi16(high, broadcast4(q + 16)));
+                    PIN(*dot);
+                }
             }
         }
     }
-}
-
-INLINE void tile_float(const tg_packed *w, const uint8_t *panel, const tile *in, int n, tg_dtype type,
-                       __m256 (*acc)[TILE])
-{
-    const float *wide = (const float *)(const void *)panel;
-    const uint16_t *half = (const uint16_t *)(const void *)panel;
-    for (size_t k = 0; k < w->in; k++) {
-        __m256 low = type == TG_DTYPE_F32 ? v8_load(wide + k * TG_PANEL) : v8_load_f16(half + k * TG_PANEL);
-        __m256 high = type == TG_DTYPE_F32 ? v8_load(wide + k * TG_PANEL + 8)
-                                           : v8_load_f16(half + k * TG_PANEL + 8);
+    TG_UNROLL
+    for (int t = 0; t < n; t++) {
+        const __m256i off = _mm256_set1_epi32(8 * in->sum[b * TILE + (size_t)t]);
         TG_UNROLL
-        for (int t = 0; t < n; t++) {
-            __m256 x = v8_set(in->x[t][k]);
-            acc[0][t] = v8_fma(low, x, acc[0][t]);
-            acc[1][t] = v8_fma(high, x, acc[1][t]);
-        }
-    }
-}
-
-INLINE void store_tile(const tg_product *p, uint32_t panel, uint32_t row, int n, __m256 (*acc)[TILE])
-{
-    const uint32_t out = panel * TG_PANEL;
-    const uint32_t width = p->weights->out - out < TG_PANEL ? p->weights->out - out : TG_PANEL;
-    TG_UNROLL
-    for (int t = 0; t < n; t++) {
-        float *to = p->out + (row + (uint32_t)t) * p->stride + out;
-        if (width == TG_PANEL) {
-            __m256 low = acc[0][t], high = acc[1][t];
-            if (p->accumulate) {
-                low = v8_add(v8_load(to), low);
-                high = v8_add(v8_load(to + 8), high);
+        for (int p = 0; p < m; p++) {
+            TG_UNROLL
+            for (size_t half = 0; half < 2; half++) {
+                const __m256i wide = _mm256_madd_epi16(dots[p][t].half[half], ones);
+                dots[p][t].half[half] = type == TG_DTYPE_Q4_0 ? _mm256_sub_epi32(wide, off) : wide;
             }
-            v8_store(to, low);
-            v8_store(to + 8, high);
-            continue;
-        }
-        float f[TG_PANEL];
-        v8_store(f, acc[0][t]);
-        v8_store(f + 8, acc[1][t]);
-        for (uint32_t i = 0; i < width; i++)
-            to[i] = p->accumulate ? to[i] + f[i] : f[i];
-    }
-}
-
-INLINE void run_tile(const tg_product *p, const uint8_t *panel, uint32_t index, uint32_t row, int n,
-                     tg_dtype type)
-{
-    const tg_rows *rows = p->rows;
-    const size_t in = rows->in, blocks = in / TG_QUANT_BLOCK;
-    const bool quantised = type != TG_DTYPE_F32 && type != TG_DTYPE_F16;
-    tile where;
-    __m256 acc[2][TILE];
-    TG_UNROLL
-    for (int t = 0; t < n; t++) {
-        size_t r = row + (size_t)t;
-        acc[0][t] = acc[1][t] = _mm256_setzero_ps();
-        if (quantised) {
-            where.q[t] = rows->q + r * in;
-            where.pairs[t] = type == TG_DTYPE_Q8_0 ? rows->pairs + r * in : NULL;
-            where.scale[t] = rows->scale + r * blocks;
-            where.scaled_sum[t] = rows->scaled_sum + r * blocks;
-            where.sum[t] = rows->sum + r * blocks;
-        } else {
-            where.x[t] = rows->x + r * in;
-        }
-    }
-    if (quantised)
-        tile_quant(p->weights, panel, &where, n, type, acc);
-    else
-        tile_float(p->weights, panel, &where, n, type, acc);
-    store_tile(p, index, row, n, acc);
-}
-
-INLINE void run_panels(const tg_product *p, uint32_t first, uint32_t last, tg_dtype type)
-{
-    const uint32_t len = p->rows->len;
-    for (uint32_t panel = first; panel < last; panel++) {
-        const uint8_t *data = p->weights->data + panel * p->weights->panel_bytes;
-        uint32_t row = 0;
-        for (; row + TILE <= len; row += TILE)
-            run_tile(p, data, panel, row, TILE, type);
-        switch (len - row) {
-        case 3: run_tile(p, data, panel, row, 3, type); break;
-        case 2: run_tile(p, data, panel, row, 2, type); break;
-        case 1: run_tile(p, data, panel, row, 1, type); break;
-        default: break;
         }
     }
 }
 
-TG_ISA static void product_f32(const tg_product *p, uint32_t first, uint32_t last)
-{
-    run_panels(p, first, last, TG_DTYPE_F32);
-}
-TG_ISA static void product_f16(const tg_product *p, uint32_t first, uint32_t last)
-{
-    run_panels(p, first, last, TG_DTYPE_F16);
-}
-TG_ISA static void product_q8_0(const tg_product *p, uint32_t first, uint32_t last)
-{
-    run_panels(p, first, last, TG_DTYPE_Q8_0);
-}
-TG_ISA static void product_q4_0(const tg_product *p, uint32_t first, uint32_t last)
-{
-    run_panels(p, first, last, TG_DTYPE_Q4_0);
-}
-TG_ISA static void product_q4_1(const tg_product *p, uint32_t first, uint32_t last)
-{
-    run_panels(p, first, last, TG_DTYPE_Q4_1);
-}
-
-static void product_avx2(const tg_product *p, uint32_t first, uint32_t last)
-{
-    switch (p->weights->type) {
-    case TG_DTYPE_F32: product_f32(p, first, last); break;
-    case TG_DTYPE_F16: product_f16(p, first, last); break;
-    case TG_DTYPE_Q8_0: product_q8_0(p, first, last); break;
-    case TG_DTYPE_Q4_0: product_q4_0(p, first, last); break;
-    case TG_DTYPE_Q4_1: product_q4_1(p, first, last); break;
-    }
-}
-
-const tg_cpu_kernels tg_kernels_avx2 = {
-    .name = "avx2", .wants_pairs = true, .product = product_avx2, TG_OPS_TABLE};
+const tg_cpu_kernels tg_kernels_avx2 = {.name = "avx2", .wants_pairs = true, TG_OPS_TABLE};
 
 #endif

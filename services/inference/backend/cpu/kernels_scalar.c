@@ -42,23 +42,25 @@ static float quant_output(const tg_packed *w, const uint8_t *panel, uint32_t r, 
     const size_t blocks = w->in / TG_QUANT_BLOCK;
     const size_t quant_bytes = w->type == TG_DTYPE_Q8_0 ? TG_PANEL * 32 : TG_PANEL * 16;
     const uint8_t *scales = panel + blocks * quant_bytes, *mins = scales + blocks * TG_PANEL * 2;
-    const int8_t *q = rows->q + t * (size_t)w->in;
     float acc = 0;
-    for (size_t b = 0; b < blocks; b++, q += TG_QUANT_BLOCK, panel += quant_bytes) {
+    for (size_t b = 0; b < blocks; b++, panel += quant_bytes) {
+        const size_t at = tg_rows_at(rows, t, b);
+        const int8_t *q = rows->q + at * TG_QUANT_BLOCK;
         float scale = tg_f16_to_f32(tg_load_u16(scales + (b * TG_PANEL + r) * 2));
         int32_t dot = w->type == TG_DTYPE_Q8_0 ? dot_q8(panel, r, q) : dot_q4(panel, r, q);
         if (w->type == TG_DTYPE_Q4_0)
-            dot -= 8 * rows->sum[t * blocks + b];
-        acc = fmaf((float)dot, scale * rows->scale[t * blocks + b], acc);
+            dot -= 8 * rows->sum[at];
+        acc = fmaf((float)dot, scale * rows->scale[at], acc);
         if (w->type == TG_DTYPE_Q4_1)
             acc = fmaf(tg_f16_to_f32(tg_load_u16(mins + (b * TG_PANEL + r) * 2)),
-                       rows->scaled_sum[t * blocks + b], acc);
+                       rows->scaled_sum[at], acc);
     }
     return acc;
 }
 
-static void product_scalar(const tg_product *p, uint32_t first, uint32_t last)
+static void tg_product_scalar(const tg_product *p, uint32_t first, uint32_t last, int32_t *scratch)
 {
+    (void)scratch;
     const tg_packed *w = p->weights;
     for (uint32_t panel = first; panel < last; panel++) {
         const uint8_t *data = w->data + panel * w->panel_bytes;
@@ -74,4 +76,4 @@ static void product_scalar(const tg_product *p, uint32_t first, uint32_t last)
     }
 }
 
-const tg_cpu_kernels tg_kernels_scalar = {.name = "scalar", .product = product_scalar, TG_OPS_TABLE};
+const tg_cpu_kernels tg_kernels_scalar = {.name = "scalar", TG_OPS_TABLE};

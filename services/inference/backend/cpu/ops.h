@@ -1,5 +1,6 @@
-/* Everything but the matrix products, written once over vectors of eight floats. Included by one .c
- * file per instruction set, after its vec_*.h, which defines v8, TG_ISA and TG_OPS. */
+/* Everything but the matrix products, written once over vectors of sixteen floats. Included by one .c
+ * file per instruction set, after its vec_*.h, which defines v16, TG_ISA,
+ * TG_OPS and TG_ATTEND_STEP. */
 #ifndef TG_CPU_OPS_H
 #define TG_CPU_OPS_H
 
@@ -8,154 +9,151 @@
 
 /* e^x. x = n·ln 2 + r, |r| ≤ ln 2 / 2, a polynomial of degree 6 for e^r (Cephes' coefficients). Error
  * about 1 ulp; exactly 0 below −87, and x is held at 88. */
-TG_ISA static inline v8 v8_exp(v8 x)
+TG_ISA static inline v16 v16_exp(v16 x)
 {
-    v8 held = v8_min(v8_max(x, v8_set(-87.0f)), v8_set(88.0f));
-    v8 n = v8_round(v8_mul(held, v8_set(1.44269504f)));
-    v8 r = v8_fma(n, v8_set(-0.693359375f), held);
-    r = v8_fma(n, v8_set(2.12194440e-4f), r);
-    v8 p = v8_set(1.9875691500e-4f);
-    p = v8_fma(p, r, v8_set(1.3981999507e-3f));
-    p = v8_fma(p, r, v8_set(8.3334519073e-3f));
-    p = v8_fma(p, r, v8_set(4.1665795894e-2f));
-    p = v8_fma(p, r, v8_set(1.6666665459e-1f));
-    p = v8_fma(p, r, v8_set(5.0000001201e-1f));
-    p = v8_fma(v8_mul(r, r), p, v8_add(r, v8_set(1.0f)));
-    return v8_zero_below(x, v8_set(-87.0f), v8_mul(p, v8_exp2i(n)));
+    v16 held = v16_min(v16_max(x, v16_set(-87.0f)), v16_set(88.0f));
+    v16 n = v16_round(v16_mul(held, v16_set(1.44269504f)));
+    v16 r = v16_fma(n, v16_set(-0.693359375f), held);
+    r = v16_fma(n, v16_set(2.12194440e-4f), r);
+    v16 p = v16_set(1.9875691500e-4f);
+    p = v16_fma(p, r, v16_set(1.3981999507e-3f));
+    p = v16_fma(p, r, v16_set(8.3334519073e-3f));
+    p = v16_fma(p, r, v16_set(4.1665795894e-2f));
+    p = v16_fma(p, r, v16_set(1.6666665459e-1f));
+    p = v16_fma(p, r, v16_set(5.0000001201e-1f));
+    p = v16_fma(v16_mul(r, r), p, v16_add(r, v16_set(1.0f)));
+    return v16_zero_below(x, v16_set(-87.0f), v16_mul(p, v16_exp2i(n)));
 }
 
 /* 16 lanes folded 8, 4, 2, 1. */
-TG_ISA static inline float fold16(v8 low, v8 high)
+TG_ISA static inline float fold16(v16 x)
 {
-    float f[8];
-    v8_store(f, v8_add(low, high));
-    for (int half = 4; half > 0; half /= 2)
+    float f[16];
+    v16_store(f, x);
+    for (int half = 8; half > 0; half /= 2)
         for (int i = 0; i < half; i++)
             f[i] = f[i] + f[i + half];
     return f[0];
 }
 
-TG_ISA static inline v8 load_tail(const float *x, uint32_t len) /* zeros past len < 8 */
+TG_ISA static inline v16 load_tail(const float *x, uint32_t len) /* zeros past len < 16 */
 {
-    float f[8] = {0};
+    float f[16] = {0};
     memcpy(f, x, len * sizeof(float));
-    return v8_load(f);
+    return v16_load(f);
 }
 
 TG_ISA static void TG_OPS(tg_norm)(const float *x, const float *weight, uint32_t len, float eps,
                                    float *ret)
 {
-    v8 low = v8_set(0), high = v8_set(0);
+    v16 squares = v16_set(0);
     uint32_t i = 0;
     for (; i + 16 <= len; i += 16) {
-        v8 a = v8_load(x + i), b = v8_load(x + i + 8);
-        low = v8_fma(a, a, low);
-        high = v8_fma(b, b, high);
+        v16 a = v16_load(x + i);
+        squares = v16_fma(a, a, squares);
     }
     if (i < len) {
-        uint32_t left = len - i;
-        v8 a = load_tail(x + i, left < 8 ? left : 8), b = v8_set(0);
-        if (left > 8)
-            b = load_tail(x + i + 8, left - 8);
-        low = v8_fma(a, a, low);
-        high = v8_fma(b, b, high);
+        v16 a = load_tail(x + i, len - i);
+        squares = v16_fma(a, a, squares);
     }
-    float scale = 1.0f / sqrtf(fold16(low, high) / (float)len + eps);
-    for (i = 0; i + 8 <= len; i += 8)
-        v8_store(ret + i, v8_mul(v8_mul(v8_load(x + i), v8_set(scale)), v8_load(weight + i)));
+    float scale = 1.0f / sqrtf(fold16(squares) / (float)len + eps);
+    for (i = 0; i + 16 <= len; i += 16)
+        v16_store(ret + i, v16_mul(v16_mul(v16_load(x + i), v16_set(scale)), v16_load(weight + i)));
     for (; i < len; i++)
         ret[i] = x[i] * scale * weight[i];
 }
 
 TG_ISA static void TG_OPS(tg_silu_mul)(const float *gate, const float *up, uint32_t len, float *ret)
 {
-    for (uint32_t i = 0; i < len; i += 8) {
-        uint32_t left = len - i < 8 ? len - i : 8;
-        v8 g = left == 8 ? v8_load(gate + i) : load_tail(gate + i, left);
-        v8 u = left == 8 ? v8_load(up + i) : load_tail(up + i, left);
-        v8 e = v8_exp(v8_sub(v8_set(0), g));
-        v8 y = v8_mul(v8_div(g, v8_add(v8_set(1.0f), e)), u);
-        float f[8];
-        v8_store(f, y);
-        memcpy(ret + i, f, left * sizeof(float));
+    for (uint32_t i = 0; i < len; i += 16) {
+        uint32_t left = len - i < 16 ? len - i : 16;
+        v16 g = left == 16 ? v16_load(gate + i) : load_tail(gate + i, left);
+        v16 u = left == 16 ? v16_load(up + i) : load_tail(up + i, left);
+        v16 e = v16_exp(v16_sub(v16_set(0), g));
+        v16 y = v16_mul(v16_div(g, v16_add(v16_set(1.0f), e)), u);
+        if (left == 16) {
+            v16_store(ret + i, y);
+        } else {
+            float f[16];
+            v16_store(f, y);
+            memcpy(ret + i, f, left * sizeof(float));
+        }
     }
 }
 
 TG_ISA static void TG_OPS(tg_to_f16)(const float *x, uint32_t len, uint16_t *ret)
 {
     uint32_t i = 0;
-    for (; i + 8 <= len; i += 8)
-        v8_store_f16(ret + i, v8_load(x + i));
+    for (; i + 16 <= len; i += 16)
+        v16_store_f16(ret + i, v16_load(x + i));
     if (i < len) {
-        uint16_t f[8];
-        v8_store_f16(f, load_tail(x + i, len - i));
+        uint16_t f[16];
+        v16_store_f16(f, load_tail(x + i, len - i));
         memcpy(ret + i, f, (len - i) * sizeof(f[0]));
     }
 }
 
-static inline void pair_up(const int8_t *q, int16_t *pairs)
+static inline int32_t pair_up(const int8_t *q, int16_t *pairs)
 {
+    int32_t sum = 0;
     for (size_t i = 0; i < TG_QUANT_BLOCK; i += 4) {
+        sum += q[i] * q[i + 1] + q[i + 2] * q[i + 3];
         pairs[i] = q[i];
         pairs[i + 1] = q[i + 2];
         pairs[i + 2] = q[i + 1];
         pairs[i + 3] = q[i + 3];
     }
+    return sum;
 }
 
 TG_ISA static void TG_OPS(tg_quantise)(const float *x, const tg_rows *rows, uint32_t row)
 {
-    const size_t in = rows->in, blocks = in / TG_QUANT_BLOCK;
-    for (size_t b = 0; b < blocks; b++) {
+    for (size_t b = 0; b < rows->in / TG_QUANT_BLOCK; b++) {
         const float *from = x + b * TG_QUANT_BLOCK;
-        int8_t *q = rows->q + row * in + b * TG_QUANT_BLOCK;
-        v8 most = v8_abs(v8_load(from)), sums = v8_set(0);
-        for (size_t i = 8; i < TG_QUANT_BLOCK; i += 8)
-            most = v8_max(most, v8_abs(v8_load(from + i)));
-        float f[8], top;
-        v8_store(f, most);
+        const size_t at = tg_rows_at(rows, row, b);
+        int8_t *q = rows->q + at * TG_QUANT_BLOCK;
+        const v16 a = v16_load(from), c = v16_load(from + 16);
+        float f[16], top;
+        v16_store(f, v16_max(v16_abs(a), v16_abs(c)));
         top = f[0];
-        for (int i = 1; i < 8; i++)
+        for (int i = 1; i < 16; i++)
             top = top > f[i] ? top : f[i];
-        v8 inverse = v8_set(top > 0 ? 127.0f / top : 0.0f);
-        for (size_t i = 0; i < TG_QUANT_BLOCK; i += 8) {
-            v8 y = v8_round(v8_mul(v8_load(from + i), inverse));
-            y = v8_min(v8_max(y, v8_set(-127.0f)), v8_set(127.0f));
-            v8_store_i8(q + i, y);
-            sums = v8_add(sums, y); /* whole numbers: exact in any order */
-        }
-        const float sum = fold16(sums, v8_set(0)), scale = top / 127.0f;
-        rows->scale[row * blocks + b] = scale;
-        rows->sum[row * blocks + b] = (int32_t)sum;
-        rows->scaled_sum[row * blocks + b] = scale * sum;
+        const v16 inverse = v16_set(top > 0 ? 127.0f / top : 0.0f), most = v16_set(127.0f), least = v16_set(-127.0f);
+        const v16 y = v16_min(v16_max(v16_round(v16_mul(a, inverse)), least), most);
+        const v16 z = v16_min(v16_max(v16_round(v16_mul(c, inverse)), least), most);
+        v16_store_i8(q, y);
+        v16_store_i8(q + 16, z);
+        /* Whole numbers: the sum is exact in any order. */
+        const float sum = fold16(v16_add(y, z)), scale = top / 127.0f;
+        rows->scale[at] = scale;
+        rows->sum[at] = (int32_t)sum;
+        rows->scaled_sum[at] = scale * sum;
         if (rows->pairs)
-            pair_up(q, rows->pairs + row * in + b * TG_QUANT_BLOCK);
+            rows->pair_sum[at] = pair_up(q, rows->pairs + at * TG_QUANT_BLOCK);
     }
 }
 
 /* ---- attention ---- */
 
-/* Scores of `rows` ≤ 4 query rows against one block of 16 keys; lanes are keys. */
+/* Scores of `rows` ≤ TG_ATTEND_STEP query rows against one block of 16 keys; lanes are keys. */
 TG_ISA static inline void score_block(const tg_attend *a, uint32_t row, uint32_t rows,
                                       const uint16_t *keys, float *scores)
 {
-    v8 low[4], high[4];
+    v16 sums[TG_ATTEND_STEP];
+    const float *q[TG_ATTEND_STEP];
     TG_UNROLL
-    for (uint32_t r = 0; r < 4; r++)
-        low[r] = high[r] = v8_set(0);
+    for (uint32_t r = 0; r < TG_ATTEND_STEP; r++) {
+        sums[r] = v16_set(0);
+        q[r] = a->q[row + (r < rows ? r : 0)];
+    }
     for (uint32_t d = 0; d < a->head_dim; d++) {
-        v8 k0 = v8_load_f16(keys + d * 16), k1 = v8_load_f16(keys + d * 16 + 8);
+        const v16 k = v16_load_f16(keys + d * 16);
         TG_UNROLL
-        for (uint32_t r = 0; r < 4; r++) {
-            v8 q = v8_set(a->q[row + (r < rows ? r : 0)][d]);
-            low[r] = v8_fma(q, k0, low[r]);
-            high[r] = v8_fma(q, k1, high[r]);
-        }
+        for (uint32_t r = 0; r < TG_ATTEND_STEP; r++)
+            sums[r] = v16_fma(v16_set(q[r][d]), k, sums[r]);
     }
-    for (uint32_t r = 0; r < rows; r++) {
-        v8_store(scores + r * TG_ATTENTION_SPAN, v8_mul(low[r], v8_set(a->scale)));
-        v8_store(scores + r * TG_ATTENTION_SPAN + 8, v8_mul(high[r], v8_set(a->scale)));
-    }
+    for (uint32_t r = 0; r < rows; r++)
+        v16_store(scores + r * TG_ATTENTION_SPAN, v16_mul(sums[r], v16_set(a->scale)));
 }
 
 /* Turns one row's scores into weights e^(s − max), zero before `from` and past `valid`; returns max and sum. */
@@ -169,44 +167,35 @@ TG_ISA static inline void soften(float *scores, uint32_t from, uint32_t valid, u
         scores[i] = -INFINITY;
     for (uint32_t i = valid; i < padded; i++)
         scores[i] = -INFINITY;
-    v8 low = v8_set(0), high = v8_set(0);
+    v16 sums = v16_set(0);
     for (uint32_t i = 0; i < padded; i += 16) {
-        v8 a = v8_exp(v8_sub(v8_load(scores + i), v8_set(top)));
-        v8 b = v8_exp(v8_sub(v8_load(scores + i + 8), v8_set(top)));
-        v8_store(scores + i, a);
-        v8_store(scores + i + 8, b);
-        low = v8_add(low, a);
-        high = v8_add(high, b);
+        v16 a = v16_exp(v16_sub(v16_load(scores + i), v16_set(top)));
+        v16_store(scores + i, a);
+        sums = v16_add(sums, a);
     }
     *ret_max = top;
-    *ret_sum = fold16(low, high);
+    *ret_sum = fold16(sums);
 }
 
-/* sums[r][d..d+16) = Σ over keys of weights[r][key] · V[key][d..d+16); `rows` ≤ 4, lanes are dimensions. */
+/* sums[r][d..d+16) = Σ over keys of weights[r][key] · V[key][d..d+16); lanes are dimensions. */
 TG_ISA static inline void weigh_16(const tg_attend *a, const uint16_t *const *values, uint32_t keys,
                                    const float *weights, uint32_t rows, uint32_t d, float *sums)
 {
-    v8 low[4], high[4];
-    const float *w[4];
+    v16 acc[TG_ATTEND_STEP];
+    const float *w[TG_ATTEND_STEP];
     TG_UNROLL
-    for (uint32_t r = 0; r < 4; r++) {
-        low[r] = high[r] = v8_set(0);
+    for (uint32_t r = 0; r < TG_ATTEND_STEP; r++) {
+        acc[r] = v16_set(0);
         w[r] = weights + (r < rows ? r : 0) * TG_ATTENTION_SPAN;
     }
     for (uint32_t key = 0; key < keys; key++) {
-        const uint16_t *from = values[key / 16] + (size_t)(key % 16) * a->head_dim + d;
-        v8 v0 = v8_load_f16(from), v1 = v8_load_f16(from + 8);
+        const v16 v = v16_load_f16(values[key / 16] + (size_t)(key % 16) * a->head_dim + d);
         TG_UNROLL
-        for (uint32_t r = 0; r < 4; r++) {
-            v8 weight = v8_set(w[r][key]);
-            low[r] = v8_fma(weight, v0, low[r]);
-            high[r] = v8_fma(weight, v1, high[r]);
-        }
+        for (uint32_t r = 0; r < TG_ATTEND_STEP; r++)
+            acc[r] = v16_fma(v16_set(w[r][key]), v, acc[r]);
     }
-    for (uint32_t r = 0; r < rows; r++) {
-        v8_store(sums + r * a->head_dim + d, low[r]);
-        v8_store(sums + r * a->head_dim + d + 8, high[r]);
-    }
+    for (uint32_t r = 0; r < rows; r++)
+        v16_store(sums + r * a->head_dim + d, acc[r]);
 }
 
 /* The same for the last head_dim mod 16 dimensions, one by one. */
@@ -228,10 +217,10 @@ TG_ISA static inline void weigh_rest(const tg_attend *a, const uint16_t *const *
 TG_ISA static inline void merge_span(uint32_t head_dim, float *max, float *sum, float *run,
                                      float span_max, float span_sum, const float *span)
 {
-    float top = *max > span_max ? *max : span_max, f[8];
-    v8_store(f, v8_exp(v8_set(*max - top)));
+    float top = *max > span_max ? *max : span_max, f[16];
+    v16_store(f, v16_exp(v16_set(*max - top)));
     float keep = f[0];
-    v8_store(f, v8_exp(v8_set(span_max - top)));
+    v16_store(f, v16_exp(v16_set(span_max - top)));
     float take = f[0];
     *max = top;
     *sum = *sum * keep + span_sum * take;
@@ -253,8 +242,8 @@ TG_ISA static void attend_span(const tg_attend *a, uint32_t base, float *max, fl
     const uint16_t *values[TG_ATTENTION_SPAN / 16];
     for (uint32_t b = 0; b < blocks; b++) {
         const uint16_t *block = a->kv + a->blocks[base / 16 + b] * a->block_stride;
-        for (uint32_t r = 0; r < a->rows; r += 4)
-            score_block(a, r, a->rows - r < 4 ? a->rows - r : 4, block,
+        for (uint32_t r = 0; r < a->rows; r += TG_ATTEND_STEP)
+            score_block(a, r, a->rows - r < TG_ATTEND_STEP ? a->rows - r : TG_ATTEND_STEP, block,
                         a->scores + r * TG_ATTENTION_SPAN + b * 16);
         values[b] = block + (size_t)16 * a->head_dim;
     }
@@ -269,8 +258,8 @@ TG_ISA static void attend_span(const tg_attend *a, uint32_t base, float *max, fl
         }
         soften(scores, from, past < keys ? past : keys, blocks * 16, &max[r], &sum[r]);
     }
-    for (uint32_t r = 0; r < a->rows; r += 4) {
-        const uint32_t rows = a->rows - r < 4 ? a->rows - r : 4;
+    for (uint32_t r = 0; r < a->rows; r += TG_ATTEND_STEP) {
+        const uint32_t rows = a->rows - r < TG_ATTEND_STEP ? a->rows - r : TG_ATTEND_STEP;
         const float *weights = a->scores + r * TG_ATTENTION_SPAN;
         uint32_t d = 0;
         for (; d + 16 <= a->head_dim; d += 16)
@@ -308,6 +297,7 @@ TG_ISA static void TG_OPS(tg_attend)(const tg_attend *a)
 }
 
 #define TG_OPS_TABLE                                                                               \
+    .product = TG_OPS(tg_product),                                                                 \
     .quantise = TG_OPS(tg_quantise), .norm = TG_OPS(tg_norm), .silu_mul = TG_OPS(tg_silu_mul),     \
     .to_f16 = TG_OPS(tg_to_f16), .attend = TG_OPS(tg_attend)
 

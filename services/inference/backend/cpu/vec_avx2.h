@@ -1,4 +1,4 @@
-/* Eight floats in one AVX2 register; vec_scalar.h says what each operation means. */
+/* Sixteen floats in two AVX2 registers; vec_scalar.h says what each operation means. */
 #ifndef TG_CPU_VEC_AVX2_H
 #define TG_CPU_VEC_AVX2_H
 
@@ -8,47 +8,74 @@
 
 #define TG_ISA __attribute__((target("avx2,fma,f16c")))
 #define TG_OPS(name) name##_avx2
-#define TG_V8 static inline TG_ISA __attribute__((always_inline))
+#define TG_ATTEND_STEP 4 /* query rows that share a pass over keys or values */
+#define TG_VEC static inline TG_ISA __attribute__((always_inline))
 
-typedef __m256 v8;
+typedef struct v16 {
+    __m256 a, b;
+} v16;
 
-TG_V8 v8 v8_set(float a) { return _mm256_set1_ps(a); }
-TG_V8 v8 v8_load(const float *p) { return _mm256_loadu_ps(p); }
-TG_V8 v8 v8_load_f16(const uint16_t *p)
+#define TG_VEC_BOTH(op) return (v16) { op(x.a, y.a), op(x.b, y.b) }
+
+TG_VEC v16 v16_set(float x)
 {
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+    const __m256 all = _mm256_set1_ps(x);
+    return (v16){all, all};
 }
-TG_V8 v8 v8_add(v8 a, v8 b) { return _mm256_add_ps(a, b); }
-TG_V8 v8 v8_sub(v8 a, v8 b) { return _mm256_sub_ps(a, b); }
-TG_V8 v8 v8_mul(v8 a, v8 b) { return _mm256_mul_ps(a, b); }
-TG_V8 v8 v8_div(v8 a, v8 b) { return _mm256_div_ps(a, b); }
-TG_V8 v8 v8_fma(v8 a, v8 b, v8 c) { return _mm256_fmadd_ps(a, b, c); }
-TG_V8 v8 v8_max(v8 a, v8 b) { return _mm256_max_ps(a, b); } /* b where a is not a number */
-TG_V8 v8 v8_min(v8 a, v8 b) { return _mm256_min_ps(a, b); }
-TG_V8 v8 v8_abs(v8 a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
-TG_V8 v8 v8_round(v8 a)
+TG_VEC v16 v16_load(const float *p) { return (v16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+TG_VEC v16 v16_load_f16(const uint16_t *p)
 {
-    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m128i *from = (const __m128i *)(const void *)p;
+    return (v16){_mm256_cvtph_ps(_mm_loadu_si128(from)), _mm256_cvtph_ps(_mm_loadu_si128(from + 1))};
 }
-TG_V8 v8 v8_zero_below(v8 a, v8 limit, v8 value)
+TG_VEC v16 v16_add(v16 x, v16 y) { TG_VEC_BOTH(_mm256_add_ps); }
+TG_VEC v16 v16_sub(v16 x, v16 y) { TG_VEC_BOTH(_mm256_sub_ps); }
+TG_VEC v16 v16_mul(v16 x, v16 y) { TG_VEC_BOTH(_mm256_mul_ps); }
+TG_VEC v16 v16_div(v16 x, v16 y) { TG_VEC_BOTH(_mm256_div_ps); }
+TG_VEC v16 v16_max(v16 x, v16 y) { TG_VEC_BOTH(_mm256_max_ps); } /* y where x is not a number */
+TG_VEC v16 v16_min(v16 x, v16 y) { TG_VEC_BOTH(_mm256_min_ps); }
+TG_VEC v16 v16_fma(v16 x, v16 y, v16 z)
 {
-    return _mm256_and_ps(_mm256_cmp_ps(a, limit, _CMP_GE_OQ), value);
+    return (v16){_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
 }
-TG_V8 v8 v8_exp2i(v8 n)
+TG_VEC v16 v16_abs(v16 x)
 {
-    __m256i bits = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return (v16){_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
+}
+TG_VEC __m256 v8_round(__m256 x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+TG_VEC v16 v16_round(v16 x) { return (v16){v8_round(x.a), v8_round(x.b)}; }
+TG_VEC __m256 v8_zero_below(__m256 x, __m256 limit, __m256 value)
+{
+    return _mm256_and_ps(_mm256_cmp_ps(x, limit, _CMP_GE_OQ), value);
+}
+TG_VEC v16 v16_zero_below(v16 x, v16 limit, v16 value)
+{
+    return (v16){v8_zero_below(x.a, limit.a, value.a), v8_zero_below(x.b, limit.b, value.b)};
+}
+TG_VEC __m256 v8_exp2i(__m256 n)
+{
+    const __m256i bits = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
     return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 23));
 }
-TG_V8 void v8_store(float *p, v8 a) { _mm256_storeu_ps(p, a); }
-TG_V8 void v8_store_f16(uint16_t *p, v8 a)
+TG_VEC v16 v16_exp2i(v16 n) { return (v16){v8_exp2i(n.a), v8_exp2i(n.b)}; }
+TG_VEC void v16_store(float *p, v16 x)
 {
-    _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+    _mm256_storeu_ps(p, x.a);
+    _mm256_storeu_ps(p + 8, x.b);
 }
-TG_V8 void v8_store_i8(int8_t *p, v8 a)
+TG_VEC void v16_store_f16(uint16_t *p, v16 x)
 {
-    __m256i wide = _mm256_cvtps_epi32(a);
-    __m128i half = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
-    _mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi16(half, half));
+    __m128i *to = (__m128i *)(void *)p;
+    _mm_storeu_si128(to, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128(to + 1, _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
+}
+TG_VEC void v16_store_i8(int8_t *p, v16 x)
+{
+    const __m256i both = _mm256_packs_epi32(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b));
+    const __m256i ordered = _mm256_permute4x64_epi64(both, 0xd8); /* packs works within 128-bit halves */
+    const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
+    _mm_storeu_si128((__m128i *)(void *)p, bytes);
 }
 
 #endif

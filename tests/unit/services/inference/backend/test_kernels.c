@@ -23,6 +23,7 @@ typedef struct fixture {
     uint8_t *raw, *panels;
     float *x;
     tg_rows rows;
+    int32_t *scratch;
 } fixture;
 
 static void fixture_make(fixture *f, tg_dtype type, uint32_t in, uint32_t out, uint32_t rows,
@@ -49,13 +50,15 @@ static void fixture_make(fixture *f, tg_dtype type, uint32_t in, uint32_t out, u
     f->packed.data = f->panels;
     for (size_t i = 0; i < (size_t)in * rows; i++)
         f->x[i] = tiny_uniform(random) * 4;
-    const size_t blocks = (size_t)in / 32 * rows;
+    const size_t blocks = (size_t)in / 32 * tg_rows_room(rows);
     f->rows = (tg_rows){.len = rows, .in = in, .x = f->x};
-    f->rows.q = malloc((size_t)in * rows);
-    f->rows.pairs = malloc((size_t)in * rows * sizeof(int16_t));
+    f->rows.q = malloc(blocks * 32 + 1);
+    f->rows.pairs = malloc(blocks * 32 * sizeof(int16_t) + 1);
     f->rows.scale = malloc(blocks * sizeof(float) + 1);
     f->rows.scaled_sum = malloc(blocks * sizeof(float) + 1);
     f->rows.sum = malloc(blocks * sizeof(int32_t) + 1);
+    f->rows.pair_sum = malloc(blocks * sizeof(int32_t) + 1);
+    f->scratch = malloc(tg_product_scratch(in) * sizeof(int32_t));
     if (type != TG_DTYPE_F32 && type != TG_DTYPE_F16)
         for (uint32_t r = 0; r < rows; r++)
             tg_kernels_scalar.quantise(f->x + r * (size_t)in, &f->rows, r);
@@ -71,6 +74,8 @@ static void fixture_free(fixture *f)
     free(f->rows.scale);
     free(f->rows.scaled_sum);
     free(f->rows.sum);
+    free(f->rows.pair_sum);
+    free(f->scratch);
 }
 
 static void compare_products(const tg_cpu_kernels *kernels, tg_dtype type, uint64_t *random)
@@ -87,9 +92,9 @@ static void compare_products(const tg_cpu_kernels *kernels, tg_dtype type, uint6
         for (size_t i = 0; i < len; i++)
             want[i] = got[i] = tiny_uniform(random);
         tg_product product = {&f.packed, &f.rows, want, out, accumulate != 0};
-        tg_kernels_scalar.product(&product, 0, f.packed.panels);
+        tg_kernels_scalar.product(&product, 0, f.packed.panels, f.scratch);
         product.out = got;
-        kernels->product(&product, 0, f.packed.panels);
+        kernels->product(&product, 0, f.packed.panels, f.scratch);
         CU_ASSERT_EQUAL(memcmp(want, got, len * sizeof(float)), 0);
     }
     free(want);
@@ -123,7 +128,7 @@ static void test_products_are_products(void)
         float out[OUT], row[IN];
         fixture_make(&f, types[i], IN, OUT, 1, &random);
         tg_product product = {&f.packed, &f.rows, out, OUT, false};
-        tg_kernels_scalar.product(&product, 0, f.packed.panels);
+        tg_kernels_scalar.product(&product, 0, f.packed.panels, f.scratch);
         const tg_dtype_info *info = tg_dtype_get(types[i]);
         for (uint32_t o = 0; o < OUT; o++) {
             double want = 0, size = 0;
@@ -162,33 +167,38 @@ static void compare_vector_ops(const tg_cpu_kernels *kernels, uint64_t *random)
 
 static void compare_quantise(const tg_cpu_kernels *kernels, uint64_t *random)
 {
-    enum { IN = 96, BLOCKS = IN / 32 };
-    float x[IN], scale[2][BLOCKS], scaled_sum[2][BLOCKS];
-    int8_t q[2][IN];
-    int16_t pairs[2][IN];
-    int32_t sum[2][BLOCKS];
+    enum { IN = 96, ROWS = TG_ROWS_TILE, BLOCKS = IN / 32 * ROWS };
+    float x[IN], scale[2][BLOCKS] = {{0}}, scaled_sum[2][BLOCKS] = {{0}};
+    int8_t q[2][IN * ROWS] = {{0}};
+    int16_t pairs[2][IN * ROWS] = {{0}};
+    int32_t sum[2][BLOCKS] = {{0}}, pair_sum[2][BLOCKS] = {{0}};
+    const uint32_t row = (uint32_t)(tiny_random(random) % ROWS);
     for (uint32_t i = 0; i < IN; i++)
         x[i] = i < 32 && tiny_random(random) % 4 == 0 ? 0 : tiny_uniform(random) * 100;
     for (int k = 0; k < 2; k++) {
-        tg_rows rows = {1, IN, x, q[k], pairs[k], scale[k], scaled_sum[k], sum[k]};
-        (k ? kernels : &tg_kernels_scalar)->quantise(x, &rows, 0);
+        tg_rows rows = {ROWS, IN, x, q[k], pairs[k], pair_sum[k], scale[k], scaled_sum[k], sum[k]};
+        (k ? kernels : &tg_kernels_scalar)->quantise(x, &rows, row);
     }
     CU_ASSERT_EQUAL(memcmp(q[0], q[1], sizeof(q[0])), 0);
     CU_ASSERT_EQUAL(memcmp(pairs[0], pairs[1], sizeof(pairs[0])), 0);
     CU_ASSERT_EQUAL(memcmp(scale[0], scale[1], sizeof(scale[0])), 0);
     CU_ASSERT_EQUAL(memcmp(scaled_sum[0], scaled_sum[1], sizeof(scaled_sum[0])), 0);
     CU_ASSERT_EQUAL(memcmp(sum[0], sum[1], sizeof(sum[0])), 0);
+    CU_ASSERT_EQUAL(memcmp(pair_sum[0], pair_sum[1], sizeof(sum[0])), 0);
 }
 
-static void test_vector_ops(void)
+static void vector_ops_of(const char *path)
 {
-    const tg_cpu_kernels *kernels = kernels_of("avx2");
+    const tg_cpu_kernels *kernels = kernels_of(path);
     uint64_t random = tg_test_seed();
     for (size_t round = 0; kernels && round < tg_test_rounds(200); round++) {
         compare_vector_ops(kernels, &random);
         compare_quantise(kernels, &random);
     }
 }
+
+static void test_vector_ops_avx2(void) { vector_ops_of("avx2"); }
+static void test_vector_ops_avx512(void) { vector_ops_of("avx512"); }
 
 /* Random keys and values; queries at ascending positions. */
 static void run_attention(const tg_cpu_kernels *kernels, uint32_t dim, uint32_t rows, uint32_t last,
@@ -231,13 +241,16 @@ static void compare_attention(const tg_cpu_kernels *kernels, uint64_t *random)
     CU_ASSERT_EQUAL(memcmp(want + (rows - 1) * dim, got, dim * sizeof(float)), 0);
 }
 
-static void test_attention(void)
+static void attention_of(const char *path)
 {
-    const tg_cpu_kernels *kernels = kernels_of("avx2");
+    const tg_cpu_kernels *kernels = kernels_of(path);
     uint64_t random = tg_test_seed();
     for (size_t round = 0; kernels && round < tg_test_rounds(20); round++)
         compare_attention(kernels, &random);
 }
+
+static void test_attention_avx2(void) { attention_of("avx2"); }
+static void test_attention_avx512(void) { attention_of("avx512"); }
 
 static void test_exp_and_sincos(void)
 {
@@ -270,8 +283,10 @@ static void test_unknown_path(void)
 static const tg_test tests[] = {{"products_avx2_equal_scalar", test_products_avx2},
                                 {"products_avx512_equal_scalar", test_products_avx512},
                                 {"products_are_products", test_products_are_products},
-                                {"vector_ops_equal_scalar", test_vector_ops},
-                                {"attention_equals_scalar", test_attention},
+                                {"vector_ops_avx2_equal_scalar", test_vector_ops_avx2},
+                                {"vector_ops_avx512_equal_scalar", test_vector_ops_avx512},
+                                {"attention_avx2_equals_scalar", test_attention_avx2},
+                                {"attention_avx512_equals_scalar", test_attention_avx512},
                                 {"exp_and_sincos", test_exp_and_sincos},
                                 {"unknown_path", test_unknown_path}};
 TG_TEST_MAIN("services_inference_backend_kernels", tests)

@@ -1,0 +1,217 @@
+/* The matrix products, written once over tiles of tokens and panels. Included by one .c file per instruction set,
+ * after its vec_*.h and these of its own:
+ *
+ *   d16, v16_of_d16          sixteen int32, and the same as floats
+ *   dots_q8, dots_q4         one block's dots of `n` tokens and `m` panels (the latter of unsigned nibbles, less
+ *                            8 × sum for Q4_0)
+ *   TG_TILE_PANELS(rows)     panels worked on together when there are so many rows
+ *   TG_TILE_FITS(m, n)       which tiles are wanted; a constant expression, so that no others are compiled
+ *   TG_WANTS_PAIR_SUMS       whether dots_q8 reads pair_sums for more than one token, and then sum_pairs
+ *
+ * An activation that was loaded meets the weights of all panels of a tile, a weight those of all tokens. While
+ * a group of panels is worked on, tile by tile, the next group is fetched into the cache piece by piece, so that
+ * memory is busy all the time and not only during the first tile.
+ */
+#ifndef TG_CPU_TILES_H
+#define TG_CPU_TILES_H
+
+#define TILE TG_ROWS_TILE /* tokens */
+#define GROUP_MAX 4       /* panels */
+#define LINE 64           /* bytes of a cache line */
+#define TG_INLINE static inline TG_ISA __attribute__((always_inline))
+
+typedef struct tile {
+    const uint8_t *weights; /* of the group's first panel */
+    size_t panel_bytes, blocks;
+    const int8_t *q; /* these six at the tile's first block */
+    const int16_t *pairs;
+    const float *scale, *scaled_sum;
+    const int32_t *sum, *pair_sum;
+    const float *x[TILE];
+    const int32_t *pair_sums; /* of the weights: [panel][block][16] */
+    const uint8_t *ahead;     /* what to fetch meanwhile, ahead_bytes for each block */
+    size_t ahead_bytes;
+} tile;
+
+TG_INLINE v16 v16_of_d16(d16 x);
+TG_INLINE void dots_q8(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE]);
+TG_INLINE void dots_q4(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE]);
+TG_INLINE void sum_pairs(const uint8_t *quants, size_t blocks, int32_t *ret);
+
+TG_INLINE void fetch(const tile *in, size_t b)
+{
+    for (size_t i = 0; i < in->ahead_bytes; i += LINE)
+        __builtin_prefetch(in->ahead + b * in->ahead_bytes + i, 0, 2);
+}
+
+TG_INLINE void tile_quant(const tile *in, int m, int n, tg_dtype type, v16 (*acc)[TILE])
+{
+    const size_t quant_bytes = type == TG_DTYPE_Q8_0 ? TG_PANEL * 32 : TG_PANEL * 16;
+    const uint8_t *scales = in->weights + in->blocks * quant_bytes;
+    const uint8_t *mins = scales + in->blocks * TG_PANEL * 2;
+    for (size_t b = 0; b < in->blocks; b++) {
+        d16 dots[GROUP_MAX][TILE];
+        fetch(in, b);
+        if (type == TG_DTYPE_Q8_0)
+            dots_q8(in, b, m, n, dots);
+        else
+            dots_q4(in, b, m, n, type, dots);
+        TG_UNROLL
+        for (int p = 0; p < m; p++) {
+            const size_t at = (size_t)p * in->panel_bytes + b * TG_PANEL * 2;
+            const v16 scale = v16_load_f16((const uint16_t *)(const void *)(scales + at));
+            TG_UNROLL
+            for (int t = 0; t < n; t++) {
+                const v16 both = v16_mul(scale, v16_set(in->scale[b * TILE + (size_t)t]));
+                acc[p][t] = v16_fma(v16_of_d16(dots[p][t]), both, acc[p][t]);
+            }
+            if (type == TG_DTYPE_Q4_1) {
+                const v16 low = v16_load_f16((const uint16_t *)(const void *)(mins + at));
+                TG_UNROLL
+                for (int t = 0; t < n; t++)
+                    acc[p][t] = v16_fma(low, v16_set(in->scaled_sum[b * TILE + (size_t)t]), acc[p][t]);
+            }
+        }
+    }
+}
+
+TG_INLINE void tile_float(const tile *in, uint32_t inputs, int m, int n, tg_dtype type, v16 (*acc)[TILE])
+{
+    const size_t width = type == TG_DTYPE_F32 ? 4 : 2;
+    for (size_t k = 0; k < inputs; k++) {
+        v16 w[GROUP_MAX];
+        if (k % TG_QUANT_BLOCK == 0)
+            fetch(in, k / TG_QUANT_BLOCK);
+        TG_UNROLL
+        for (int p = 0; p < m; p++) {
+            const void *from = in->weights + (size_t)p * in->panel_bytes + k * TG_PANEL * width;
+            w[p] = type == TG_DTYPE_F32 ? v16_load(from) : v16_load_f16(from);
+        }
+        TG_UNROLL
+        for (int t = 0; t < n; t++) {
+            const v16 x = v16_set(in->x[t][k]);
+            TG_UNROLL
+            for (int p = 0; p < m; p++)
+                acc[p][t] = v16_fma(w[p], x, acc[p][t]);
+        }
+    }
+}
+
+TG_INLINE void store_tile(const tg_product *product, uint32_t panel, uint32_t row, v16 acc)
+{
+    const uint32_t out = panel * TG_PANEL, width = product->weights->out - out;
+    float *to = product->out + row * product->stride + out;
+    if (width >= TG_PANEL) {
+        v16_store(to, product->accumulate ? v16_add(v16_load(to), acc) : acc);
+        return;
+    }
+    float f[TG_PANEL];
+    v16_store(f, acc);
+    for (uint32_t i = 0; i < width; i++)
+        to[i] = product->accumulate ? to[i] + f[i] : f[i];
+}
+
+TG_INLINE void run_tile(const tg_product *product, tile *in, uint32_t panel, uint32_t row, int m, int n, tg_dtype type)
+{
+    const tg_rows *rows = product->rows;
+    v16 acc[GROUP_MAX][TILE];
+    if (!TG_TILE_FITS(m, n))
+        return;
+    TG_UNROLL
+    for (int p = 0; p < m; p++) {
+        TG_UNROLL
+        for (int t = 0; t < n; t++)
+            acc[p][t] = v16_set(0);
+    }
+    if (type == TG_DTYPE_F32 || type == TG_DTYPE_F16) {
+        TG_UNROLL
+        for (int t = 0; t < n; t++)
+            in->x[t] = rows->x + (row + (size_t)t) * rows->in;
+        tile_float(in, rows->in, m, n, type, acc);
+    } else {
+        const size_t at = tg_rows_at(rows, row, 0);
+        in->q = rows->q + at * TG_QUANT_BLOCK;
+        in->scale = rows->scale + at;
+        in->scaled_sum = rows->scaled_sum + at;
+        in->sum = rows->sum + at;
+        if (TG_WANTS_PAIR_SUMS && type == TG_DTYPE_Q8_0) {
+            in->pairs = rows->pairs + at * TG_QUANT_BLOCK;
+            in->pair_sum = rows->pair_sum + at;
+        }
+        tile_quant(in, m, n, type, acc);
+    }
+    TG_UNROLL
+    for (int p = 0; p < m; p++) {
+        TG_UNROLL
+        for (int t = 0; t < n; t++)
+            store_tile(product, panel + (uint32_t)p, row + (uint32_t)t, acc[p][t]);
+    }
+}
+
+/* All rows against `m` panels. */
+TG_INLINE void run_group(const tg_product *product, tile *in, uint32_t panel, int m, tg_dtype type, int32_t *scratch)
+{
+    const uint32_t len = product->rows->len;
+    if (TG_WANTS_PAIR_SUMS && type == TG_DTYPE_Q8_0 && len > 1) {
+        for (int p = 0; p < m; p++)
+            sum_pairs(in->weights + (size_t)p * in->panel_bytes, in->blocks, scratch + (size_t)p * in->blocks * TG_PANEL);
+        in->pair_sums = scratch;
+    }
+    uint32_t row = 0;
+    for (; row + TILE <= len; row += TILE) {
+        run_tile(product, in, panel, row, m, TILE, type);
+        in->ahead += in->ahead_bytes * in->blocks;
+    }
+    switch (len - row) {
+    case 3: run_tile(product, in, panel, row, m, 3, type); break;
+    case 2: run_tile(product, in, panel, row, m, 2, type); break;
+    case 1: run_tile(product, in, panel, row, m, 1, type); break;
+    default: break;
+    }
+}
+
+TG_INLINE void run_panels(const tg_product *product, uint32_t first, uint32_t last, tg_dtype type, int32_t *scratch)
+{
+    const tg_packed *w = product->weights;
+    const uint32_t group = TG_TILE_PANELS(product->rows->len);
+    const size_t tiles = (product->rows->len + TILE - 1) / TILE;
+    tile in = {.panel_bytes = w->panel_bytes, .blocks = (w->in + TG_QUANT_BLOCK - 1) / TG_QUANT_BLOCK};
+    for (uint32_t panel = first; panel < last;) {
+        const uint32_t m = last - panel < group ? last - panel : group, left = last - panel - m;
+        const size_t next = left < group ? left : group, pieces = tiles * in.blocks;
+        in.weights = w->data + panel * w->panel_bytes;
+        in.ahead = in.weights + m * w->panel_bytes;
+        in.ahead_bytes = pieces ? (next * w->panel_bytes + pieces * LINE - 1) / (pieces * LINE) * LINE : 0;
+        switch (m) {
+        case 4: run_group(product, &in, panel, 4, type, scratch); break;
+        case 3: run_group(product, &in, panel, 3, type, scratch); break;
+        case 2: run_group(product, &in, panel, 2, type, scratch); break;
+        default: run_group(product, &in, panel, 1, type, scratch); break;
+        }
+        panel += m;
+    }
+}
+
+#define TG_PRODUCT_OF(name, type)                                                                                     \
+    TG_ISA static void name(const tg_product *product, uint32_t first, uint32_t last, int32_t *scratch)               \
+    {                                                                                                                 \
+        run_panels(product, first, last, type, scratch);                                                              \
+    }
+TG_PRODUCT_OF(product_f32, TG_DTYPE_F32)
+TG_PRODUCT_OF(product_f16, TG_DTYPE_F16)
+TG_PRODUCT_OF(product_q8_0, TG_DTYPE_Q8_0)
+TG_PRODUCT_OF(product_q4_0, TG_DTYPE_Q4_0)
+TG_PRODUCT_OF(product_q4_1, TG_DTYPE_Q4_1)
+
+static void TG_OPS(tg_product)(const tg_product *product, uint32_t first, uint32_t last, int32_t *scratch)
+{
+    switch (product->weights->type) {
+    case TG_DTYPE_F32: product_f32(product, first, last, scratch); break;
+    case TG_DTYPE_F16: product_f16(product, first, last, scratch); break;
+    case TG_DTYPE_Q8_0: product_q8_0(product, first, last, scratch); break;
+    case TG_DTYPE_Q4_0: product_q4_0(product, first, last, scratch); break;
+    case TG_DTYPE_Q4_1: product_q4_1(product, first, last, scratch); break;
+    }
+}
+
+#endif
