@@ -33,7 +33,6 @@ uint64_t tg_backend_kv_block_bytes(const tg_model *model)
 /* ---- weights ---- */
 
 typedef struct pack_job {
-    tg_gguf *gguf;
     const tg_gguf_tensor *tensor;
     const tg_packed *packed;
     uint8_t *to;
@@ -46,43 +45,64 @@ static void pack_task(void *context, uint32_t index, uint32_t thread)
     tg_pack_panel(job->tensor, job->packed, index, job->to + index * job->packed->panel_bytes);
 }
 
-/* Visits every matrix: with `to` NULL only sums the sizes, else packs it there. */
-static size_t each_matrix(tg_cpu *cpu, uint8_t *to)
+typedef struct loader { /* with `to` NULL it only sums up */
+    tg_cpu *cpu;
+    uint8_t *to;
+    size_t used;
+} loader;
+
+/* The tensor's pages in the file are let go as soon as they are copied, so that memory holds one copy. */
+static void pack(loader *l, const tg_gguf_tensor *tensor, tg_packed *packed)
 {
-    const tg_model *m = cpu->model;
-    size_t used = 0;
-    for (uint32_t i = 0; i <= m->shape.layers; i++) {
-        const tg_model_layer *from = i < m->shape.layers ? &m->layers[i] : NULL;
-        tg_cpu_layer *l = from ? &cpu->layers[i] : NULL;
-        const struct {
-            const tg_gguf_tensor *tensor;
-            tg_packed *packed;
-        } layer_pairs[] = {{from ? from->q : m->output, l ? &l->q : &cpu->output},
-                           {from ? from->k : NULL, l ? &l->k : NULL},
-                           {from ? from->v : NULL, l ? &l->v : NULL},
-                           {from ? from->attn_out : NULL, l ? &l->attn_out : NULL},
-                           {from ? from->gate : NULL, l ? &l->gate : NULL},
-                           {from ? from->up : NULL, l ? &l->up : NULL},
-                           {from ? from->down : NULL, l ? &l->down : NULL}};
-        for (size_t k = 0; k < sizeof(layer_pairs) / sizeof(layer_pairs[0]); k++) {
-            if (!layer_pairs[k].tensor)
-                break;
-            size_t bytes = tg_pack_bytes(layer_pairs[k].tensor, layer_pairs[k].packed);
-            if (to) {
-                pack_job job = {m->gguf, layer_pairs[k].tensor, layer_pairs[k].packed, to + used};
-                tg_pool_run(cpu->pool, pack_task, &job, layer_pairs[k].packed->panels);
-                layer_pairs[k].packed->data = to + used;
-                tg_gguf_tensor_drop(m->gguf, layer_pairs[k].tensor);
-            }
-            used += bytes;
-        }
+    const size_t bytes = tg_pack_bytes(tensor, packed);
+    if (l->to) {
+        pack_job job = {tensor, packed, l->to + l->used};
+        tg_pool_run(l->cpu->pool, pack_task, &job, packed->panels);
+        packed->data = l->to + l->used;
+        tg_gguf_tensor_drop(l->cpu->model->gguf, tensor);
     }
-    return used;
+    l->used += bytes;
 }
 
-static const float *floats(const tg_gguf_tensor *vector)
+static const void *copy(loader *l, const tg_gguf_tensor *tensor) /* NULL stays NULL */
 {
-    return vector ? (const float *)(const void *)vector->data : NULL;
+    if (!tensor)
+        return NULL;
+    uint8_t *to = l->to ? l->to + l->used : NULL;
+    if (to) {
+        memcpy(to, tensor->data, tensor->size_bytes);
+        tg_gguf_tensor_drop(l->cpu->model->gguf, tensor);
+    }
+    l->used += (tensor->size_bytes + 63) & ~(size_t)63;
+    return to;
+}
+
+static size_t each_tensor(tg_cpu *cpu, uint8_t *to)
+{
+    const tg_model *m = cpu->model;
+    loader l = {cpu, to, 0};
+    pack(&l, m->output, &cpu->output);
+    cpu->embd = m->output == m->token_embd ? NULL : copy(&l, m->token_embd);
+    cpu->output_norm = copy(&l, m->output_norm);
+    for (uint32_t i = 0; i < m->shape.layers; i++) {
+        const tg_model_layer *from = &m->layers[i];
+        tg_cpu_layer *layer = &cpu->layers[i];
+        layer->attn_norm = copy(&l, from->attn_norm);
+        layer->ffn_norm = copy(&l, from->ffn_norm);
+        layer->q_bias = copy(&l, from->q_bias);
+        layer->k_bias = copy(&l, from->k_bias);
+        layer->v_bias = copy(&l, from->v_bias);
+        layer->q_norm = copy(&l, from->q_norm);
+        layer->k_norm = copy(&l, from->k_norm);
+        pack(&l, from->q, &layer->q);
+        pack(&l, from->k, &layer->k);
+        pack(&l, from->v, &layer->v);
+        pack(&l, from->attn_out, &layer->attn_out);
+        pack(&l, from->gate, &layer->gate);
+        pack(&l, from->up, &layer->up);
+        pack(&l, from->down, &layer->down);
+    }
+    return l.used;
 }
 
 static int load_weights(tg_cpu *cpu, tg_error *err)
@@ -92,23 +112,11 @@ static int load_weights(tg_cpu *cpu, tg_error *err)
     cpu->rope_freqs = calloc(m->shape.rope_dim / 2 + 1, sizeof(*cpu->rope_freqs));
     if (!cpu->layers || !cpu->rope_freqs)
         return -ENOMEM;
-    cpu->weights_bytes = each_matrix(cpu, NULL);
+    cpu->weights_bytes = each_tensor(cpu, NULL);
     cpu->weights = map_memory(cpu->weights_bytes);
     if (!cpu->weights)
         return tg_error_set(err, -ENOMEM, "no memory for %zu bytes of weights", cpu->weights_bytes);
-    each_matrix(cpu, cpu->weights);
-    for (uint32_t i = 0; i < m->shape.layers; i++) {
-        const tg_model_layer *from = &m->layers[i];
-        tg_cpu_layer *l = &cpu->layers[i];
-        l->attn_norm = floats(from->attn_norm);
-        l->ffn_norm = floats(from->ffn_norm);
-        l->q_bias = floats(from->q_bias);
-        l->k_bias = floats(from->k_bias);
-        l->v_bias = floats(from->v_bias);
-        l->q_norm = floats(from->q_norm);
-        l->k_norm = floats(from->k_norm);
-    }
-    cpu->output_norm = floats(m->output_norm);
+    each_tensor(cpu, cpu->weights);
     for (uint32_t i = 0; i < m->shape.rope_dim / 2; i++) {
         double power = (double)(2 * i) / (double)m->shape.rope_dim;
         /* Rounded to fp32, as models are trained, which also hides libm's last bits. */

@@ -30,9 +30,10 @@ typedef struct tg_cpu {
     tg_backend_conf conf;
     tg_cpu_layer *layers;
     tg_packed output;
+    const uint8_t *embd; /* the embedding table as in the file; NULL when `output` is that table */
     const float *output_norm;
     double *rope_freqs; /* rope_dim / 2 angles per position */
-    uint8_t *weights;   /* all packed panels */
+    uint8_t *weights;   /* all packed panels, and copies of what isn't packed */
     size_t weights_bytes;
     uint16_t *kv; /* [layer][block][kv head], each as tg_kv_head_halves says */
     size_t kv_bytes;

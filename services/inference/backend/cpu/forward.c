@@ -114,12 +114,15 @@ static void embed_task(void *context, uint32_t index, uint32_t thread)
     (void)thread;
     tg_cpu *cpu = context;
     const tg_model_shape *s = &cpu->model->shape;
-    const tg_gguf_tensor *embd = cpu->model->token_embd;
-    const tg_dtype_info *info = tg_dtype_get(embd->type);
     const tg_cpu_token *token = &cpu->tokens[index];
-    size_t row_bytes = s->width / info->block_len * info->block_bytes;
-    tg_dtype_to_f32(embd->type, embd->data + token->id * row_bytes, s->width,
-                    cpu->x + index * (size_t)s->width);
+    float *x = cpu->x + index * (size_t)s->width;
+    if (cpu->embd) {
+        const tg_dtype type = cpu->model->token_embd->type;
+        const tg_dtype_info *info = tg_dtype_get(type);
+        tg_dtype_to_f32(type, cpu->embd + token->id * (size_t)(s->width / info->block_len * info->block_bytes), s->width, x);
+    } else {
+        tg_unpack_row(&cpu->output, token->id, x);
+    }
     for (uint32_t i = 0; i < s->rope_dim / 2; i++) {
         double sine, cosine;
         tg_sincos((double)token->position * cpu->rope_freqs[i], &sine, &cosine);

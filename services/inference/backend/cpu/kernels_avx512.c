@@ -18,6 +18,7 @@ typedef __m512i d16;
 
 #define TG_TILE_PANELS(rows) 3
 #define TG_TILE_FITS(m, n) ((m) <= 3)
+#define TG_FLOAT_ROWS 4
 #define TG_WANTS_PAIR_SUMS false
 
 #include "services/inference/backend/cpu/tiles.h"

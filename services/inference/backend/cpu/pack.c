@@ -23,10 +23,46 @@ size_t tg_pack_bytes(const tg_gguf_tensor *tensor, tg_packed *ret)
     return ret->panel_bytes * ret->panels;
 }
 
-static void pack_float(const uint8_t *row, size_t in, size_t width, size_t r, uint8_t *to)
+/* Eight rows of eight halves, columns becoming rows. */
+typedef uint16_t halves __attribute__((vector_size(16)));
+
+static void transpose8(const uint8_t *const rows[8], size_t at, uint8_t *to)
 {
-    for (size_t k = 0; k < in; k++)
-        memcpy(to + (k * TG_PANEL + r) * width, row + k * width, width);
+    halves v[8], w[8];
+    for (size_t r = 0; r < 8; r++)
+        memcpy(&v[r], rows[r] + at * 2, sizeof(v[r]));
+    for (int round = 0; round < 3; round++) { /* a perfect shuffle of 64 elements, three times */
+        for (size_t i = 0; i < 4; i++) {
+            w[2 * i] = __builtin_shufflevector(v[i], v[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+            w[2 * i + 1] = __builtin_shufflevector(v[i], v[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+        }
+        memcpy(v, w, sizeof(v));
+    }
+    for (size_t k = 0; k < 8; k++)
+        memcpy(to + k * TG_PANEL * 2, &v[k], sizeof(v[k]));
+}
+
+/* Rows [0, rows) of F32 or F16 weights into a panel. */
+static void pack_float(const uint8_t *from, size_t row_bytes, size_t in, size_t width, size_t rows, uint8_t *to)
+{
+    enum { STEP = 32 }; /* inputs: what is written stays in the nearest cache until its lines are full */
+    for (size_t first = 0; first < in; first += STEP) {
+        const size_t last = in - first < STEP ? in : first + STEP;
+        size_t r = 0, whole = width == 2 ? first + (last - first) / 8 * 8 : first;
+        for (; width == 2 && r + 8 <= rows; r += 8) {
+            const uint8_t *eight[8];
+            for (size_t i = 0; i < 8; i++)
+                eight[i] = from + (r + i) * row_bytes;
+            for (size_t k = first; k < whole; k += 8)
+                transpose8(eight, k, to + (k * TG_PANEL + r) * 2);
+            for (size_t i = 0; i < 8; i++)
+                for (size_t k = whole; k < last; k++)
+                    memcpy(to + (k * TG_PANEL + r + i) * 2, eight[i] + k * 2, 2);
+        }
+        for (; r < rows; r++)
+            for (size_t k = first; k < last; k++)
+                memcpy(to + (k * TG_PANEL + r) * width, from + r * row_bytes + k * width, width);
+    }
 }
 
 static void pack_quant(const uint8_t *row, tg_dtype type, size_t blocks, size_t r, uint8_t *to)
@@ -46,15 +82,38 @@ void tg_pack_panel(const tg_gguf_tensor *tensor, const tg_packed *packed, uint32
 {
     const tg_dtype_info *info = tg_dtype_get(tensor->type);
     const size_t in = packed->in, row_bytes = in / info->block_len * info->block_bytes;
-    memset(to, 0, packed->panel_bytes);
-    for (size_t r = 0; r < TG_PANEL; r++) {
-        size_t out = (size_t)index * TG_PANEL + r;
-        if (out >= packed->out)
-            break;
-        const uint8_t *row = tensor->data + out * row_bytes;
-        if (tg_packed_is_quantised(packed))
-            pack_quant(row, tensor->type, in / TG_QUANT_BLOCK, r, to);
-        else
-            pack_float(row, in, info->block_bytes, r, to);
+    const size_t first = (size_t)index * TG_PANEL, left = packed->out - first;
+    const size_t rows = left < TG_PANEL ? left : TG_PANEL;
+    const uint8_t *from = tensor->data + first * row_bytes;
+    if (rows < TG_PANEL)
+        memset(to, 0, packed->panel_bytes);
+    if (!tg_packed_is_quantised(packed)) {
+        pack_float(from, row_bytes, in, info->block_bytes, rows, to);
+        return;
+    }
+    for (size_t r = 0; r < rows; r++)
+        pack_quant(from + r * row_bytes, tensor->type, in / TG_QUANT_BLOCK, r, to);
+}
+
+void tg_unpack_row(const tg_packed *packed, uint32_t row, float *ret)
+{
+    const tg_dtype_info *info = tg_dtype_get(packed->type);
+    const uint8_t *panel = packed->data + row / TG_PANEL * packed->panel_bytes;
+    const size_t r = row % TG_PANEL;
+    if (!tg_packed_is_quantised(packed)) {
+        for (size_t k = 0; k < packed->in; k++)
+            tg_dtype_to_f32(packed->type, panel + (k * TG_PANEL + r) * info->block_bytes, 1, ret + k);
+        return;
+    }
+    const size_t blocks = packed->in / TG_QUANT_BLOCK, sets = scale_sets(packed->type);
+    const size_t quants = quant_bytes(packed->type);
+    const uint8_t *scales = panel + blocks * quants;
+    for (size_t b = 0; b < blocks; b++) {
+        uint8_t block[TG_QUANT_BLOCK * 2]; /* as it was in the file */
+        for (size_t set = 0; set < sets; set++)
+            memcpy(block + set * 2, scales + ((set * blocks + b) * TG_PANEL + r) * 2, 2);
+        for (size_t g = 0; g < quants / (TG_PANEL * 4); g++)
+            memcpy(block + sets * 2 + g * 4, panel + b * quants + (g * TG_PANEL + r) * 4, 4);
+        tg_dtype_to_f32(packed->type, block, TG_QUANT_BLOCK, ret + b * TG_QUANT_BLOCK);
     }
 }

@@ -29,6 +29,9 @@ typedef struct tg_packed {
 /* Describes the packed form of a tensor and returns its size; data stays NULL. */
 size_t tg_pack_bytes(const tg_gguf_tensor *tensor, tg_packed *ret);
 
+/* Output `row`'s weights as floats, from the panels: packed->in of them. */
+void tg_unpack_row(const tg_packed *packed, uint32_t row, float *ret);
+
 /* Fills panel `index` at `to`, which has packed->panel_bytes. */
 void tg_pack_panel(const tg_gguf_tensor *tensor, const tg_packed *packed, uint32_t index, uint8_t *to);
 

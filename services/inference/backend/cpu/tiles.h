@@ -6,6 +6,7 @@
  *                            8 × sum for Q4_0)
  *   TG_TILE_PANELS(rows)     panels worked on together when there are so many rows
  *   TG_TILE_FITS(m, n)       which tiles are wanted; a constant expression, so that no others are compiled
+ *   TG_FLOAT_ROWS            tokens of a tile with F32 or F16 weights, at most FLOAT_ROWS_MAX
  *   TG_WANTS_PAIR_SUMS       whether dots_q8 reads pair_sums for more than one token, and then sum_pairs
  *
  * An activation that was loaded meets the weights of all panels of a tile, a weight those of all tokens. While
@@ -15,9 +16,10 @@
 #ifndef TG_CPU_TILES_H
 #define TG_CPU_TILES_H
 
-#define TILE TG_ROWS_TILE /* tokens */
-#define GROUP_MAX 4       /* panels */
-#define LINE 64           /* bytes of a cache line */
+#define TILE TG_ROWS_TILE /* tokens of a tile with quantised weights */
+#define FLOAT_ROWS_MAX 6
+#define GROUP_MAX 4 /* panels */
+#define LINE 64     /* bytes of a cache line */
 #define TG_INLINE static inline TG_ISA __attribute__((always_inline))
 
 typedef struct tile {
@@ -27,7 +29,7 @@ typedef struct tile {
     const int16_t *pairs;
     const float *scale, *scaled_sum;
     const int32_t *sum, *pair_sum;
-    const float *x[TILE];
+    const float *x[FLOAT_ROWS_MAX];
     const int32_t *pair_sums; /* of the weights: [panel][block][16] */
     const uint8_t *ahead;     /* what to fetch meanwhile, ahead_bytes for each block */
     size_t ahead_bytes;
@@ -44,7 +46,7 @@ TG_INLINE void fetch(const tile *in, size_t b)
         __builtin_prefetch(in->ahead + b * in->ahead_bytes + i, 0, 2);
 }
 
-TG_INLINE void tile_quant(const tile *in, int m, int n, tg_dtype type, v16 (*acc)[TILE])
+TG_INLINE void tile_quant(const tile *in, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
 {
     const size_t quant_bytes = type == TG_DTYPE_Q8_0 ? TG_PANEL * 32 : TG_PANEL * 16;
     const uint8_t *scales = in->weights + in->blocks * quant_bytes;
@@ -75,7 +77,7 @@ TG_INLINE void tile_quant(const tile *in, int m, int n, tg_dtype type, v16 (*acc
     }
 }
 
-TG_INLINE void tile_float(const tile *in, uint32_t inputs, int m, int n, tg_dtype type, v16 (*acc)[TILE])
+TG_INLINE void tile_float(const tile *in, uint32_t inputs, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
 {
     const size_t width = type == TG_DTYPE_F32 ? 4 : 2;
     for (size_t k = 0; k < inputs; k++) {
@@ -111,11 +113,16 @@ TG_INLINE void store_tile(const tg_product *product, uint32_t panel, uint32_t ro
         to[i] = product->accumulate ? to[i] + f[i] : f[i];
 }
 
+TG_INLINE int rows_of_tile(tg_dtype type)
+{
+    return type == TG_DTYPE_F32 || type == TG_DTYPE_F16 ? TG_FLOAT_ROWS : TILE;
+}
+
 TG_INLINE void run_tile(const tg_product *product, tile *in, uint32_t panel, uint32_t row, int m, int n, tg_dtype type)
 {
     const tg_rows *rows = product->rows;
-    v16 acc[GROUP_MAX][TILE];
-    if (!TG_TILE_FITS(m, n))
+    v16 acc[GROUP_MAX][FLOAT_ROWS_MAX];
+    if (!TG_TILE_FITS(m, n) || n > rows_of_tile(type))
         return;
     TG_UNROLL
     for (int p = 0; p < m; p++) {
@@ -157,16 +164,21 @@ TG_INLINE void run_group(const tg_product *product, tile *in, uint32_t panel, in
             sum_pairs(in->weights + (size_t)p * in->panel_bytes, in->blocks, scratch + (size_t)p * in->blocks * TG_PANEL);
         in->pair_sums = scratch;
     }
-    uint32_t row = 0;
-    for (; row + TILE <= len; row += TILE) {
-        run_tile(product, in, panel, row, m, TILE, type);
+    const uint32_t most = (uint32_t)rows_of_tile(type);
+    for (uint32_t row = 0, n; row < len; row += n) {
+        const uint32_t left = len - row;
+        n = left < most ? left : most;
+        if (left > most && left - most <= 2 && most > 4)
+            n = 4; /* 4 + 4 rather than 6 + 2 */
+        switch (n) {
+        case 6: run_tile(product, in, panel, row, m, 6, type); break;
+        case 5: run_tile(product, in, panel, row, m, 5, type); break;
+        case 4: run_tile(product, in, panel, row, m, 4, type); break;
+        case 3: run_tile(product, in, panel, row, m, 3, type); break;
+        case 2: run_tile(product, in, panel, row, m, 2, type); break;
+        default: run_tile(product, in, panel, row, m, 1, type); break;
+        }
         in->ahead += in->ahead_bytes * in->blocks;
-    }
-    switch (len - row) {
-    case 3: run_tile(product, in, panel, row, m, 3, type); break;
-    case 2: run_tile(product, in, panel, row, m, 2, type); break;
-    case 1: run_tile(product, in, panel, row, m, 1, type); break;
-    default: break;
     }
 }
 
@@ -174,7 +186,7 @@ TG_INLINE void run_panels(const tg_product *product, uint32_t first, uint32_t la
 {
     const tg_packed *w = product->weights;
     const uint32_t group = TG_TILE_PANELS(product->rows->len);
-    const size_t tiles = (product->rows->len + TILE - 1) / TILE;
+    const size_t step = (size_t)rows_of_tile(type), tiles = (product->rows->len + step - 1) / step;
     tile in = {.panel_bytes = w->panel_bytes, .blocks = (w->in + TG_QUANT_BLOCK - 1) / TG_QUANT_BLOCK};
     for (uint32_t panel = first; panel < last;) {
         const uint32_t m = last - panel < group ? last - panel : group, left = last - panel - m;
