@@ -122,9 +122,11 @@ static void next_slice(tg_embedder *embedder)
         j->slice = slice_of(j);
         embedder->work.data = j;
         embedder->working = true;
-        j->rc = uv_queue_work(embedder->loop, &embedder->work, run_slice, on_slice);
-        if (j->rc < 0) { /* only for a bad argument */
+        /* From here on the job is the pool's thread's, unless it was not taken: then the argument was bad. */
+        int rc = uv_queue_work(embedder->loop, &embedder->work, run_slice, on_slice);
+        if (rc < 0) {
             embedder->working = false;
+            j->rc = rc;
             finish(j);
         }
     }
