@@ -1,5 +1,6 @@
 #include "cli/generate.h"
 
+#include "cli/load_bar.h"
 #include "services/inference/backend/backend.h"
 #include "services/inference/engine/engine.h"
 
@@ -189,6 +190,7 @@ int tg_cli_generate(int argc, char **argv)
     options o = {.max_tokens = 256};
     progress p = {.finish = TG_FINISH_NONE};
     tg_engine *engine = NULL;
+    tg_load_bar bar = {0};
     tg_error err = {""};
     if (parse(argc, argv, &o) < 0) {
         fputs(usage_text, stderr);
@@ -198,7 +200,8 @@ int tg_cli_generate(int argc, char **argv)
         o.sampling.seed = 0;
     sem_init(&p.ready, 0, 0);
     const tg_engine_conf conf = {.model_path = o.model, .threads = o.threads, .max_seqs = 1,
-                                 .max_queue = 1, .notify = on_ready, .notify_user = &p};
+                                 .max_queue = 1, .notify = on_ready, .notify_user = &p,
+                                 .progress = tg_load_bar_progress, .progress_user = &bar};
     int rc = tg_engine_new(&conf, &err, &engine);
     if (rc == 0)
         rc = generate(engine, &o, &p, &err);

@@ -38,6 +38,8 @@ static const tg_field inference_fields[] = {
      .doc = "Requests waiting behind them; past it RESOURCE_EXHAUSTED."},
     {"kv_tokens", TG_FIELD_U32, AT(kv_tokens), .fallback = "16384", .min = 64, .max = 1 << 30,
      .doc = "Tokens whose keys and values fit in memory, over all sequences."},
+    {"memory_limit_bytes", TG_FIELD_BYTES, AT(memory_limit_bytes), .fallback = "0",
+     .doc = "Memory the model, its KV and scratch may take; 0: what the cgroup and MemAvailable leave."},
     {"step_token_budget", TG_FIELD_U32, AT(step_token_budget), .fallback = "256", .min = 1,
      .max = 8192,
      .doc = "Tokens computed in one step, prompts and outputs together; at least max_seqs."},

@@ -1,4 +1,5 @@
 /* tollgate-inference: serves one model from this machine's hardware over gRPC. */
+#include "libs/base/clock.h"
 #include "libs/base/id.h"
 #include "libs/base/log.h"
 #include "services/inference/serve/embed.h"
@@ -54,9 +55,30 @@ static int start_service(tg_inference *inference, tg_error *err)
     return rc;
 }
 
+typedef struct loading {
+    uint64_t began_ns, said_ns;
+} loading;
+
+#define SAY_LOADING_NS 2000000000u /* between two lines */
+
+static void on_loading(void *user, uint64_t done_bytes, uint64_t total_bytes)
+{
+    loading *l = user;
+    const uint64_t now = tg_clock_mono_ns();
+    if (l->began_ns == 0)
+        l->began_ns = l->said_ns = now;
+    if (done_bytes < total_bytes && now - l->said_ns < SAY_LOADING_NS)
+        return;
+    l->said_ns = now;
+    tg_log(TG_LOG_INFO, "model_loading", "done_bytes", "%llu", (unsigned long long)done_bytes, "total_bytes", "%llu",
+           (unsigned long long)total_bytes, "elapsed_ms", "%llu", (unsigned long long)((now - l->began_ns) / 1000000),
+           NULL);
+}
+
 static int start_engine(tg_inference *inference, tg_error *err)
 {
     const tg_inference_settings *s = inference->settings;
+    loading progress = {0, 0};
     tg_engine_conf conf = {
         .model_path = s->model_file,
         .threads = s->threads,
@@ -64,6 +86,9 @@ static int start_engine(tg_inference *inference, tg_error *err)
         .max_queue = s->max_queue,
         .kv_tokens = s->kv_tokens,
         .step_token_budget = s->step_token_budget,
+        .memory_limit_bytes = s->memory_limit_bytes,
+        .progress = on_loading,
+        .progress_user = &progress,
         .notify = on_batch_ready,
         .notify_user = inference,
     };

@@ -1,8 +1,13 @@
 """`tollgate generate` as a user runs it: the engine alone, without any service."""
+import os
 import pathlib
+import pty
+import re
 import subprocess
 
 import pytest
+
+import tiny_llm
 
 from mesh import bin_dir
 
@@ -51,3 +56,31 @@ def test_errors_say_what_is_wrong(tmp_path):
     assert done.returncode == 2 and b"usage: tollgate generate" in done.stderr
     done = generate("--model", broken, "--prompt", "x", "--temperature", "hot")
     assert done.returncode == 2 and b"--temperature is 'hot'" in done.stderr
+
+
+@pytest.fixture
+def tiny_model(tmp_path):
+    shape = tiny_llm.Shape(arch="qwen2", layers=3)
+    tiny_llm.write(tmp_path / "tiny.gguf", shape, tiny_llm.weights(shape))
+    return tmp_path / "tiny.gguf"
+
+
+def test_loading_shows_a_bar_on_a_terminal_only(tiny_model):
+    words = ("--model", tiny_model, "--prompt", "x", "--max-tokens", "1")
+    assert b"loading" not in generate(*words).stderr
+    master, slave = pty.openpty()
+    done = subprocess.run([bin_dir() / "tollgate", "generate", *words], stdout=subprocess.DEVNULL, stderr=slave,
+                          timeout=300)
+    os.close(slave)
+    shown = os.read(master, 65536).decode()
+    os.close(master)
+    assert done.returncode == 0, shown
+    line = r"loading \[=* *\] \d+ of \d+ MB, \d+ MB/s, \d+ s left"
+    assert re.search(r"\r\x1b\[K" + line + r"(\r\x1b\[K" + line + r")*\r\x1b\[Ktiny qwen2", shown), shown
+
+
+def test_thread_counts(tiny_model):
+    words = ("--model", tiny_model, "--prompt", "x", "--max-tokens", "1", "--threads")
+    assert generate(*words, "0").returncode == 0
+    done = generate(*words, "1000")
+    assert done.returncode == 2 and b"--threads is '1000'; a number from 0 to 256 is allowed" in done.stderr

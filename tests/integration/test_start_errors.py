@@ -93,6 +93,16 @@ def test_missing_model(prepared):
     assert "/nowhere.gguf" in refused("inference", conf, env | {"TOLLGATE_MODEL": "/nowhere.gguf"})
 
 
+def test_a_model_that_does_not_fit_is_refused_with_the_sum(prepared):
+    conf, env = prepared
+    path = conf / "inference.yaml"
+    path.write_text(path.read_text() + "\nmemory_limit_bytes: 50MiB\n")
+    said = refused("inference", conf, env)
+    for words in ("the model needs ", "weights ", "KV of ", "scratch ", "the configured limit leaves 52 MB"):
+        assert words in said, said
+    assert "model_loading" not in said, said
+
+
 def test_wrong_checksum_is_refused(tmp_path):
     """tools/model keeps nothing whose SHA-256 differs."""
     text = (ROOT / "tools" / "model").read_text()

@@ -10,7 +10,8 @@
 int main(int argc, char **argv)
 {
     static uint32_t tokens[TOKENS_MAX], blocks[TOKENS_MAX / TG_KV_BLOCK_TOKENS];
-    const tg_backend_conf conf = {2, TOKENS_MAX / TG_KV_BLOCK_TOKENS, TOKENS_MAX, 1};
+    const tg_backend_conf conf = {.threads = 2, .kv_blocks = TOKENS_MAX / TG_KV_BLOCK_TOKENS,
+                                  .step_tokens_max = TOKENS_MAX, .step_logits_max = 1};
     tg_error err = {""};
     tg_model *model = NULL;
     tg_backend *backend = NULL;

@@ -25,7 +25,14 @@ typedef struct tg_backend_conf {
     uint32_t kv_blocks;       /* KV memory, in blocks */
     uint32_t step_tokens_max; /* most tokens in one step */
     uint32_t step_logits_max; /* most rows of logits in one step */
+    tg_load_progress_fn progress; /* or NULL */
+    void *progress_user;
 } tg_backend_conf;
+
+typedef struct tg_backend_needs { /* memory that opening takes */
+    uint64_t weights_bytes; /* as packed */
+    uint64_t kv_bytes, scratch_bytes;
+} tg_backend_needs;
 
 #define TG_THREADS_MAX 256
 
@@ -61,6 +68,8 @@ struct tg_backend { /* the beginning of every implementation's own struct */
 
 int tg_backend_open_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err,
                         tg_backend **ret);
+/* What opening with this configuration would take, without taking it. 0; -EINVAL with a message; -ENOMEM. */
+int tg_backend_plan_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err, tg_backend_needs *ret);
 bool tg_backend_has_cpu_path(const char *path); /* scalar, avx2, avx512 */
 tg_backend *tg_backend_close(tg_backend *backend); /* NULL is a no-op; returns NULL */
 

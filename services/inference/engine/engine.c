@@ -3,6 +3,7 @@
 #include "libs/base/clock.h"
 #include "services/inference/backend/numerics.h"
 #include "services/inference/engine/engine_state.h"
+#include "services/inference/engine/memory.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -31,6 +32,28 @@ static int check_conf(tg_engine *e, tg_error *err)
     return 0;
 }
 
+/* Weights, scratch and code paged in before anybody waits for them. Block 0 is nobody's yet. */
+static int warm_up(tg_engine *e, tg_error *err)
+{
+    const uint32_t token = 0, block = 0;
+    const tg_step_seq seq = {&token, 1, 0, &block, true};
+    const tg_forward_step step = {&seq, 1};
+    const float *logits = NULL;
+    int rc = e->backend->ops->run(e->backend, &step, &logits);
+    return rc < 0 ? tg_error_set(err, rc, "the first step failed") : 0;
+}
+
+static int check_memory(const tg_engine *e, const tg_backend_conf *conf, tg_error *err)
+{
+    tg_backend_needs needs;
+    tg_memory_room room;
+    int rc = tg_backend_plan_cpu(e->model, conf, err, &needs);
+    if (rc < 0)
+        return rc;
+    tg_memory_room_find("", e->conf.memory_limit_bytes, &room);
+    return tg_memory_check(&needs, e->conf.kv_tokens, &room, err);
+}
+
 static int start(tg_engine *e, tg_error *err)
 {
     uint8_t key[16];
@@ -44,13 +67,20 @@ static int start(tg_engine *e, tg_error *err)
     const tg_backend_conf backend = {.threads = e->conf.threads,
                                      .kv_blocks = e->conf.kv_tokens / TG_KV_BLOCK_TOKENS,
                                      .step_tokens_max = e->conf.step_token_budget,
-                                     .step_logits_max = e->conf.max_seqs};
+                                     .step_logits_max = e->conf.max_seqs,
+                                     .progress = e->conf.progress,
+                                     .progress_user = e->conf.progress_user};
+    rc = check_memory(e, &backend, err);
+    if (rc < 0)
+        return rc;
     e->scratch = malloc((size_t)2 * e->model->shape.vocab * sizeof(*e->scratch));
     if (!e->scratch)
         return -ENOMEM;
     rc = tg_kv_new(backend.kv_blocks, key, &e->kv);
     if (rc == 0)
         rc = tg_backend_open_cpu(e->model, &backend, err, &e->backend);
+    if (rc == 0)
+        rc = warm_up(e, err);
     if (rc < 0)
         return rc;
     e->sched = (tg_sched){.kv = e->kv, .max_seqs = e->conf.max_seqs, .max_queue = e->conf.max_queue,

@@ -35,8 +35,11 @@ typedef struct tg_engine_conf { /* 0 means the default in brackets */
     uint32_t max_queue;         /* waiting [64], at most TG_ENGINE_QUEUE_MAX */
     uint32_t kv_tokens;         /* KV memory [max_seqs × 2,048, or the model's context if larger] */
     uint32_t step_token_budget; /* tokens in one step [256]; at least max_seqs */
+    uint64_t memory_limit_bytes; /* for all of it [what the machine and the cgroup leave, memory.h] */
     void (*notify)(void *notify_user); /* a batch is ready to drain; may be NULL */
     void *notify_user;
+    tg_load_progress_fn progress; /* while loading, on the thread that calls tg_engine_new; may be NULL */
+    void *progress_user;
 } tg_engine_conf;
 
 #define TG_ENGINE_SEQS_MAX 256
@@ -45,6 +48,9 @@ typedef struct tg_engine_conf { /* 0 means the default in brackets */
 #define TG_ENGINE_STOP_IDS_MAX 16
 #define TG_ENGINE_EVENTS_MAX 65536 /* undrained; then the engine waits for drain */
 
+/* Loads the model and runs a step of one token, so that the first request finds everything warm. 0; -ENOMEM, with the
+ * sum, when weights and KV do not fit, before anything is loaded; else as tg_model_open and the backend; each with a
+ * message. */
 int tg_engine_new(const tg_engine_conf *conf, tg_error *err, tg_engine **ret);
 tg_engine *tg_engine_free(tg_engine *engine); /* stops after the step in progress */
 

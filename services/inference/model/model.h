@@ -75,6 +75,9 @@ typedef struct tg_model {
     uint64_t weight_bytes;
 } tg_model;
 
+/* Called while a backend loads weights, on the thread that opens it: how many of their bytes are done. */
+typedef void (*tg_load_progress_fn)(void *progress_user, uint64_t done_bytes, uint64_t total_bytes);
+
 int tg_model_open(const char *path, tg_error *err, tg_model **ret); /* -errno with a message */
 
 /* The same from a file in memory; takes the gguf over, on failure too. */

@@ -62,6 +62,9 @@ static void pack(loader *l, const tg_gguf_tensor *tensor, tg_packed *packed)
         tg_gguf_tensor_drop(l->cpu->model->gguf, tensor);
     }
     l->used += bytes;
+    const tg_backend_conf *conf = &l->cpu->conf;
+    if (l->to && conf->progress)
+        conf->progress(conf->progress_user, l->used, l->cpu->weights_bytes);
 }
 
 static const void *copy(loader *l, const tg_gguf_tensor *tensor) /* NULL stays NULL */
@@ -108,11 +111,9 @@ static size_t each_tensor(tg_cpu *cpu, uint8_t *to)
 static int load_weights(tg_cpu *cpu, tg_error *err)
 {
     const tg_model *m = cpu->model;
-    cpu->layers = calloc(m->shape.layers, sizeof(*cpu->layers));
     cpu->rope_freqs = calloc(m->shape.rope_dim / 2 + 1, sizeof(*cpu->rope_freqs));
-    if (!cpu->layers || !cpu->rope_freqs)
+    if (!cpu->rope_freqs)
         return -ENOMEM;
-    cpu->weights_bytes = each_tensor(cpu, NULL);
     cpu->weights = map_memory(cpu->weights_bytes);
     if (!cpu->weights)
         return tg_error_set(err, -ENOMEM, "no memory for %zu bytes of weights", cpu->weights_bytes);
@@ -195,19 +196,50 @@ static void carve_scratch(tg_cpu *cpu, carver *c)
 
 static int make_scratch(tg_cpu *cpu, tg_error *err)
 {
-    carver sizes = {NULL, 0};
-    carve_scratch(cpu, &sizes);
-    cpu->scratch_bytes = sizes.used;
-    cpu->scratch = map_memory(sizes.used);
+    cpu->scratch = map_memory(cpu->scratch_bytes);
     if (!cpu->scratch)
-        return tg_error_set(err, -ENOMEM, "no memory for %zu bytes of scratch", sizes.used);
+        return tg_error_set(err, -ENOMEM, "no memory for %zu bytes of scratch", cpu->scratch_bytes);
     carver memory = {cpu->scratch, 0};
     carve_scratch(cpu, &memory);
-    cpu->kv_bytes = (size_t)tg_backend_kv_block_bytes(cpu->model) * cpu->conf.kv_blocks;
     cpu->kv = map_memory(cpu->kv_bytes);
     if (!cpu->kv)
         return tg_error_set(err, -ENOMEM, "no memory for %zu bytes of KV blocks", cpu->kv_bytes);
     return 0;
+}
+
+/* The configuration, and the sizes that follow from it. */
+static int measure(tg_cpu *cpu, const tg_model *model, const tg_backend_conf *conf, tg_error *err)
+{
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    carver sizes = {NULL, 0};
+    if (conf->threads > TG_THREADS_MAX)
+        return tg_error_set(err, -EINVAL, "%u threads; 0 (one per processor) to %d are allowed",
+                            conf->threads, TG_THREADS_MAX);
+    if (conf->kv_blocks == 0 || conf->step_tokens_max == 0 || conf->step_logits_max == 0)
+        return tg_error_set(err, -EINVAL, "KV blocks, step tokens and step logits must be at least 1");
+    cpu->model = model;
+    cpu->conf = *conf;
+    cpu->base.threads = conf->threads ? conf->threads
+                        : processors < 1 ? 1
+                        : processors > TG_THREADS_MAX ? TG_THREADS_MAX : (uint32_t)processors;
+    cpu->layers = calloc(model->shape.layers, sizeof(*cpu->layers));
+    if (!cpu->layers)
+        return -ENOMEM;
+    carve_scratch(cpu, &sizes);
+    cpu->scratch_bytes = sizes.used;
+    cpu->kv_bytes = (size_t)tg_backend_kv_block_bytes(model) * conf->kv_blocks;
+    cpu->weights_bytes = each_tensor(cpu, NULL);
+    return 0;
+}
+
+int tg_backend_plan_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err, tg_backend_needs *ret)
+{
+    tg_cpu cpu = {.model = NULL};
+    int rc = measure(&cpu, model, conf, err);
+    if (rc == 0)
+        *ret = (tg_backend_needs){cpu.weights_bytes, cpu.kv_bytes, cpu.scratch_bytes};
+    free(cpu.layers);
+    return rc;
 }
 
 /* ---- the vtable ---- */
@@ -231,22 +263,13 @@ static const tg_backend_ops ops = {
 
 static int open_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err, tg_backend **ret)
 {
-    if (conf->threads > TG_THREADS_MAX)
-        return tg_error_set(err, -EINVAL, "%u threads; 0 (one per processor) to %d are allowed",
-                            conf->threads, TG_THREADS_MAX);
-    if (conf->kv_blocks == 0 || conf->step_tokens_max == 0 || conf->step_logits_max == 0)
-        return tg_error_set(err, -EINVAL, "KV blocks, step tokens and step logits must be at least 1");
     tg_cpu *cpu = calloc(1, sizeof(*cpu));
     if (!cpu)
         return -ENOMEM;
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    cpu->model = model;
-    cpu->conf = *conf;
     cpu->base.ops = &ops;
-    cpu->base.threads = conf->threads ? conf->threads
-                        : processors < 1 ? 1
-                        : processors > TG_THREADS_MAX ? TG_THREADS_MAX : (uint32_t)processors;
-    int rc = tg_kernels_choose(getenv("TOLLGATE_CPU"), err, &cpu->kernels);
+    int rc = measure(cpu, model, conf, err);
+    if (rc == 0)
+        rc = tg_kernels_choose(getenv("TOLLGATE_CPU"), err, &cpu->kernels);
     if (rc == 0)
         rc = tg_pool_new(cpu->base.threads, &cpu->pool);
     if (rc == 0)

@@ -26,7 +26,8 @@ static tg_model *load(tiny_conf conf, tg_buf *file)
 
 static tg_backend *open_backend(const tg_model *model, uint32_t threads, const char *path)
 {
-    const tg_backend_conf conf = {threads, 2 * BLOCKS, 512, 8};
+    const tg_backend_conf conf = {.threads = threads, .kv_blocks = 2 * BLOCKS, .step_tokens_max = 512,
+                                  .step_logits_max = 8};
     tg_backend *backend = NULL;
     if (path)
         setenv("TOLLGATE_CPU", path, 1);
@@ -188,13 +189,29 @@ static void test_bad_steps(void)
     tg_buf_free(&file);
 }
 
-/* A file that is cut or changed while its weights are read is refused. */
+/* A file that is cut after loading changes nothing; one that is cut or changed while it is read is refused. */
 static void test_file_is_cut(void)
 {
     static const char *const words[] = {"bytes when it was opened", "was changed while it was read"};
+    const uint32_t tokens[] = {5, 6, 7}, blocks[] = {0};
+    for (int tied = 0; tied < 2; tied++) {
+        char path[64];
+        float want[TINY_SPM_TOKENS], got[TINY_SPM_TOKENS];
+        tg_model *model = NULL;
+        CU_ASSERT_EQUAL_FATAL(tiny_model_file((tiny_conf){.seed = 3, .type = TG_DTYPE_Q8_0, .tied = tied}, path), 0);
+        CU_ASSERT_EQUAL_FATAL(tg_model_open(path, NULL, &model), 0);
+        tg_backend *backend = open_backend(model, 2, NULL);
+        run_chunks(backend, tokens, 3, 1, blocks, TINY_SPM_TOKENS, want);
+        CU_ASSERT_EQUAL(truncate(path, 100), 0);
+        run_chunks(backend, tokens, 3, 1, blocks, TINY_SPM_TOKENS, got);
+        CU_ASSERT_EQUAL(memcmp(want, got, sizeof(want)), 0);
+        tg_backend_close(backend);
+        tg_model_free(model);
+        unlink(path);
+    }
     for (int how = 0; how < 2; how++) {
         char path[64];
-        const tg_backend_conf conf = {2, BLOCKS, 16, 1};
+        const tg_backend_conf conf = {.threads = 2, .kv_blocks = BLOCKS, .step_tokens_max = 16, .step_logits_max = 1};
         tg_model *model = NULL;
         tg_backend *backend = NULL;
         tg_error err = {""};
@@ -211,9 +228,44 @@ static void test_file_is_cut(void)
     }
 }
 
+typedef struct seen {
+    uint64_t calls, done, total;
+} seen;
+
+static void on_progress(void *user, uint64_t done_bytes, uint64_t total_bytes)
+{
+    seen *s = user;
+    CU_ASSERT(done_bytes > s->done && done_bytes <= total_bytes && (s->calls == 0 || total_bytes == s->total));
+    *s = (seen){s->calls + 1, done_bytes, total_bytes};
+}
+
+/* What is planned is what is taken, and loading tells how far it is. */
+static void test_plan_and_progress(void)
+{
+    tg_buf file;
+    tg_model *model = load((tiny_conf){.seed = 1, .type = TG_DTYPE_Q4_0, .layers = 5}, &file);
+    seen s = {0, 0, 0};
+    const tg_backend_conf conf = {.threads = 3, .kv_blocks = 7, .step_tokens_max = 20, .step_logits_max = 2,
+                                  .progress = on_progress, .progress_user = &s};
+    tg_backend *backend = NULL;
+    tg_backend_needs needs;
+    tg_error err = {""};
+    CU_ASSERT_EQUAL_FATAL(tg_backend_plan_cpu(model, &conf, &err, &needs), 0);
+    CU_ASSERT_EQUAL(needs.kv_bytes, 7 * tg_backend_kv_block_bytes(model));
+    CU_ASSERT_EQUAL_FATAL(tg_backend_open_cpu(model, &conf, &err, &backend), 0);
+    CU_ASSERT_EQUAL(backend->memory_bytes, needs.weights_bytes + needs.kv_bytes + needs.scratch_bytes);
+    CU_ASSERT(s.calls > 5 && s.done == s.total && s.total == needs.weights_bytes);
+    tg_backend_close(backend);
+    CU_ASSERT_EQUAL(tg_backend_plan_cpu(model, &(tg_backend_conf){.threads = 1000}, &err, &needs), -EINVAL);
+    CU_ASSERT_STRING_EQUAL(err.text, "1000 threads; 0 (one per processor) to 256 are allowed");
+    tg_model_free(model);
+    tg_buf_free(&file);
+}
+
 static const tg_test tests[] = {{"logits_depend_on_the_prefix_alone", test_invariance},
                                 {"paths_agree", test_paths_agree},
                                 {"numerics_version", test_numerics_version},
                                 {"bad_steps", test_bad_steps},
-                                {"file_is_cut", test_file_is_cut}};
+                                {"file_is_cut", test_file_is_cut},
+                                {"plan_and_progress", test_plan_and_progress}};
 TG_TEST_MAIN("services_inference_backend_forward", tests)
