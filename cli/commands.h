@@ -4,6 +4,7 @@
 #define TG_CLI_COMMANDS_H
 
 int tg_cli_generate(int argc, char **argv);
+int tg_cli_model(int argc, char **argv);
 int tg_cli_policy(int argc, char **argv);
 int tg_cli_ledger(int argc, char **argv);
 int tg_cli_targets(int argc, char **argv);

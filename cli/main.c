@@ -10,6 +10,7 @@ static const struct {
     const char *help;
 } commands[] = {
     {"generate", tg_cli_generate, "continue a prompt with the engine alone"},
+    {"model", tg_cli_model, "inspect FILE: what is in a model file, and the memory it will need"},
     {"policy", tg_cli_policy, "check FILE | explain: what a policy says, without sending anything"},
     {"ledger", tg_cli_ledger, "statement | verify | compare: what tenants used and owe"},
     {"targets", tg_cli_targets, "the fleet as the health service sees it [--watch]"},

@@ -334,6 +334,14 @@ void tg_gguf_tensor_drop(const tg_gguf *gguf, const tg_gguf_tensor *tensor)
 
 /* ---- metadata ---- */
 
+size_t tg_gguf_key_count(const tg_gguf *gguf) { return gguf->dir.entry_count; }
+
+tg_str tg_gguf_key_at(const tg_gguf *gguf, size_t index, tg_gguf_value *ret)
+{
+    *ret = tg_gguf_entry_value(&gguf->dir.entries[index]);
+    return gguf->dir.entries[index].key;
+}
+
 static const tg_gguf_entry *find_in(const tg_gguf_dir *dir, const char *key)
 {
     for (size_t i = 0; i < dir->entry_count; i++)

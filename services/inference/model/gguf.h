@@ -55,6 +55,22 @@ size_t tg_gguf_tensor_count(const tg_gguf *gguf);
 const tg_gguf_tensor *tg_gguf_tensor_at(const tg_gguf *gguf, size_t index); /* by name, ascending */
 const tg_gguf_tensor *tg_gguf_tensor_find(const tg_gguf *gguf, const char *name); /* or NULL */
 
+/* All metadata, for showing it. Strings may hold any bytes. */
+typedef enum tg_gguf_kind { TG_GGUF_IS_U64, TG_GGUF_IS_I64, TG_GGUF_IS_F64, TG_GGUF_IS_BOOL, TG_GGUF_IS_STR,
+                            TG_GGUF_IS_ARRAY } tg_gguf_kind;
+
+typedef struct tg_gguf_value {
+    tg_gguf_kind kind;
+    const char *type;  /* "u32", "string"; of an array its elements' */
+    uint64_t u64;      /* an array: how many elements; a bool: 0 or 1 */
+    int64_t i64;
+    double f64;
+    tg_str str;
+} tg_gguf_value;
+
+size_t tg_gguf_key_count(const tg_gguf *gguf);
+tg_str tg_gguf_key_at(const tg_gguf *gguf, size_t index, tg_gguf_value *ret); /* in the file's order */
+
 /* Metadata. 0; -ENOENT when the key is absent (no message); -EINVAL, with a message, when its type is
  * another or its value does not fit. Integers of every width convert. */
 int tg_gguf_u32(const tg_gguf *gguf, const char *key, tg_error *err, uint32_t *ret);

@@ -254,3 +254,47 @@ void tg_gguf_dir_free(tg_gguf_dir *dir)
     free(dir->tensors);
     *dir = (tg_gguf_dir){0};
 }
+
+static uint64_t sign_extended(uint64_t value, uint8_t bytes)
+{
+    const int unused = 64 - 8 * bytes;
+    return (uint64_t)((int64_t)(value << unused) >> unused);
+}
+
+tg_gguf_value tg_gguf_entry_value(const tg_gguf_entry *entry)
+{
+    tg_gguf_value ret = {.kind = TG_GGUF_IS_U64, .type = tg_gguf_type_names[entry->type]};
+    float f32;
+    switch (entry->type) {
+    case TG_GGUF_ARRAY:
+        ret.kind = TG_GGUF_IS_ARRAY;
+        ret.type = tg_gguf_type_names[entry->element];
+        ret.u64 = entry->count;
+        break;
+    case TG_GGUF_STRING:
+        ret.kind = TG_GGUF_IS_STR;
+        ret.str = (tg_str){(const char *)entry->data, (size_t)entry->len};
+        break;
+    case TG_GGUF_F32:
+        ret.kind = TG_GGUF_IS_F64;
+        memcpy(&f32, entry->data, sizeof(f32));
+        ret.f64 = (double)f32;
+        break;
+    case TG_GGUF_F64:
+        ret.kind = TG_GGUF_IS_F64;
+        memcpy(&ret.f64, entry->data, sizeof(ret.f64));
+        break;
+    case TG_GGUF_BOOL:
+        ret.kind = TG_GGUF_IS_BOOL;
+        ret.u64 = entry->data[0] != 0;
+        break;
+    default:
+        memcpy(&ret.u64, entry->data, tg_gguf_type_sizes[entry->type]);
+        if (entry->type == TG_GGUF_I8 || entry->type == TG_GGUF_I16 || entry->type == TG_GGUF_I32 ||
+            entry->type == TG_GGUF_I64) {
+            ret.kind = TG_GGUF_IS_I64;
+            ret.i64 = (int64_t)sign_extended(ret.u64, tg_gguf_type_sizes[entry->type]);
+        }
+    }
+    return ret;
+}

@@ -38,6 +38,8 @@ int tg_gguf_read_dir(const uint8_t *head, size_t head_bytes, const uint8_t *data
                      tg_gguf_dir *ret);
 void tg_gguf_dir_free(tg_gguf_dir *dir);
 
+tg_gguf_value tg_gguf_entry_value(const tg_gguf_entry *entry);
+
 int tg_gguf_dir_u32(const tg_gguf_dir *dir, const char *key, tg_error *err, uint32_t *ret); /* as tg_gguf_u32 */
 
 #endif
