@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 typedef struct slot { /* what the handler reads: atomics only */
@@ -52,7 +53,8 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
             continue;
         const uintptr_t page = at & ~(page_bytes - 1);
         atomic_store(&slots[i].cut, true);
-        if (mmap((void *)page, end - page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED) {
+        /* The bare system call: what libc or a sanitizer does around it is not for a signal's handler. */
+        if (syscall(SYS_mmap, page, end - page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0L) == (long)page) {
             errno = saved;
             return;
         }

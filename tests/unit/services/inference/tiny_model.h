@@ -115,7 +115,7 @@ static inline void tiny_vocab_bpe(tg_buf *b)
 /* ids 0..2: <unk> <s> </s>; then the bytes; then "▁", "a", "b", "ab", "▁ab". */
 static inline void tiny_vocab_spm(tg_buf *b)
 {
-    static const char *const words[] = {"\xe2\x96\x81", "a", "b", "ab", "\xe2\x96\x81" "ab"};
+    static const char *const words[] = {"\xe2\x96\x81", "a", "b", "ab", ("\xe2\x96\x81" "ab")};
     static const float scores[] = {-5, -3, -4, -1, -2};
     char text[16];
     tiny_key_str(b, "tokenizer.ggml.model", "llama");
