@@ -3,13 +3,19 @@
 100 prompts, half of them plain text and half turns of a chat, are continued greedily by both. The two must
 agree up to the first token at which llama.cpp's own two best logits are closer than MARGIN: where they are,
 either choice is right. Token ids of all prompts must be equal. Perplexity over a fixed text must agree
-within 0.5%. Ends with status 3 where a bound is missed.
+within 0.5%. Then every architecture on random F32 weights, which need no model file: the log likelihood of
+random tokens. Ends with status 3 where a bound is missed.
 """
 import math
+import pathlib
 import statistics
 import sys
+import tempfile
 
 from engine import ROOT, SMOL, model_file, ours, peer
+
+sys.path.insert(0, str(ROOT / "tests" / "tools"))
+import tiny_llm  # noqa: E402
 
 MARGIN = 0.3  # logits; set before anything was measured, and llama.cpp's own two builds part beyond it
 TOKENS = 48
@@ -77,6 +83,38 @@ def losses(driver):
     return [float(word) for word in driver.ask("nll", *tokenize(driver, text)).split()]
 
 
+# llama.cpp knows no windows for these architectures; tests/compat/test_architectures.py covers them.
+ARCHITECTURES = {
+    "llama": {},
+    "llama, rope_freqs": {"rope_freqs": True, "theta": 500000.0},
+    "llama, linear RoPE": {"linear": 4.0},
+    "qwen2": {"arch": "qwen2", "theta": 1e6, "eps": 1e-6},
+    "qwen3": {"arch": "qwen3", "theta": 1e6, "eps": 1e-6, "head_dim": 32},
+}
+RANDOM_TOKENS = 400
+APART = 0.005  # log likelihood, root mean square
+
+
+def architectures():
+    """The names of those that part."""
+    wrong = []
+    print(f"\n{RANDOM_TOKENS} random tokens, random F32 weights: log likelihoods differ by (root mean square, most)")
+    for name, changes in ARCHITECTURES.items():
+        shape = tiny_llm.Shape(layers=3, **{"head_dim": 16, **changes})
+        ids = [(7919 * i * i + 31 * i) % shape.vocab for i in range(RANDOM_TOKENS)]
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "random.gguf"
+            tiny_llm.write(path, shape, tiny_llm.weights(shape))
+            with ours(path, seqs=1) as a, peer(path, seqs=1, context=2048) as b:
+                x, y = ([float(word) for word in one.ask("nll", *ids).split()] for one in (a, b))
+        off = [abs(p - q) for p, q in zip(x, y, strict=True)]
+        apart = math.sqrt(statistics.fmean(one * one for one in off))
+        print(f"{name:<24} {apart:.6f} {max(off):.6f}  {'' if apart <= APART else 'missed'}")
+        print(f'BENCH agree architecture="{name}" apart={apart:.6f} most={max(off):.6f}')
+        wrong += [name] * (apart > APART)
+    return wrong
+
+
 def main():
     file = model_file(SMOL)
     with ours(file, seqs=1) as a, peer(file, seqs=1, context=8192) as b, \
@@ -98,6 +136,7 @@ def main():
           f"builds do by {apart[1]:.4f}")
     print(f"BENCH agree too_early={len(wrong)} perplexity={mine:.4f} peer_perplexity={theirs:.4f} "
           f"off_percent={off:.3f} apart={apart[0]:.4f} peer_apart={apart[1]:.4f}")
+    wrong += architectures()
     return 3 if wrong or abs(off) > PERPLEXITY_PERCENT else 0
 
 
