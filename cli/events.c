@@ -1,14 +1,17 @@
 /* tollgate events [--kafka HOST:PORT] [--topic NAME] [--follow]: usage events as JSON lines.
  *
  * Reads every partition from the beginning to the end known at the start (or on, with --follow), outside
- * any consumer group, so that looking changes nothing. Every record is one line, duplicates included. */
+ * any consumer group, so that looking changes nothing. Every record is one line, duplicates included.
+ * TOLLGATE_KAFKA_SECURITY, _CA_FILE, _CERT_FILE, _KEY_FILE, _SASL_MECHANISM, _SASL_USERNAME and _SASL_PASSWORD are what
+ * the services' settings under `kafka` are. */
 #include "cli/commands.h"
 
 #include "libs/json/json.h"
 #include "libs/usage/event.h"
+#include "libs/usage/kafka.h"
 
+#include <errno.h>
 #include <getopt.h>
-#include <librdkafka/rdkafka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,10 +40,13 @@ static void print_event(const tg_usage_event *e)
     put_text(&out, "request_id", e->request_id);
     put_u64(&out, "attempt", e->attempt);
     put_text(&out, "instance_id", e->instance_id);
+    put_text(&out, "client_request_id", e->client_request_id);
+    put_text(&out, "traceparent", e->traceparent);
     put_text(&out, "tenant", e->tenant);
     put_text(&out, "key_id", e->key_id);
     put_text(&out, "task_type", e->task_type);
     put_text(&out, "rule", e->rule);
+    put_text(&out, "policy_version", e->policy_version);
     put_text(&out, "target", e->target);
     put_text(&out, "endpoint", e->endpoint);
     put_text(&out, "provider", e->provider);
@@ -135,6 +141,57 @@ static int read_all(reader *r)
     return status;
 }
 
+static const char *from_environment(const char *name)
+{
+    const char *value = getenv(name);
+    return value ? value : "";
+}
+
+static int index_in(const char *const *names, const char *name)
+{
+    int i = 0;
+    while (names[i] && strcmp(names[i], name) != 0)
+        i++;
+    return names[i] ? i : -1;
+}
+
+/* How brokers are spoken to comes from the environment: a password has no place among a process's arguments. */
+static int connect_to(const char *brokers, rd_kafka_t **ret)
+{
+    static const tg_kafka_property properties[] = {{"group.id", "tollgate-events"}, /* required, unused */
+                                                   {"enable.auto.commit", "false"}};
+    const char *security = from_environment("TOLLGATE_KAFKA_SECURITY");
+    const char *mechanism = from_environment("TOLLGATE_KAFKA_SASL_MECHANISM");
+    const tg_kafka_link link = {
+        .brokers = brokers,
+        .security = *security ? index_in(tg_kafka_security_names, security) : TG_KAFKA_PLAINTEXT,
+        .ca_file = from_environment("TOLLGATE_KAFKA_CA_FILE"),
+        .cert_file = from_environment("TOLLGATE_KAFKA_CERT_FILE"),
+        .key_file = from_environment("TOLLGATE_KAFKA_KEY_FILE"),
+        .mechanism = index_in(tg_kafka_mechanism_names, *mechanism ? mechanism : "PLAIN"),
+        .username = from_environment("TOLLGATE_KAFKA_SASL_USERNAME"),
+        .password = from_environment("TOLLGATE_KAFKA_SASL_PASSWORD"),
+    };
+    rd_kafka_conf_t *conf;
+    tg_error err = {""};
+    int rc = 0;
+    if (link.security < 0)
+        rc = tg_error_set(&err, -EINVAL,
+                          "TOLLGATE_KAFKA_SECURITY is '%s'; plaintext, ssl, sasl_plaintext and sasl_ssl are allowed", security);
+    if (rc == 0 && link.mechanism < 0)
+        rc = tg_error_set(&err, -EINVAL,
+                          "TOLLGATE_KAFKA_SASL_MECHANISM is '%s'; PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512 are allowed",
+                          mechanism);
+    if (rc == 0)
+        rc = tg_kafka_configure("kafka", &link, "tollgate-events", properties, sizeof properties / sizeof *properties, &err,
+                                &conf);
+    if (rc == 0)
+        rc = tg_kafka_new("kafka", RD_KAFKA_CONSUMER, conf, &err, ret);
+    if (rc < 0)
+        fprintf(stderr, "tollgate events: %s\n", err.text);
+    return rc;
+}
+
 int tg_cli_events(int argc, char **argv)
 {
     static const struct option options[] = {{"kafka", required_argument, NULL, 'k'},
@@ -142,7 +199,6 @@ int tg_cli_events(int argc, char **argv)
                                             {"follow", no_argument, NULL, 'f'},
                                             {NULL, 0, NULL, 0}};
     const char *brokers = getenv("TOLLGATE_KAFKA"), *topic = "tollgate.usage.v1";
-    char reason[256];
     reader r = {0};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c == 'k')
@@ -158,17 +214,8 @@ int tg_cli_events(int argc, char **argv)
         fprintf(stderr, "usage: tollgate events [--kafka HOST:PORT] [--topic NAME] [--follow]\n");
         return 2;
     }
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_conf_set(conf, "bootstrap.servers", brokers, reason, sizeof reason);
-    rd_kafka_conf_set(conf, "group.id", "tollgate-events", reason, sizeof reason); /* required, unused */
-    rd_kafka_conf_set(conf, "enable.auto.commit", "false", reason, sizeof reason);
-    rd_kafka_conf_set(conf, "log_level", "0", reason, sizeof reason);
-    r.kafka = rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason, sizeof reason);
-    if (!r.kafka) {
-        fprintf(stderr, "tollgate events: %s\n", reason);
-        rd_kafka_conf_destroy(conf);
+    if (connect_to(brokers, &r.kafka) < 0)
         return 1;
-    }
     rd_kafka_poll_set_consumer(r.kafka);
     int rc = assign(&r, topic), status = 1;
     if (rc)

@@ -7,11 +7,15 @@
     kafka.kill9(); kafka.start()        # same port, same data
     kafka.stop()
 
+    kafka = Kafka(directory, secure=True)
+    kafka.secure_bootstrap, kafka.secure_env("PLAIN")   # the same broker over TLS, with name and password
+
 A broker takes about 5 s to start, so share one per session and give each test topics of its own.
 Whatever still runs when the interpreter ends is killed.
 """
 
 import atexit
+import os
 import pathlib
 import random
 import socket
@@ -32,15 +36,29 @@ class KafkaError(Exception):
 
 
 class Kafka:
-    def __init__(self, directory, port=None):
+    def __init__(self, directory, port=None, secure=False):
         self.directory = pathlib.Path(directory).resolve()
         self.port = port or free_port_pair()
+        self.secure_port = free_port_pair() if secure else None
         self.running = False
         atexit.register(self.kill9)
 
     @property
     def bootstrap(self):
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def secure_bootstrap(self):
+        return f"127.0.0.1:{self.secure_port}"
+
+    @staticmethod
+    def secure_env(mechanism, **more):
+        """What a service's or the command's environment says to reach the secure listener."""
+        certs = ROOT / "build" / "certs"
+        settings = {"SECURITY": "sasl_ssl", "CA_FILE": certs / "ca.crt", "CERT_FILE": certs / "client.crt",
+                    "KEY_FILE": certs / "client.key", "SASL_MECHANISM": mechanism, "SASL_USERNAME": "tollgate",
+                    "SASL_PASSWORD": "open-sesame"} | more
+        return {f"TOLLGATE_KAFKA_{name}": str(value) for name, value in settings.items()}
 
     @property
     def log(self):
@@ -70,10 +88,10 @@ class Kafka:
             self._tool(STOP_LIMIT_S, how, self.directory)
             self.running = False
 
-    @staticmethod
-    def _tool(limit_s, *args):
+    def _tool(self, limit_s, *args):
         # stdin is closed and output captured; the broker itself writes to its own log.
-        done = subprocess.run([TOOL, *map(str, args)], stdin=subprocess.DEVNULL, text=True,
+        env = os.environ | ({"TOLLGATE_KAFKA_SECURE_PORT": str(self.secure_port)} if self.secure_port else {})
+        done = subprocess.run([TOOL, *map(str, args)], stdin=subprocess.DEVNULL, text=True, env=env,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit_s)
         if done.returncode != 0:
             raise KafkaError(done.stdout)

@@ -3,6 +3,8 @@
 #include <errno.h>
 
 const char *const tg_log_level_names[] = {"debug", "info", "warn", "error", NULL};
+const char *const tg_kafka_security_names[] = {"plaintext", "ssl", "sasl_plaintext", "sasl_ssl", NULL};
+const char *const tg_kafka_mechanism_names[] = {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", NULL};
 
 static const tg_field tls_fields[] = {
     {"cert_file", TG_FIELD_STRING, TG_AT(tg_tls_settings, cert_file),
@@ -20,14 +22,14 @@ static void forget_empty(const char **file)
         *file = NULL;
 }
 
-static int load(const tg_schema *schema, const char *path, tg_error *err, tg_arena *arena,
-                size_t tls_offset, const void **ret)
+/* Every settings struct begins with a tg_common_settings. */
+static int load(const tg_schema *schema, const char *path, tg_error *err, tg_arena *arena, const void **ret)
 {
     const void *value = NULL;
     int rc = tg_schema_load(schema, path, arena, err, &value);
     if (rc < 0)
         return rc;
-    tg_tls_settings *tls = (void *)((char *)value + tls_offset);
+    tg_tls_settings *tls = (tg_tls_settings *)&((const tg_common_settings *)value)->tls; /* ours until we return */
     forget_empty(&tls->cert_file);
     forget_empty(&tls->key_file);
     forget_empty(&tls->ca_file);
@@ -46,8 +48,7 @@ static int load(const tg_schema *schema, const char *path, tg_error *err, tg_are
                                   const tg_##name##_settings **ret)                                \
     {                                                                                              \
         const void *value = NULL;                                                                  \
-        int rc = load(&tg_##name##_schema, path, err, arena, offsetof(tg_##name##_settings, tls),  \
-                      &value);                                                                     \
+        int rc = load(&tg_##name##_schema, path, err, arena, &value);                              \
         if (rc == 0)                                                                               \
             *ret = value;                                                                          \
         return rc;                                                                                 \

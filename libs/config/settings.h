@@ -15,21 +15,38 @@ typedef struct tg_tls_settings {
     const char *cert_file, *key_file, *ca_file; /* NULL: not given */
 } tg_tls_settings;
 
-/* What every service has. log_level is a tg_log_level. */
-#define TG_COMMON_SETTINGS                                                                         \
-    uint32_t version;                                                                              \
-    const char *instance_id;                                                                       \
-    int log_level;                                                                                 \
-    bool insecure;                                                                                 \
-    tg_tls_settings tls;                                                                           \
-    const char *metrics_listen;                                                                    \
-    uint32_t drain_timeout_ms
+typedef struct tg_common_settings { /* what every service has */
+    uint32_t version;
+    const char *instance_id;
+    int log_level; /* a tg_log_level */
+    bool insecure;
+    tg_tls_settings tls;
+    const char *metrics_listen;
+    uint32_t drain_timeout_ms;
+} tg_common_settings;
+
+typedef enum tg_kafka_security {
+    TG_KAFKA_PLAINTEXT,
+    TG_KAFKA_SSL,
+    TG_KAFKA_SASL_PLAINTEXT,
+    TG_KAFKA_SASL_SSL
+} tg_kafka_security;
+extern const char *const tg_kafka_security_names[];  /* in that order, then NULL */
+extern const char *const tg_kafka_mechanism_names[]; /* as tg_kafka_link.mechanism counts, then NULL */
+
+typedef struct tg_kafka_link { /* how Kafka is reached */
+    const char *brokers; /* HOST:PORT,…; "": off */
+    int security;        /* a tg_kafka_security */
+    const char *ca_file, *cert_file, *key_file; /* "": not given */
+    int mechanism;       /* of SASL: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 */
+    const char *username, *password;
+} tg_kafka_link;
 
 typedef enum tg_when_stale { TG_WHEN_STALE_ALLOW, TG_WHEN_STALE_REJECT } tg_when_stale;
 typedef enum tg_when_full { TG_WHEN_FULL_ALLOW, TG_WHEN_FULL_REJECT } tg_when_full;
 
 typedef struct tg_router_settings {
-    TG_COMMON_SETTINGS;
+    tg_common_settings common;
     const char *listen;
     const char *grpc_listen; /* "": no gRPC edge */
     const char *targets_file, *policy_file, *prices_file, *tenants_file, *keys_file;
@@ -53,7 +70,7 @@ typedef struct tg_router_settings {
         uint64_t limit_bytes;
     } spool;
     struct {
-        const char *brokers; /* "": off, events stay in the spool */
+        tg_kafka_link link; /* off: events stay in the spool */
         const char *topic_usage, *topic_decisions;
     } kafka;
     struct { /* as in libs/http/server.h */
@@ -70,7 +87,7 @@ typedef struct tg_router_settings {
 } tg_router_settings;
 
 typedef struct tg_inference_settings {
-    TG_COMMON_SETTINGS;
+    tg_common_settings common;
     const char *grpc_listen;
     const char *model_file;
     const char *model_name;
@@ -84,26 +101,26 @@ typedef struct tg_inference_settings {
     uint32_t default_max_tokens;
     const char *request_log; /* "": off */
     struct {
-        const char *brokers; /* "": off */
+        tg_kafka_link link;
         const char *topic_engine_time;
     } kafka;
 } tg_inference_settings;
 
 typedef struct tg_billing_settings {
-    TG_COMMON_SETTINGS;
+    tg_common_settings common;
     const char *grpc_listen;
     const char *database;
     const char *prices_file, *tenants_file;
     uint32_t batch_events_max;
     uint32_t batch_wait_ms;
     struct {
-        const char *brokers;
+        tg_kafka_link link;
         const char *topic_usage, *group, *topic_ledger;
     } kafka;
 } tg_billing_settings;
 
 typedef struct tg_health_settings {
-    TG_COMMON_SETTINGS;
+    tg_common_settings common;
     const char *grpc_listen;
     const char *targets_file; /* endpoints of targets with provider private are watched directly */
     uint32_t window_ms;
@@ -115,7 +132,7 @@ typedef struct tg_health_settings {
         uint32_t half_open_successes;
     } circuit;
     struct {
-        const char *brokers; /* "": off */
+        tg_kafka_link link;
         const char *topic_observations;
     } kafka;
 } tg_health_settings;

@@ -10,12 +10,15 @@
 
 /* ---- inference ---- */
 
+#define LINK(member) IN(tg_inference_settings, kafka, link.member)
 static const tg_field inference_kafka_fields[] = {
-    {"brokers", TG_FIELD_STRING, IN(tg_inference_settings, kafka, brokers), .fallback = "",
+    {"brokers", TG_FIELD_STRING, LINK(brokers), .fallback = "",
      .doc = "HOST:PORT,…; empty: engine time is not published."},
+    TG_KAFKA_FIELDS(LINK),
     {"topic_engine_time", TG_FIELD_STRING, IN(tg_inference_settings, kafka, topic_engine_time),
      .fallback = "tollgate.engine-time.v1", .doc = "Topic of engine time by tenant."},
 };
+#undef LINK
 static const tg_schema inference_kafka_schema =
     GROUP("kafka", tg_inference_settings, kafka, inference_kafka_fields);
 
@@ -56,9 +59,11 @@ const tg_schema tg_inference_schema =
 
 /* ---- billing ---- */
 
+#define LINK(member) IN(tg_billing_settings, kafka, link.member)
 static const tg_field billing_kafka_fields[] = {
-    {"brokers", TG_FIELD_STRING, IN(tg_billing_settings, kafka, brokers), .required = true,
+    {"brokers", TG_FIELD_STRING, LINK(brokers), .required = true,
      .doc = "HOST:PORT,…"},
+    TG_KAFKA_FIELDS(LINK),
     {"topic_usage", TG_FIELD_STRING, IN(tg_billing_settings, kafka, topic_usage),
      .fallback = "tollgate.usage.v1", .doc = "Topic of usage events."},
     {"group", TG_FIELD_STRING, IN(tg_billing_settings, kafka, group),
@@ -67,6 +72,7 @@ static const tg_field billing_kafka_fields[] = {
     {"topic_ledger", TG_FIELD_STRING, IN(tg_billing_settings, kafka, topic_ledger),
      .fallback = "tollgate.ledger.v1", .doc = "Topic of ledger transactions."},
 };
+#undef LINK
 static const tg_schema billing_kafka_schema =
     GROUP("kafka", tg_billing_settings, kafka, billing_kafka_fields);
 
@@ -107,12 +113,15 @@ static const tg_field circuit_fields[] = {
 static const tg_schema circuit_schema =
     GROUP("circuit", tg_health_settings, circuit, circuit_fields);
 
+#define LINK(member) IN(tg_health_settings, kafka, link.member)
 static const tg_field health_kafka_fields[] = {
-    {"brokers", TG_FIELD_STRING, IN(tg_health_settings, kafka, brokers), .fallback = "",
+    {"brokers", TG_FIELD_STRING, LINK(brokers), .fallback = "",
      .doc = "HOST:PORT,…; empty: this replica shares nothing."},
+    TG_KAFKA_FIELDS(LINK),
     {"topic_observations", TG_FIELD_STRING, IN(tg_health_settings, kafka, topic_observations),
      .fallback = "tollgate.observations.v1", .doc = "Topic by which replicas share observations; empty: this replica shares nothing."},
 };
+#undef LINK
 static const tg_schema health_kafka_schema =
     GROUP("kafka", tg_health_settings, kafka, health_kafka_fields);
 

@@ -41,9 +41,11 @@ static const tg_field spool_fields[] = {
 };
 static const tg_schema spool_schema = GROUP("spool", spool, spool_fields);
 
+#define LINK(member) IN(kafka, link.member)
 static const tg_field kafka_fields[] = {
-    {"brokers", TG_FIELD_STRING, IN(kafka, brokers), .fallback = "",
+    {"brokers", TG_FIELD_STRING, LINK(brokers), .fallback = "",
      .doc = "HOST:PORT,…; empty: usage events stay in the spool."},
+    TG_KAFKA_FIELDS(LINK),
     {"topic_usage", TG_FIELD_STRING, IN(kafka, topic_usage), .fallback = "tollgate.usage.v1",
      .doc = "Topic of usage events."},
     {"topic_decisions", TG_FIELD_STRING, IN(kafka, topic_decisions),

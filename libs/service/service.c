@@ -148,7 +148,7 @@ static void on_grpc_drained(void *user)
 static void on_drain_timeout(uv_timer_t *timer)
 {
     tg_service *s = timer->data;
-    tg_log(TG_LOG_WARN, "drain_timeout", "timeout_ms", "%u", s->conf.drain_timeout_ms, NULL);
+    tg_log(TG_LOG_WARN, "drain_timeout", "timeout_ms", "%u", s->conf.settings->drain_timeout_ms, NULL);
     tg_rpc_loop_stop(s->loop);
 }
 
@@ -159,11 +159,11 @@ static void on_stop(uv_signal_t *handle, int signum)
         return;
     s->draining = true;
     tg_log(TG_LOG_INFO, "draining", "signal", "%d", signum, NULL);
-    uv_timer_start(&s->drain_timer, on_drain_timeout, s->conf.drain_timeout_ms, 0);
+    uv_timer_start(&s->drain_timer, on_drain_timeout, s->conf.settings->drain_timeout_ms, 0);
     s->grpc_done = s->grpc == NULL;
     if (s->grpc) {
         tg_rpc_server_set_serving(s->grpc, false);
-        tg_rpc_server_drain(s->grpc, s->conf.drain_timeout_ms, on_grpc_drained, s);
+        tg_rpc_server_drain(s->grpc, s->conf.settings->drain_timeout_ms, on_grpc_drained, s);
     }
     if (s->conf.drain)
         s->conf.drain(s->conf.user, s);
@@ -187,10 +187,10 @@ int tg_service_new(const tg_service_conf *conf, tg_error *err, tg_service **ret)
     if (!s)
         return -ENOMEM;
     s->conf = *conf;
-    tg_log_setup(conf->name, conf->instance_id, (tg_log_level)conf->log_level);
-    s->tls = (tg_rpc_tls){.cert_file = conf->tls->cert_file,
-                          .key_file = conf->tls->key_file,
-                          .ca_file = conf->tls->ca_file};
+    tg_log_setup(conf->name, conf->settings->instance_id, (tg_log_level)conf->settings->log_level);
+    s->tls = (tg_rpc_tls){.cert_file = conf->settings->tls.cert_file,
+                          .key_file = conf->settings->tls.key_file,
+                          .ca_file = conf->settings->tls.ca_file};
     int rc = tg_rpc_loop_new(conf->loop_owner, err, &s->loop);
     if (rc < 0) {
         free(s);
@@ -210,12 +210,12 @@ static int listen_ops(tg_service *s, tg_error *err)
 {
     char host[64];
     tg_http_server_conf conf = {.host = host, .handler = on_ops, .user = s};
-    int rc = tg_service_address(s->conf.metrics_listen, host, sizeof host, &conf.port, err);
+    int rc = tg_service_address(s->conf.settings->metrics_listen, host, sizeof host, &conf.port, err);
     if (rc == 0)
-        rc = tg_service_check_bind("metrics_listen", host, s->conf.tls, s->conf.insecure, err);
+        rc = tg_service_check_bind("metrics_listen", host, &s->conf.settings->tls, s->conf.settings->insecure, err);
     if (rc == 0 && !is_loopback(host)) {
-        conf.cert_file = s->conf.tls->cert_file;
-        conf.key_file = s->conf.tls->key_file;
+        conf.cert_file = s->conf.settings->tls.cert_file;
+        conf.key_file = s->conf.settings->tls.key_file;
     }
     if (rc == 0)
         rc = tg_http_server_new(s->uv, &conf, err, &s->ops);
@@ -233,7 +233,7 @@ static int listen_grpc(tg_service *s, const tg_rpc_service *services, size_t cou
         return 0;
     int rc = tg_service_address(s->conf.grpc_listen, host, sizeof host, &port, err);
     if (rc == 0)
-        rc = tg_service_check_bind("grpc_listen", host, s->conf.tls, s->conf.insecure, err);
+        rc = tg_service_check_bind("grpc_listen", host, &s->conf.settings->tls, s->conf.settings->insecure, err);
     if (rc == 0)
         rc = (s->conf.grpc_shared ? tg_rpc_server_new_shared : tg_rpc_server_new)(
             s->loop, s->conf.grpc_listen, &tls, err, &s->grpc);
@@ -269,7 +269,7 @@ int tg_service_listen(tg_service *s, const tg_rpc_service *services, size_t coun
         rc = listen_ops(s, err);
     if (rc == 0)
         tg_log(TG_LOG_INFO, "started", "grpc", "%s", s->conf.grpc_listen, "metrics", "%s",
-               s->conf.metrics_listen, NULL);
+               s->conf.settings->metrics_listen, NULL);
     return rc;
 }
 

@@ -25,16 +25,11 @@ typedef struct tg_service tg_service;
 
 typedef struct tg_service_conf {
     const char *name;          /* router, inference, billing, health */
-    const char *instance_id;
-    int log_level;
-    const char *metrics_listen; /* HOST:PORT */
+    const tg_common_settings *settings; /* must outlive the service */
     const char *grpc_listen;    /* HOST:PORT; NULL or "": no gRPC server */
     bool grpc_public; /* its callers have keys, not certificates: none is asked of them */
     bool grpc_shared; /* several processes may listen on grpc_listen (SO_REUSEPORT) */
     tg_rpc_loop_owner loop_owner; /* who blocks: see ARCHITECTURE.md */
-    const tg_tls_settings *tls;
-    bool insecure;
-    uint32_t drain_timeout_ms;
     tg_metrics *metrics;
     /* All four get `user` and may be NULL. */
     bool (*ready)(void *user, const char **ret_why);

@@ -2,13 +2,14 @@
 
 #include "libs/base/fault.h"
 #include "libs/base/list.h"
+#include "libs/usage/kafka.h"
 #include "libs/usage/tsan.h"
 
 #include <errno.h>
-#include <librdkafka/rdkafka.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define WHAT "kafka producer"
 #define IN_FLIGHT_MAX_DEFAULT 4096
 #define GATHER_MS 2          /* closed records are handed over in groups, not one by one */
 #define RETRY_MS 500         /* pause before a record whose delivery failed is sent again */
@@ -26,8 +27,7 @@ struct tg_producer {
     uv_loop_t *loop;
     rd_kafka_t *kafka;
     rd_kafka_queue_t *queue; /* delivery reports, errors, statistics */
-    tg_producer_conf conf;   /* strings are our copies, in `text` */
-    char *text;
+    tg_producer_conf conf;
     uv_async_t wake;  /* librdkafka's thread: the queue has something */
     uv_timer_t pump;  /* hands over what the spool holds */
     uv_timer_t drain; /* while flushing */
@@ -58,56 +58,25 @@ static void on_queue_ready(rd_kafka_t *kafka, void *opaque)
     uv_async_send(&p->wake);
 }
 
-static int set(rd_kafka_conf_t *conf, const char *name, const char *value, tg_error *err)
+static int start_kafka(tg_producer *p, tg_error *err)
 {
-    char reason[256];
-    if (!value)
-        return 0;
-    if (rd_kafka_conf_set(conf, name, value, reason, sizeof reason) != RD_KAFKA_CONF_OK)
-        return tg_error_set(err, -EINVAL, "kafka producer: %s", reason);
-    return 0;
-}
-
-static int configure(const tg_producer *p, rd_kafka_conf_t *conf, tg_error *err)
-{
-    const tg_producer_conf *c = &p->conf;
-    const struct {
-        const char *name, *value;
-    } settings[] = {
-        {"bootstrap.servers", c->brokers},
-        {"client.id", c->client_id},
+    static const tg_kafka_property properties[] = {
         {"enable.idempotence", "true"},    /* implies acks=all and order within a partition */
         {"partitioner", "murmur2_random"}, /* as other languages' clients place a key */
         {"message.timeout.ms", "0"},       /* never: the spool is the bound, not time */
         {"linger.ms", "5"},
         {"queue.buffering.max.kbytes", "1048576"}, /* in_flight_max is the bound */
         {"statistics.interval.ms", STATISTICS_MS},
-        {"log_level", "0"}, /* errors come as events */
-        {"security.protocol", c->ca_file ? "ssl" : NULL},
-        {"ssl.ca.location", c->ca_file},
-        {"ssl.certificate.location", c->cert_file},
-        {"ssl.key.location", c->key_file},
     };
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
-        int rc = set(conf, settings[i].name, settings[i].value, err);
-        if (rc < 0)
-            return rc;
-    }
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS);
-    return 0;
-}
-
-static int start_kafka(tg_producer *p, tg_error *err)
-{
-    char reason[256];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    int rc = configure(p, conf, err);
-    if (rc == 0 && !(p->kafka = rd_kafka_new(RD_KAFKA_PRODUCER, conf, reason, sizeof reason)))
-        rc = tg_error_set(err, -EINVAL, "kafka producer: %s", reason);
-    if (rc < 0) {
-        rd_kafka_conf_destroy(conf);
+    rd_kafka_conf_t *conf;
+    int rc = tg_kafka_configure(WHAT, p->conf.link, p->conf.client_id, properties,
+                                sizeof properties / sizeof *properties, err, &conf);
+    if (rc < 0)
         return rc;
-    }
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS);
+    rc = tg_kafka_new(WHAT, RD_KAFKA_PRODUCER, conf, err, &p->kafka);
+    if (rc < 0)
+        return rc;
     p->queue = rd_kafka_queue_get_main(p->kafka);
     TG_HAND_OVER(p);
     rd_kafka_queue_cb_event_enable(p->queue, on_queue_ready, p);
@@ -286,35 +255,9 @@ static void on_closed_record(void *user) { schedule(user, GATHER_MS); }
 
 /* ---- the face ---- */
 
-/* Copies the strings of `conf`, so that the caller's need not outlive the call. */
-static int copy_conf(tg_producer *p, const tg_producer_conf *conf)
-{
-    const char *from[] = {conf->brokers, conf->topic,     conf->client_id,
-                          conf->ca_file, conf->cert_file, conf->key_file};
-    const char **to[] = {&p->conf.brokers, &p->conf.topic,     &p->conf.client_id,
-                         &p->conf.ca_file, &p->conf.cert_file, &p->conf.key_file};
-    size_t size = 0, at = 0;
-    for (size_t i = 0; i < 6; i++)
-        size += from[i] ? strlen(from[i]) + 1 : 0;
-    p->text = malloc(size + 1);
-    if (!p->text)
-        return -ENOMEM;
-    for (size_t i = 0; i < 6; i++) {
-        if (!from[i])
-            continue;
-        size_t len = strlen(from[i]) + 1;
-        *to[i] = memcpy(p->text + at, from[i], len);
-        at += len;
-    }
-    p->conf.in_flight_max = conf->in_flight_max ? conf->in_flight_max : IN_FLIGHT_MAX_DEFAULT;
-    p->failed = calloc(p->conf.in_flight_max, sizeof *p->failed);
-    return p->failed ? 0 : -ENOMEM;
-}
-
 static void release(tg_producer *p)
 {
     free(p->failed);
-    free(p->text);
     free(p);
 }
 
@@ -333,9 +276,11 @@ int tg_producer_new(uv_loop_t *loop, const tg_producer_conf *conf, tg_spool *spo
         return -ENOMEM;
     p->loop = loop;
     p->spool = spool;
-    int rc = copy_conf(p, conf);
-    if (rc == 0)
-        rc = uv_async_init(loop, &p->wake, on_wake);
+    p->conf = *conf;
+    if (p->conf.in_flight_max == 0)
+        p->conf.in_flight_max = IN_FLIGHT_MAX_DEFAULT;
+    p->failed = calloc(p->conf.in_flight_max, sizeof *p->failed);
+    int rc = p->failed ? uv_async_init(loop, &p->wake, on_wake) : -ENOMEM;
     if (rc < 0) {
         release(p);
         return tg_error_set(err, rc, "kafka producer: %s", strerror(-rc));

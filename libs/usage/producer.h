@@ -10,14 +10,14 @@
 #ifndef TG_USAGE_PRODUCER_H
 #define TG_USAGE_PRODUCER_H
 
+#include "libs/config/settings.h"
 #include "libs/usage/spool.h"
 
 typedef struct tg_producer_conf {
-    const char *brokers;    /* host:port,… */
+    const tg_kafka_link *link; /* this and the two strings must outlive the producer */
     const char *topic;      /* tollgate.usage.v1 */
     const char *client_id;
     uint32_t in_flight_max; /* default 4096 */
-    const char *ca_file, *cert_file, *key_file; /* TLS to the broker, or NULL */
 } tg_producer_conf;
 
 typedef struct tg_producer tg_producer;

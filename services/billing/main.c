@@ -175,13 +175,8 @@ static int start_service(tg_billing *b, tg_error *err)
     const tg_billing_settings *s = b->settings;
     tg_service_conf conf = {
         .name = "billing",
-        .instance_id = s->instance_id,
-        .log_level = s->log_level,
-        .metrics_listen = s->metrics_listen,
+        .settings = &s->common,
         .grpc_listen = s->grpc_listen,
-        .tls = &s->tls,
-        .insecure = s->insecure,
-        .drain_timeout_ms = s->drain_timeout_ms,
         .metrics = b->metrics.registry,
         .ready = on_ready,
         .collect = on_collect,
@@ -241,10 +236,10 @@ static int start(tg_billing *b, tg_arena *arena, const char *config, tg_error *e
         return rc;
     tg_service_set_serving(b->service, false); /* until the consumer has its partitions */
     const tg_billing_settings *s = b->settings;
-    tg_consumer_conf consumer = {.brokers = s->kafka.brokers,
+    tg_consumer_conf consumer = {.link = &s->kafka.link,
                                  .topic = s->kafka.topic_usage,
                                  .group = s->kafka.group,
-                                 .client_id = s->instance_id,
+                                 .client_id = s->common.instance_id,
                                  .batch_events_max = s->batch_events_max,
                                  .batch_wait_ms = s->batch_wait_ms,
                                  .next_offset = next_offset,

@@ -63,13 +63,8 @@ static int start_service(tg_health *health, tg_error *err)
     const tg_health_settings *s = health->settings;
     tg_service_conf conf = {
         .name = "health",
-        .instance_id = s->instance_id,
-        .log_level = s->log_level,
-        .metrics_listen = s->metrics_listen,
+        .settings = &s->common,
         .grpc_listen = s->grpc_listen,
-        .tls = &s->tls,
-        .insecure = s->insecure,
-        .drain_timeout_ms = s->drain_timeout_ms,
         .metrics = health->metrics.registry,
         .collect = on_collect,
         .drain = on_drain,
@@ -92,14 +87,14 @@ static void on_share_trouble(void *user, const char *why)
 static int start_share(tg_health *health, tg_error *err)
 {
     const tg_health_settings *s = health->settings;
-    tg_share_conf conf = {.brokers = s->kafka.brokers,
+    tg_share_conf conf = {.link = &s->kafka.link,
                           .topic = s->kafka.topic_observations,
-                          .instance_id = s->instance_id,
+                          .instance_id = s->common.instance_id,
                           .age_max_ms = s->window_ms,
                           .apply = on_shared,
                           .trouble = on_share_trouble,
                           .user = health};
-    if (!*s->kafka.brokers || !*s->kafka.topic_observations)
+    if (!*s->kafka.link.brokers || !*s->kafka.topic_observations)
         return 0;
     return tg_share_start(tg_service_uv(health->service), &conf, err, &health->share);
 }
@@ -122,7 +117,7 @@ static int start(tg_health *health, tg_arena *arena, const char *config, tg_erro
                                    .min_requests = s->circuit.min_requests,
                                    .open_ms = s->circuit.open_ms,
                                    .half_open_successes = s->circuit.half_open_successes};
-        rc = tg_health_fleet_init(&health->fleet, health->targets, &circuit, s->instance_id);
+        rc = tg_health_fleet_init(&health->fleet, health->targets, &circuit, s->common.instance_id);
     }
     if (rc == 0)
         rc = start_timers(health);

@@ -3,16 +3,17 @@
 #include "libs/base/clock.h"
 #include "libs/base/list.h"
 #include "libs/base/str.h"
+#include "libs/usage/kafka.h"
 #include "libs/usage/tsan.h"
 
 #include <errno.h>
-#include <librdkafka/rdkafka.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define WHAT "kafka observations"
 #define TEXT(number) TEXT_OF(number)
 #define TEXT_OF(number) #number
 
@@ -215,50 +216,32 @@ static void on_error(rd_kafka_t *kafka, int code, const char *reason, void *opaq
 
 /* ---- life ---- */
 
-typedef struct setting {
-    const char *name, *value;
-} setting;
-
-static int open_kafka(tg_share *s, rd_kafka_type_t type, const setting *settings, size_t setting_count,
-                      tg_error *err, rd_kafka_t **ret)
+static int open_kafka(tg_share *s, rd_kafka_type_t type, const tg_kafka_property *properties, size_t count, tg_error *err,
+                      rd_kafka_t **ret)
 {
-    char reason[256];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    for (size_t i = 0; i < setting_count; i++) {
-        if (rd_kafka_conf_set(conf, settings[i].name, settings[i].value, reason, sizeof reason)) {
-            rd_kafka_conf_destroy(conf);
-            return tg_error_set(err, -EINVAL, "kafka observations: %s", reason);
-        }
-    }
+    rd_kafka_conf_t *conf;
+    int rc = tg_kafka_configure(WHAT, s->conf.link, s->conf.instance_id, properties, count, err, &conf);
+    if (rc < 0)
+        return rc;
     rd_kafka_conf_set_opaque(conf, s);
     rd_kafka_conf_set_error_cb(conf, on_error);
     if (type == RD_KAFKA_PRODUCER)
         rd_kafka_conf_set_dr_msg_cb(conf, on_report);
-    *ret = rd_kafka_new(type, conf, reason, sizeof reason);
-    if (*ret)
-        return 0;
-    rd_kafka_conf_destroy(conf);
-    return tg_error_set(err, -EINVAL, "kafka observations: %s", reason);
+    return tg_kafka_new(WHAT, type, conf, err, ret);
 }
 
 static int open_both(tg_share *s, tg_error *err)
 {
-    const setting out[] = {
-        {"bootstrap.servers", s->conf.brokers},
-        {"client.id", s->conf.instance_id},
+    static const tg_kafka_property out[] = {
         {"acks", "1"},
         {"partitioner", "murmur2_random"}, /* as other languages' clients place a key */
         {"linger.ms", "20"},
         {"message.timeout.ms", TEXT(TG_SHARE_OUT_MS)},
         {"queue.buffering.max.messages", TEXT(TG_SHARE_OUT_MAX)},
-        {"log_level", "0"}, /* errors come to on_error */
     };
-    const setting in[] = {
-        {"bootstrap.servers", s->conf.brokers},
-        {"client.id", s->conf.instance_id},
+    static const tg_kafka_property in[] = {
         {"auto.offset.reset", "latest"},
         {"queued.max.messages.kbytes", "4096"}, /* for each partition */
-        {"log_level", "0"},
     };
     int rc = open_kafka(s, RD_KAFKA_PRODUCER, out, sizeof out / sizeof *out, err, &s->producer);
     if (rc == 0)
@@ -267,7 +250,7 @@ static int open_both(tg_share *s, tg_error *err)
         return rc;
     s->queue = rd_kafka_queue_new(s->consumer);
     s->topic = rd_kafka_topic_new(s->consumer, s->conf.topic, NULL);
-    return s->topic ? 0 : tg_error_set(err, -EINVAL, "kafka observations: topic '%s': %s", s->conf.topic,
+    return s->topic ? 0 : tg_error_set(err, -EINVAL, WHAT ": topic '%s': %s", s->conf.topic,
                                        rd_kafka_err2str(rd_kafka_last_error()));
 }
 
@@ -313,7 +296,7 @@ int tg_share_start(uv_loop_t *loop, const tg_share_conf *conf, tg_error *err, tg
     rc = -pthread_create(&s->thread, NULL, run, s);
     if (rc < 0) {
         uv_close((uv_handle_t *)&s->wake, on_closed);
-        return tg_error_set(err, rc, "kafka observations: %s", strerror(-rc));
+        return tg_error_set(err, rc, WHAT ": %s", strerror(-rc));
     }
     *ret = s;
     return 0;

@@ -16,6 +16,7 @@
 #define TG_HEALTH_SHARE_H
 
 #include "libs/base/error.h"
+#include "libs/config/settings.h"
 
 #include "tollgate/v1/health.pb-c.h"
 
@@ -29,9 +30,10 @@
 
 typedef struct tg_share tg_share;
 
-/* Strings must outlive the share. */
+/* What it points to must outlive the share. */
 typedef struct tg_share_conf {
-    const char *brokers, *topic, *instance_id;
+    const tg_kafka_link *link;
+    const char *topic, *instance_id;
     uint32_t age_max_ms;
     /* On the loop: an observation of another replica, valid during the call. */
     void (*apply)(void *user, const Tollgate__V1__Observation *observation);

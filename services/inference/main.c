@@ -32,13 +32,8 @@ static int start_service(tg_inference *inference, tg_error *err)
     const tg_inference_settings *s = inference->settings;
     tg_service_conf conf = {
         .name = "inference",
-        .instance_id = s->instance_id,
-        .log_level = s->log_level,
-        .metrics_listen = s->metrics_listen,
+        .settings = &s->common,
         .grpc_listen = s->grpc_listen,
-        .tls = &s->tls,
-        .insecure = s->insecure,
-        .drain_timeout_ms = s->drain_timeout_ms,
         .metrics = inference->metrics.registry,
         .collect = on_collect,
         .drain = on_drain,

@@ -26,8 +26,8 @@ static int listen_public(app *a, tg_error *err)
     tg_http_server_conf conf = {
         .host = host,
         .reuseport = true, /* more cores are more routers on one port */
-        .cert_file = s->tls.cert_file,
-        .key_file = s->tls.key_file,
+        .cert_file = s->common.tls.cert_file,
+        .key_file = s->common.tls.key_file,
         .body_bytes_max = (uint32_t)s->http.body_bytes_max,
         .header_bytes_max = (uint32_t)s->http.header_bytes_max,
         .connections_max = s->http.connections_max,
@@ -42,7 +42,7 @@ static int listen_public(app *a, tg_error *err)
     };
     int rc = tg_service_address(s->listen, host, sizeof host, &conf.port, err);
     if (rc == 0)
-        rc = tg_service_check_bind("listen", host, &s->tls, s->insecure, err);
+        rc = tg_service_check_bind("listen", host, &s->common.tls, s->common.insecure, err);
     return rc < 0 ? rc : tg_http_server_new(a->router.uv, &conf, err, &a->http);
 }
 
@@ -55,9 +55,9 @@ static int start_usage(app *a, tg_error *err)
                            .segment_bytes = s->spool.segment_bytes,
                            .limit_bytes = s->spool.limit_bytes};
     tg_producer_conf producer = {
-        .brokers = s->kafka.brokers, .topic = s->kafka.topic_usage, .client_id = s->instance_id};
+        .link = &s->kafka.link, .topic = s->kafka.topic_usage, .client_id = s->common.instance_id};
     int rc = tg_spool_open(r->uv, &spool, tg_clock_wall_ns(), err, &r->spool);
-    if (rc == 0 && *s->kafka.brokers) /* without brokers events stay in the spool */
+    if (rc == 0 && *s->kafka.link.brokers) /* without brokers events stay in the spool */
         rc = tg_producer_new(r->uv, &producer, r->spool, err, &r->producer);
     return rc;
 }
@@ -72,7 +72,7 @@ static int start_upstreams(app *a, tg_error *err)
                                   .endpoint_count = s->health.endpoint_count,
                                   .observe_interval_ms = s->health.observe_interval_ms,
                                   .observe_batch_max = s->health.observe_batch_max,
-                                  .instance_id = s->instance_id,
+                                  .instance_id = s->common.instance_id,
                                   .tls = tls};
     r->fleet = tg_fleet_view_new(r->live->targets, s->health.stale_after_ms);
     r->doc = tg_json_doc_new();
@@ -160,16 +160,11 @@ static int start_service(app *a, tg_error *err)
     const tg_router_settings *s = r->settings;
     tg_service_conf conf = {
         .name = "router",
-        .instance_id = s->instance_id,
-        .log_level = s->log_level,
-        .metrics_listen = s->metrics_listen,
+        .settings = &s->common,
         .grpc_listen = s->grpc_listen,
         .grpc_public = true,
         .grpc_shared = true,
         .loop_owner = TG_RPC_LOOP_UV, /* HTTP is its work, gRPC the lesser part */
-        .tls = &s->tls,
-        .insecure = s->insecure,
-        .drain_timeout_ms = s->drain_timeout_ms,
         .metrics = r->metrics.registry,
         .ready = on_ready,
         .collect = on_collect,
@@ -194,6 +189,8 @@ static int start(app *a, const char *config, tg_error *err)
     int rc = tg_router_settings_load(config, err, &a->arena, &r->settings);
     if (rc == 0)
         rc = tg_router_metrics_init(&r->metrics);
+    if (rc == 0)
+        rc = (r->pace = tg_pace_new()) ? 0 : -ENOMEM;
     if (rc == 0)
         rc = start_service(a, err);
     if (rc == 0)
@@ -231,6 +228,7 @@ static void stop(app *a)
     r->spool = tg_spool_close(r->spool);
     r->service = tg_service_free(r->service);
     r->live = tg_live_unref(r->live);
+    r->pace = tg_pace_free(r->pace);
     r->fleet = tg_fleet_view_free(r->fleet);
     r->doc = tg_json_doc_free(r->doc);
     r->dispatch.doc = tg_json_doc_free(r->dispatch.doc);

@@ -15,6 +15,7 @@
 #include "services/router/fleet.h"
 #include "services/router/health_link.h"
 #include "services/router/live.h"
+#include "services/router/pace.h"
 
 /* Families and hot series; see docs/operations.md for what they mean. */
 typedef struct tg_router_metrics {
@@ -46,6 +47,7 @@ typedef struct tg_router {
     tg_http_client *http;
     tg_rpc_transport *rpc;
     tg_dispatch_env dispatch;
+    tg_pace *pace; /* tenants' requests per minute */
     tg_json_doc *doc; /* scratch for client bodies */
     tg_router_metrics metrics;
     tg_list doomed; /* exchanges to free outside the event that ended them */

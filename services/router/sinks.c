@@ -76,7 +76,7 @@ void tg_router_bind_dispatch(tg_router *router)
     env->closed = on_closed;
     env->observe = on_observation;
     env->probe = on_probe;
-    env->instance_id = router->settings->instance_id;
+    env->instance_id = router->settings->common.instance_id;
     tg_dispatch_env_init(env);
 }
 

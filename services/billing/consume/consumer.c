@@ -1,15 +1,16 @@
 #include "services/billing/consume/consumer.h"
 
+#include "libs/usage/kafka.h"
 #include "libs/usage/tsan.h"
 
 #include <errno.h>
-#include <librdkafka/rdkafka.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#define WHAT "kafka consumer"
 #define PAUSE_STEP_MS 50 /* how soon a pause notices that we stop */
 
 struct tg_consumer {
@@ -196,14 +197,10 @@ static void on_error(rd_kafka_t *kafka, int code, const char *reason, void *opaq
     trouble(opaque, "kafka", reason);
 }
 
-static int configure(const tg_consumer_conf *c, rd_kafka_conf_t *conf, tg_error *err)
+static int configure(const tg_consumer_conf *c, tg_error *err, rd_kafka_conf_t **ret)
 {
-    const struct {
-        const char *name, *value;
-    } settings[] = {
-        {"bootstrap.servers", c->brokers},
+    const tg_kafka_property properties[] = {
         {"group.id", c->group},
-        {"client.id", c->client_id},
         /* A killed process is missed this soon; Kafka's brokers allow no less by default. */
         {"session.timeout.ms", "6000"},
         {"heartbeat.interval.ms", "1500"},
@@ -213,20 +210,13 @@ static int configure(const tg_consumer_conf *c, rd_kafka_conf_t *conf, tg_error 
         {"topic.metadata.refresh.interval.ms", "10000"}, /* a topic may be made after we start */
         {"allow.auto.create.topics", "true"},
         {"isolation.level", "read_committed"},
-        {"log_level", "0"}, /* errors come to on_error */
-        {"security.protocol", c->ca_file ? "ssl" : NULL},
-        {"ssl.ca.location", c->ca_file},
-        {"ssl.certificate.location", c->cert_file},
-        {"ssl.key.location", c->key_file},
     };
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
-        char reason[256];
-        if (settings[i].value && rd_kafka_conf_set(conf, settings[i].name, settings[i].value,
-                                                   reason, sizeof reason) != RD_KAFKA_CONF_OK)
-            return tg_error_set(err, -EINVAL, "kafka consumer: %s", reason);
-    }
-    rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
-    rd_kafka_conf_set_error_cb(conf, on_error);
+    int rc = tg_kafka_configure(WHAT, c->link, c->client_id, properties, sizeof properties / sizeof *properties, err,
+                                ret);
+    if (rc < 0)
+        return rc;
+    rd_kafka_conf_set_rebalance_cb(*ret, on_rebalance);
+    rd_kafka_conf_set_error_cb(*ret, on_error);
     return 0;
 }
 
@@ -252,35 +242,30 @@ static void release(tg_consumer *c)
     free(c);
 }
 
+static int open_consumer(tg_consumer *c, tg_error *err)
+{
+    rd_kafka_conf_t *kafka;
+    c->received = calloc(c->conf.batch_events_max, sizeof(rd_kafka_message_t *));
+    c->batch = calloc(c->conf.batch_events_max, sizeof *c->batch);
+    int rc = c->received && c->batch ? configure(&c->conf, err, &kafka) : -ENOMEM;
+    if (rc < 0)
+        return rc;
+    rd_kafka_conf_set_opaque(kafka, c);
+    rc = tg_kafka_new(WHAT, RD_KAFKA_CONSUMER, kafka, err, &c->kafka);
+    return rc < 0 ? rc : subscribe(c, err);
+}
+
 int tg_consumer_start(const tg_consumer_conf *conf, tg_error *err, tg_consumer **ret)
 {
-    char reason[256];
     tg_consumer *c = calloc(1, sizeof *c);
-    rd_kafka_conf_t *kafka = rd_kafka_conf_new();
-    int rc = c ? 0 : -ENOMEM;
-    if (rc == 0) {
-        c->conf = *conf;
-        c->received = calloc(conf->batch_events_max, sizeof(rd_kafka_message_t *));
-        c->batch = calloc(conf->batch_events_max, sizeof *c->batch);
-        rc = c->received && c->batch ? configure(conf, kafka, err) : -ENOMEM;
-    }
-    if (rc == 0) {
-        rd_kafka_conf_set_opaque(kafka, c);
-        c->kafka = rd_kafka_new(RD_KAFKA_CONSUMER, kafka, reason, sizeof reason);
-        if (c->kafka)
-            kafka = NULL; /* it is the consumer's now */
-        else
-            rc = tg_error_set(err, -EINVAL, "kafka consumer: %s", reason);
-    }
-    if (rc == 0)
-        rc = subscribe(c, err);
+    if (!c)
+        return -ENOMEM;
+    c->conf = *conf;
+    int rc = open_consumer(c, err);
     if (rc == 0)
         rc = -pthread_create(&c->thread, NULL, run, c);
-    if (kafka)
-        rd_kafka_conf_destroy(kafka);
     if (rc < 0) {
-        if (c)
-            release(c);
+        release(c);
         return rc;
     }
     *ret = c;

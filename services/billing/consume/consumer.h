@@ -14,14 +14,15 @@
 #define TG_BILLING_CONSUME_CONSUMER_H
 
 #include "libs/base/error.h"
+#include "libs/config/settings.h"
 #include "services/billing/ledger/store.h"
 
 #define TG_CONSUMER_PAUSE_MIN_MS 100
 #define TG_CONSUMER_PAUSE_MAX_MS 5000
 
 typedef struct tg_consumer_conf {
-    const char *brokers, *topic, *group, *client_id;
-    const char *ca_file, *cert_file, *key_file; /* TLS to the broker, or NULL */
+    const tg_kafka_link *link;
+    const char *topic, *group, *client_id;
     uint32_t batch_events_max;
     uint32_t batch_wait_ms;
     /* Where to go on. 0, -ENOENT: from the beginning; any other error is asked again after a pause.
@@ -43,7 +44,7 @@ typedef struct tg_consumer_state {
 
 typedef struct tg_consumer tg_consumer;
 
-/* Strings of `conf` must outlive the consumer. */
+/* What `conf` points to must outlive the consumer. */
 int tg_consumer_start(const tg_consumer_conf *conf, tg_error *err, tg_consumer **ret);
 void tg_consumer_state_get(const tg_consumer *consumer, tg_consumer_state *ret);
 /* Asks the thread to finish the batch in hand and leave the group; `done` is called on the thread,

@@ -71,11 +71,11 @@ int tg_edge_chat_begin(tg_router *router, const tg_edge_headers *headers, tg_edg
     *ret = (tg_edge_chat){.router = router, .key = key, .tenant = tenant};
     ret->live = tg_live_ref(router->live);
     tg_arena_init(&ret->arena, ARENA_MAX);
-    uint8_t random[10];
+    uint8_t random[10 + 24]; /* of the request's id, and of a trace that begins here */
     tg_random_bytes(random, sizeof random);
     tg_uuid7(tg_clock_wall_ns() / 1000000u, random, ret->request_id);
     ret->client_request_id = keep(&ret->arena, headers->x_request_id, CLIENT_ID_MAX);
-    ret->traceparent = keep(&ret->arena, headers->traceparent, 63);
+    tg_traceparent(headers->traceparent, random + 10, ret->traceparent);
     ret->task_type = keep(&ret->arena, tg_str_trim(headers->x_task_type), TG_USAGE_NAME_MAX - 1);
     ret->data_class = keep(&ret->arena, tg_str_trim(headers->x_data_class), TG_USAGE_NAME_MAX - 1);
     return 0;
@@ -124,10 +124,29 @@ static int refuse(tg_edge_chat *chat, tg_edge_problem *problem)
     return -EPERM;
 }
 
+/* The tenant's requests per minute. */
+static int keep_pace(tg_edge_chat *chat, uint64_t mono_ns, tg_edge_problem *problem)
+{
+    const char *const labels[] = {"tenant_rate_limit"};
+    const uint32_t rpm = chat->tenant->rate_limit_rpm;
+    uint64_t wait_ms = 0;
+    if (tg_pace_take(chat->router->pace, chat->tenant->id, rpm, mono_ns, &wait_ms))
+        return 0;
+    *problem = (tg_edge_problem){.status = 429, .type = "rate_limit_error", .code = "rate_limit_exceeded",
+                                 .retry_after_ms = wait_ms};
+    snprintf(problem->message, sizeof problem->message,
+             "tenant '%s' is limited to %u requests per minute; the next is served in %llu ms", chat->tenant->id, rpm,
+             (unsigned long long)wait_ms);
+    tg_counter_add(tg_counter_of(chat->router->metrics.refusals, labels), 1);
+    return -EPERM;
+}
+
 int tg_edge_chat_plan(tg_edge_chat *chat, bool refused_is_problem, tg_edge_problem *problem)
 {
     tg_router *router = chat->router;
-    uint64_t mono_ms = tg_clock_mono_ns() / 1000000u;
+    const uint64_t mono_ns = tg_clock_mono_ns(), mono_ms = mono_ns / 1000000u;
+    if (refused_is_problem && keep_pace(chat, mono_ns, problem) < 0)
+        return -EPERM;
     tg_facts facts = {
         .tenant = chat->tenant->id,
         .key_id = chat->key->id,

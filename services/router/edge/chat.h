@@ -9,6 +9,7 @@
 #ifndef TG_ROUTER_EDGE_CHAT_H
 #define TG_ROUTER_EDGE_CHAT_H
 
+#include "libs/base/trace.h"
 #include "services/router/router.h"
 
 /* What the headers (HTTP) or metadata (gRPC) say; slices with data NULL where absent. */
@@ -19,7 +20,7 @@ typedef struct tg_edge_headers {
     tg_str x_task_type;
     tg_str x_data_class;
     tg_str x_request_id;  /* the client's own id: carried along */
-    tg_str traceparent;
+    tg_str traceparent;   /* W3C: passed on when valid, else a trace begins here */
 } tg_edge_headers;
 
 /* Why a request is not served. */
@@ -41,7 +42,8 @@ typedef struct tg_edge_chat {
     const tg_plan *plan;
     tg_dispatch *dispatch;
     char request_id[TG_UUID_TEXT];
-    const char *client_request_id, *traceparent, *task_type, *data_class; /* in the arena */
+    char traceparent[TG_TRACEPARENT_TEXT];
+    const char *client_request_id, *task_type, *data_class; /* in the arena */
 } tg_edge_chat;
 
 /* Authenticates. -EACCES with *problem; nothing to free then. */

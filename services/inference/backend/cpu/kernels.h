@@ -8,13 +8,30 @@
 
 #include "services/inference/backend/cpu/pack.h"
 
-/* Before a loop over a constant few registers, which must become registers at -O2 too. */
+/* Kernels are written as functions of constants (tokens, panels, type of weights) that become a body of their own for
+ * each, with loops over registers unrolled. Under sanitizers, which check every access, that would take a compiler
+ * minutes: there the constants are ordinary arguments. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TG_KERNELS_PLAIN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TG_KERNELS_PLAIN 1
+#endif
+#endif
+
+#if TG_KERNELS_PLAIN
+#define TG_UNROLL
+#define TG_KEEP_LOOP
+#define TG_BODY static
+#else
+#define TG_BODY static inline __attribute__((always_inline))
 #if defined(__clang__)
 #define TG_UNROLL _Pragma("clang loop unroll(full)")
 #define TG_KEEP_LOOP _Pragma("clang loop unroll(disable)")
 #else
 #define TG_UNROLL _Pragma("GCC unroll 16")
 #define TG_KEEP_LOOP _Pragma("GCC unroll 1")
+#endif
 #endif
 
 /* Rows of activations, one per token, as the matrix products take them. The quantised form has int8 values with

@@ -20,7 +20,7 @@
 #define FLOAT_ROWS_MAX 6
 #define GROUP_MAX 4 /* panels */
 #define LINE 64     /* bytes of a cache line */
-#define TG_INLINE static inline TG_ISA __attribute__((always_inline))
+#define TG_INLINE TG_BODY TG_ISA
 
 typedef struct tile {
     const uint8_t *weights; /* of the group's first panel */

@@ -20,18 +20,18 @@ static void test_router_defaults(void)
     int rc = tg_router_settings_load("r.yaml", &err, &arena, &s);
     check_text(err.text, "", __LINE__);
     CU_ASSERT_EQUAL_FATAL(rc, 0);
-    CU_ASSERT_STRING_EQUAL(s->instance_id, "router-1");
-    CU_ASSERT_STRING_EQUAL(s->metrics_listen, "127.0.0.1:0");
+    CU_ASSERT_STRING_EQUAL(s->common.instance_id, "router-1");
+    CU_ASSERT_STRING_EQUAL(s->common.metrics_listen, "127.0.0.1:0");
     CU_ASSERT_STRING_EQUAL(s->grpc_listen, "");
-    CU_ASSERT_TRUE(s->log_level == TG_LOG_INFO && !s->insecure && s->drain_timeout_ms == 30000);
-    CU_ASSERT_TRUE(!s->tls.cert_file && !s->tls.key_file && !s->tls.ca_file);
+    CU_ASSERT_TRUE(s->common.log_level == TG_LOG_INFO && !s->common.insecure && s->common.drain_timeout_ms == 30000);
+    CU_ASSERT_TRUE(!s->common.tls.cert_file && !s->common.tls.key_file && !s->common.tls.ca_file);
     CU_ASSERT_TRUE(s->attempts_max == 4 && s->in_flight_max == 4096 && s->model_alias_count == 0);
     CU_ASSERT_TRUE(s->on_stale == TG_WHEN_STALE_ALLOW && s->on_spool_full == TG_WHEN_FULL_ALLOW);
     CU_ASSERT_TRUE(s->health.endpoint_count == 0 && s->health.stale_after_ms == 10000);
     CU_ASSERT_STRING_EQUAL(s->spool.dir, "/tmp/s");
     CU_ASSERT_TRUE(s->spool.sync_ms == 50 && s->spool.segment_bytes == 4 << 20);
     CU_ASSERT_TRUE(s->spool.limit_bytes == 256 << 20);
-    CU_ASSERT_STRING_EQUAL(s->kafka.brokers, "");
+    CU_ASSERT_STRING_EQUAL(s->kafka.link.brokers, "");
     CU_ASSERT_STRING_EQUAL(s->kafka.topic_usage, "tollgate.usage.v1");
     CU_ASSERT_TRUE(s->http.body_bytes_max == 8 << 20 && s->http.header_bytes_max == 32 << 10);
     CU_ASSERT_TRUE(s->http.header_timeout_ms == 10000 && s->http.write_high_water == 256 << 10);
@@ -94,7 +94,7 @@ static void test_the_others(void)
     write_file("b.yaml", "version: 1\ngrpc_listen: 127.0.0.1:0\ndatabase: d\nprices_file: p\n"
                          "tenants_file: t\nkafka: {brokers: 'h:1,i:2'}\n");
     CU_ASSERT_EQUAL_FATAL(tg_billing_settings_load("b.yaml", &err, &arena, &billing), 0);
-    CU_ASSERT_STRING_EQUAL(billing->kafka.brokers, "h:1,i:2");
+    CU_ASSERT_STRING_EQUAL(billing->kafka.link.brokers, "h:1,i:2");
     CU_ASSERT_STRING_EQUAL(billing->kafka.group, "tollgate-billing");
     CU_ASSERT_TRUE(billing->batch_events_max == 1000 && billing->batch_wait_ms == 100);
     write_file("h.yaml",

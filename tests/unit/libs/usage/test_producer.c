@@ -18,6 +18,7 @@ typedef struct bench {
     uv_loop_t loop;
     uv_timer_t watch;
     tg_spool *spool;
+    tg_kafka_link link;
     tg_producer *producer;
     bool (*until)(struct bench *b);
     uint64_t waited_ms;
@@ -42,7 +43,8 @@ static void start_brokers(bench *b)
 static void start_producer(bench *b, uint32_t in_flight_max)
 {
     tg_error err = {""};
-    tg_producer_conf conf = {.brokers = rd_kafka_mock_cluster_bootstraps(b->cluster),
+    b->link = (tg_kafka_link){.brokers = rd_kafka_mock_cluster_bootstraps(b->cluster)};
+    tg_producer_conf conf = {.link = &b->link,
                              .topic = TOPIC,
                              .client_id = "test",
                              .in_flight_max = in_flight_max};
@@ -293,10 +295,8 @@ static void test_bad_settings(void)
     tg_error err = {""};
     tg_producer *producer = NULL;
     start(&b, 0);
-    tg_producer_conf conf = {.brokers = "127.0.0.1:1",
-                             .topic = TOPIC,
-                             .client_id = "test",
-                             .ca_file = "/nonexistent.pem"};
+    const tg_kafka_link link = {.brokers = "127.0.0.1:1", .security = TG_KAFKA_SSL, .ca_file = "/nonexistent.pem"};
+    tg_producer_conf conf = {.link = &link, .topic = TOPIC, .client_id = "test"};
     CU_ASSERT_EQUAL(tg_producer_new(&b.loop, &conf, b.spool, &err, &producer), -EINVAL);
     CU_ASSERT_TRUE(err.text[0] != '\0');
     end(&b);

@@ -132,7 +132,9 @@ static model *model_new(void)
 
 static tg_consumer *start_consumer(model *m, const char *group)
 {
-    tg_consumer_conf conf = {.brokers = rd_kafka_mock_cluster_bootstraps(cluster),
+    static tg_kafka_link link;
+    link = (tg_kafka_link){.brokers = rd_kafka_mock_cluster_bootstraps(cluster)};
+    tg_consumer_conf conf = {.link = &link,
                              .topic = TOPIC,
                              .group = group,
                              .client_id = "test",
@@ -255,11 +257,11 @@ static void test_stops_while_refused(void)
 
 static void test_bad_settings(void)
 {
-    tg_consumer_conf conf = {.brokers = "127.0.0.1:1",
+    const tg_kafka_link link = {.brokers = "127.0.0.1:1", .security = TG_KAFKA_SSL, .ca_file = "/nonexistent.pem"};
+    tg_consumer_conf conf = {.link = &link,
                              .topic = TOPIC,
                              .group = "g",
                              .client_id = "test",
-                             .ca_file = "/nonexistent.pem",
                              .batch_events_max = 1};
     tg_consumer *consumer = NULL;
     tg_error err = {""};
