@@ -43,7 +43,8 @@ static int warm_up(tg_engine *e, tg_error *err)
     return rc < 0 ? tg_error_set(err, rc, "the first step failed") : 0;
 }
 
-static int check_memory(const tg_engine *e, const tg_backend_conf *conf, tg_error *err)
+/* Fewer KV tokens than the default where that makes the model fit; who asked for a number gets it or a refusal. */
+static int plan_memory(tg_engine *e, bool by_default, tg_backend_conf *conf, tg_error *err)
 {
     tg_backend_needs needs;
     tg_memory_room room;
@@ -51,12 +52,20 @@ static int check_memory(const tg_engine *e, const tg_backend_conf *conf, tg_erro
     if (rc < 0)
         return rc;
     tg_memory_room_find("", e->conf.memory_limit_bytes, &room);
+    if (by_default) {
+        const uint32_t tokens = tg_memory_kv_tokens(&needs, e->conf.kv_tokens, &room);
+        needs.kv_bytes = needs.kv_bytes / conf->kv_blocks * (tokens / TG_KV_BLOCK_TOKENS);
+        conf->kv_blocks = tokens / TG_KV_BLOCK_TOKENS;
+        e->conf.kv_tokens = tokens;
+        e->context_limit = e->context_limit < tokens ? e->context_limit : tokens;
+    }
     return tg_memory_check(&needs, e->conf.kv_tokens, &room, err);
 }
 
 static int start(tg_engine *e, tg_error *err)
 {
     uint8_t key[16];
+    const bool kv_by_default = e->conf.kv_tokens == 0;
     int rc = tg_model_open(e->conf.model_path, err, &e->model);
     if (rc == 0)
         rc = check_conf(e, err);
@@ -64,13 +73,13 @@ static int start(tg_engine *e, tg_error *err)
         return rc;
     if (getrandom(key, sizeof(key), 0) != (ssize_t)sizeof(key))
         return tg_error_set(err, -EIO, "no random key for the prefix cache");
-    const tg_backend_conf backend = {.threads = e->conf.threads,
-                                     .kv_blocks = e->conf.kv_tokens / TG_KV_BLOCK_TOKENS,
-                                     .step_tokens_max = e->conf.step_token_budget,
-                                     .step_logits_max = e->conf.max_seqs,
-                                     .progress = e->conf.progress,
-                                     .progress_user = e->conf.progress_user};
-    rc = check_memory(e, &backend, err);
+    tg_backend_conf backend = {.threads = e->conf.threads,
+                               .kv_blocks = e->conf.kv_tokens / TG_KV_BLOCK_TOKENS,
+                               .step_tokens_max = e->conf.step_token_budget,
+                               .step_logits_max = e->conf.max_seqs,
+                               .progress = e->conf.progress,
+                               .progress_user = e->conf.progress_user};
+    rc = plan_memory(e, kv_by_default, &backend, err);
     if (rc < 0)
         return rc;
     e->scratch = malloc((size_t)2 * e->model->shape.vocab * sizeof(*e->scratch));

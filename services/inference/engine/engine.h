@@ -33,7 +33,7 @@ typedef struct tg_engine_conf { /* 0 means the default in brackets */
     uint32_t threads;           /* [one per processor] */
     uint32_t max_seqs;          /* running at once [8], at most TG_ENGINE_SEQS_MAX */
     uint32_t max_queue;         /* waiting [64], at most TG_ENGINE_QUEUE_MAX */
-    uint32_t kv_tokens;         /* KV memory [max_seqs × 2,048, or the model's context if larger] */
+    uint32_t kv_tokens;         /* KV memory [max_seqs × 2,048, or the model's context if larger; less where memory is short] */
     uint32_t step_token_budget; /* tokens in one step [256]; at least max_seqs */
     uint64_t memory_limit_bytes; /* for all of it [what the machine and the cgroup leave, memory.h] */
     void (*notify)(void *notify_user); /* a batch is ready to drain; may be NULL */

@@ -118,3 +118,14 @@ int tg_memory_check(const tg_backend_needs *needs, uint32_t kv_tokens, const tg_
                         (double)needs->kv_bytes * mb, (double)needs->scratch_bytes * mb,
                         (double)TG_MEMORY_OVERHEAD_BYTES * mb, room->what, (double)room->bytes * mb);
 }
+
+uint32_t tg_memory_kv_tokens(const tg_backend_needs *needs, uint32_t wanted, const tg_memory_room *room)
+{
+    const uint32_t blocks = wanted / TG_KV_BLOCK_TOKENS, least = TG_MEMORY_KV_TOKENS_LEAST / TG_KV_BLOCK_TOKENS;
+    const uint64_t total = tg_memory_total(needs), rest = total - needs->kv_bytes;
+    if (total <= room->bytes || blocks <= least)
+        return blocks * TG_KV_BLOCK_TOKENS;
+    const uint64_t left = room->bytes > rest ? (room->bytes - rest) / 4 * 3 : 0;
+    const uint64_t fit = left / (needs->kv_bytes / blocks);
+    return (uint32_t)(fit < least ? least : fit < blocks ? fit : blocks) * TG_KV_BLOCK_TOKENS;
+}

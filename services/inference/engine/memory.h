@@ -15,6 +15,8 @@
 /* The program itself, its vocabulary, queues and buffers, beside what the backend takes. */
 #define TG_MEMORY_OVERHEAD_BYTES ((uint64_t)48 << 20)
 
+#define TG_MEMORY_KV_TOKENS_LEAST 512 /* what tg_memory_kv_tokens goes down to */
+
 typedef struct tg_memory_room {
     uint64_t bytes;   /* UINT64_MAX: nothing limits it */
     const char *what; /* sets the limit, for a sentence: "MemAvailable" */
@@ -25,6 +27,10 @@ void tg_memory_room_find(const char *root, uint64_t limit_bytes, tg_memory_room 
 
 /* 0, or -ENOMEM with the sum spelled out. */
 int tg_memory_check(const tg_backend_needs *needs, uint32_t kv_tokens, const tg_memory_room *room, tg_error *err);
+
+/* `wanted` tokens of KV, which take needs->kv_bytes, or as many as fit in three quarters of what the rest leaves; at
+ * least TG_MEMORY_KV_TOKENS_LEAST, or wanted. Whole blocks. */
+uint32_t tg_memory_kv_tokens(const tg_backend_needs *needs, uint32_t wanted, const tg_memory_room *room);
 
 uint64_t tg_memory_total(const tg_backend_needs *needs); /* with the overhead */
 

@@ -117,6 +117,25 @@ static void test_the_sum_is_spelled_out(void)
     CU_ASSERT_EQUAL(strncmp(err.text, words, strlen(words)), 0);
 }
 
+static void test_the_default_kv_shrinks(void)
+{
+    const tg_backend_needs needs = {.weights_bytes = 1000000000, .kv_bytes = 16384000000, .scratch_bytes = 10000000};
+    const uint64_t rest = tg_memory_total(&needs) - needs.kv_bytes; /* and a block of KV takes 16 MB */
+    const struct {
+        uint64_t room_bytes;
+        uint32_t tokens;
+    } cases[] = {{UINT64_MAX, 16384},           {rest + 16384000000, 16384}, {rest + 16383999999, 12272},
+                 {rest + 1600000000, 75 * 16}, {rest + 1000, 512},          {1000, 512}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const tg_memory_room room = {cases[i].room_bytes, "MemAvailable"};
+        uint32_t tokens = tg_memory_kv_tokens(&needs, 16384, &room);
+        if (tokens != cases[i].tokens)
+            printf("# case %zu: %u tokens\n", i, tokens);
+        CU_ASSERT_EQUAL(tokens, cases[i].tokens);
+    }
+    CU_ASSERT_EQUAL(tg_memory_kv_tokens(&needs, 100, &(tg_memory_room){1, ""}), 96);
+}
+
 static void test_this_machine(void)
 {
     tg_memory_room room;
@@ -149,6 +168,18 @@ static void test_engine_refusals(void)
         CU_ASSERT_PTR_NOT_NULL(strstr(err.text, cases[i].words));
         tg_engine_free(engine);
     }
+    /* By default it takes what fits: 8 sequences of 2,048 tokens would take more than 1 MB beside the rest. */
+    tg_error err = {""};
+    tg_engine *engine = NULL;
+    tg_engine_status status;
+    const tg_engine_conf conf = {.model_path = path, .threads = 1,
+                                 .memory_limit_bytes = TG_MEMORY_OVERHEAD_BYTES + (3 << 20)};
+    CU_ASSERT_EQUAL_FATAL(tg_engine_new(&conf, &err, &engine), 0);
+    tg_engine_get_status(engine, &status);
+    CU_ASSERT(status.kv_blocks_total >= 32 && status.kv_blocks_total < 1024);
+    CU_ASSERT(status.context_limit <= status.kv_blocks_total * TG_KV_BLOCK_TOKENS);
+    CU_ASSERT(status.memory_bytes + TG_MEMORY_OVERHEAD_BYTES <= conf.memory_limit_bytes);
+    tg_engine_free(engine);
     unlink(path);
 }
 
@@ -156,6 +187,7 @@ static const tg_test tests[] = {{"nothing_limits", test_nothing_limits},
                                 {"cgroup_v2", test_cgroup_v2},
                                 {"cgroup_v1", test_cgroup_v1},
                                 {"the_sum_is_spelled_out", test_the_sum_is_spelled_out},
+                                {"the_default_kv_shrinks", test_the_default_kv_shrinks},
                                 {"this_machine", test_this_machine},
                                 {"engine_refusals", test_engine_refusals}};
 TG_TEST_MAIN("services_inference_engine_memory", tests)
