@@ -19,9 +19,14 @@ static const char usage_text[] =
     "  --max-tokens N     stop after N tokens (default 256)\n"
     "  --temperature T    0 is greedy (default 0)\n"
     "  --top-p P, --top-k K, --min-p P\n"
+    "  --repetition-penalty R, --presence-penalty P, --frequency-penalty F\n"
+    "  --logit-bias ID:B  add B to a token's logit; may be given up to 16 times\n"
+    "  --min-tokens N     no end before N tokens\n"
     "  --seed S           for a temperature above 0 (default: drawn, and printed)\n"
     "  --stop TEXT        stop before TEXT; may be given up to 16 times\n"
     "  --threads N        default: one per processor\n";
+
+enum { BIAS_MAX = 16 };
 
 typedef struct options {
     const char *model, *prompt, *system;
@@ -30,16 +35,18 @@ typedef struct options {
     tg_sampling sampling;
     tg_str stop[TG_STOP_STRINGS_MAX];
     size_t stop_len;
+    tg_adjustments adjustments;
+    tg_logit_bias bias[BIAS_MAX];
 } options;
 
-static int parse_number(const char *name, const char *text, double most, double *ret)
+static int parse_number(const char *name, const char *text, double least, double most, double *ret)
 {
     char *end;
     errno = 0;
     *ret = strtod(text, &end);
-    if (errno == 0 && *text != '\0' && *end == '\0' && *ret >= 0 && *ret <= most)
+    if (errno == 0 && *text != '\0' && *end == '\0' && *ret >= least && *ret <= most)
         return 0;
-    fprintf(stderr, "tollgate generate: --%s is '%s'; a number from 0 to %g is allowed\n", name, text,
+    fprintf(stderr, "tollgate generate: --%s is '%s'; a number from %g to %g is allowed\n", name, text, least,
             most);
     return -EINVAL;
 }
@@ -54,6 +61,22 @@ static int parse_seed(const char *text, options *o)
         return 0;
     fprintf(stderr, "tollgate generate: --seed is '%s'; 0 to 2^64 − 1 is allowed\n", text);
     return -EINVAL;
+}
+
+static int parse_bias(const char *text, options *o)
+{
+    char *end;
+    errno = 0;
+    const unsigned long id = strtoul(text, &end, 10);
+    const float bias = *end == ':' ? strtof(end + 1, &end) : 0;
+    if (errno != 0 || *text < '0' || *text > '9' || *end != '\0' || id > UINT32_MAX ||
+        o->adjustments.bias_len == BIAS_MAX) {
+        fprintf(stderr, "tollgate generate: --logit-bias is '%s'; up to %d times ID:BIAS is allowed\n", text, BIAS_MAX);
+        return -EINVAL;
+    }
+    o->bias[o->adjustments.bias_len++] = (tg_logit_bias){(uint32_t)id, bias};
+    o->adjustments.bias = o->bias;
+    return 0;
 }
 
 static int parse_option(int which, const char *name, options *o)
@@ -73,27 +96,44 @@ static int parse_option(int which, const char *name, options *o)
         o->stop[o->stop_len++] = tg_str_of(optarg);
         return 0;
     case 'n':
-        rc = parse_number(name, optarg, 1e6, &number);
+        rc = parse_number(name, optarg, 0, 1e6, &number);
         o->max_tokens = (uint32_t)number;
         return rc;
     case 'j':
-        rc = parse_number(name, optarg, TG_THREADS_MAX, &number);
+        rc = parse_number(name, optarg, 0, TG_THREADS_MAX, &number);
         o->threads = (uint32_t)number;
         return rc;
     case 'k':
-        rc = parse_number(name, optarg, 1e6, &number);
+        rc = parse_number(name, optarg, 0, 1e6, &number);
         o->sampling.top_k = (uint32_t)number;
         return rc;
     case 't':
-        rc = parse_number(name, optarg, 100, &number);
+        rc = parse_number(name, optarg, 0, 100, &number);
         o->sampling.temperature = (float)number;
         return rc;
     case 'P':
-        rc = parse_number(name, optarg, 1, &number);
+        rc = parse_number(name, optarg, 0, 1, &number);
         o->sampling.top_p = (float)number;
         return rc;
+    case 'B': return parse_bias(optarg, o);
+    case 'R':
+        rc = parse_number(name, optarg, 0, 2, &number);
+        o->adjustments.repetition_penalty = (float)number;
+        return rc;
+    case 'Q':
+        rc = parse_number(name, optarg, -2, 2, &number);
+        o->adjustments.presence_penalty = (float)number;
+        return rc;
+    case 'F':
+        rc = parse_number(name, optarg, -2, 2, &number);
+        o->adjustments.frequency_penalty = (float)number;
+        return rc;
+    case 'N':
+        rc = parse_number(name, optarg, 0, 1e6, &number);
+        o->adjustments.min_tokens = (uint32_t)number;
+        return rc;
     case 'M':
-        rc = parse_number(name, optarg, 1, &number);
+        rc = parse_number(name, optarg, 0, 1, &number);
         o->sampling.min_p = (float)number;
         return rc;
     default: return -EINVAL;
@@ -109,7 +149,10 @@ static int parse(int argc, char **argv, options *o)
         {"temperature", required_argument, NULL, 't'}, {"top-p", required_argument, NULL, 'P'},
         {"top-k", required_argument, NULL, 'k'},       {"min-p", required_argument, NULL, 'M'},
         {"seed", required_argument, NULL, 's'},        {"stop", required_argument, NULL, 'S'},
-        {"threads", required_argument, NULL, 'j'},     {NULL, 0, NULL, 0}};
+        {"repetition-penalty", required_argument, NULL, 'R'}, {"presence-penalty", required_argument, NULL, 'Q'},
+        {"frequency-penalty", required_argument, NULL, 'F'},  {"logit-bias", required_argument, NULL, 'B'},
+        {"min-tokens", required_argument, NULL, 'N'},  {"threads", required_argument, NULL, 'j'},
+        {NULL, 0, NULL, 0}};
     int which, index = 0;
     optind = 1;
     while ((which = getopt_long(argc, argv, "", known, &index)) != -1)
@@ -147,7 +190,7 @@ static int generate(tg_engine *engine, const options *o, progress *p, tg_error *
     tg_prompt_message messages[2] = {{TG_STR("system"), tg_str_of(o->system)},
                                    {TG_STR("user"), tg_str_of(o->prompt)}};
     const tg_str text = tg_str_of(o->prompt);
-    tg_gen_request request = {.sampling = o->sampling, .max_tokens = o->max_tokens, .stop = o->stop,
+    tg_gen_request request = {.sampling = o->sampling, .adjustments = o->adjustments, .max_tokens = o->max_tokens, .stop = o->stop,
                               .stop_len = o->stop_len};
     if (o->chat) {
         request.messages = o->system ? messages : messages + 1;

@@ -45,6 +45,31 @@ def test_same_seed_same_text():
     assert first.stdout.decode().startswith("The sea")
 
 
+@pytest.mark.skipif(not DEFAULT_MODEL.is_file(), reason="no model: run tools/model first")
+def test_what_a_request_changes_about_the_logits():
+    def run(*more):
+        done = generate("--model", DEFAULT_MODEL, "--prompt", "The sea", "--max-tokens", "12", *more)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode(), int(re.search(rb"(\d+) output tokens", done.stderr)[1])
+
+    end = ("--logit-bias", "2:100")  # <|im_end|>
+    assert run(*end) == ("\n", 1)
+    assert run(*end, "--min-tokens", "5")[1] == 6
+    same, _ = run("--logit-bias", "28:100")
+    assert len(set(same.strip())) == 1, same
+    other, _ = run("--logit-bias", "28:20", "--frequency-penalty", "2", "--presence-penalty", "2")
+    assert len(set(other.strip())) > 1, other
+    assert run("--repetition-penalty", "1") == run() != run("--repetition-penalty", "1.8")
+
+
+@pytest.mark.parametrize("words, said", [
+    (("--frequency-penalty", "3"), b"from -2 to 2"), (("--logit-bias", "1"), b"ID:BIAS"), (("--logit-bias", "x:1"), b"ID:BIAS"),
+    (("--repetition-penalty", "-1"), b"from 0 to 2")])
+def test_bad_adjustments(words, said):
+    done = generate("--model", "none", "--prompt", "x", *words)
+    assert done.returncode == 2 and said in done.stderr, done.stderr
+
+
 def test_errors_say_what_is_wrong(tmp_path):
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF\x03\x00\x00\x00")

@@ -83,7 +83,9 @@ static int start(tg_engine *e, tg_error *err)
     if (rc < 0)
         return rc;
     e->scratch = malloc((size_t)2 * e->model->shape.vocab * sizeof(*e->scratch));
-    if (!e->scratch)
+    e->adjusted = malloc(e->model->shape.vocab * sizeof(*e->adjusted));
+    e->seen = calloc(e->model->shape.vocab, sizeof(*e->seen));
+    if (!e->scratch || !e->adjusted || !e->seen)
         return -ENOMEM;
     rc = tg_kv_new(backend.kv_blocks, key, &e->kv);
     if (rc == 0)
@@ -155,6 +157,8 @@ tg_engine *tg_engine_free(tg_engine *e)
     tg_backend_close(e->backend);
     tg_kv_free(e->kv);
     free(e->scratch);
+    free(e->adjusted);
+    free(e->seen);
     tg_model_free(e->model);
     free(e);
     return NULL;

@@ -22,6 +22,7 @@
 #ifndef TG_ENGINE_ENGINE_H
 #define TG_ENGINE_ENGINE_H
 
+#include "services/inference/engine/adjust.h"
 #include "services/inference/engine/sampler.h"
 #include "services/inference/engine/stop.h"
 #include "services/inference/model/chat.h"
@@ -65,6 +66,7 @@ typedef struct tg_gen_request {
     const uint32_t *generated; /* output produced elsewhere already; generation goes on after it */
     size_t generated_len;
     tg_sampling sampling;
+    tg_adjustments adjustments;
     uint32_t max_tokens; /* of output, `generated` included; 0: until the context is full */
     const tg_str *stop;
     size_t stop_len; /* at most TG_STOP_STRINGS_MAX */

@@ -46,6 +46,8 @@ struct tg_engine {
 
     /* The engine thread's. */
     tg_candidate *scratch; /* for the sampler */
+    float *adjusted;       /* vocab logits as a request changes them */
+    uint32_t *seen;        /* vocab counts, for that */
     tg_step_seq step_seqs[TG_ENGINE_SEQS_MAX];
     tg_seq *step_owners[TG_ENGINE_SEQS_MAX];
     uint32_t sampled[TG_ENGINE_SEQS_MAX]; /* token, or TG_TOKEN_NONE */

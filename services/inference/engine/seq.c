@@ -17,6 +17,8 @@ static int check_request(const tg_gen_request *r, const tg_model *model, const t
                          uint32_t context_limit, tg_error *err)
 {
     int rc = tg_sampling_check(&r->sampling, err);
+    if (rc == 0)
+        rc = tg_adjustments_check(&r->adjustments, model->shape.vocab, err);
     if (rc == 0 && r->stop_ids_len > TG_ENGINE_STOP_IDS_MAX)
         rc = tg_error_set(err, -EINVAL, "%zu stop token ids; at most %d are allowed", r->stop_ids_len,
                           TG_ENGINE_STOP_IDS_MAX);
@@ -36,6 +38,9 @@ static int check_request(const tg_gen_request *r, const tg_model *model, const t
     if (rc == 0 && r->max_tokens > 0 && r->generated_len >= r->max_tokens)
         rc = tg_error_set(err, -EINVAL, "%zu tokens are generated already; max_tokens is %u",
                           r->generated_len, r->max_tokens);
+    if (rc == 0 && r->max_tokens > 0 && r->adjustments.min_tokens > r->max_tokens)
+        rc = tg_error_set(err, -EINVAL, "min_tokens is %u; max_tokens, %u, is the most it can be",
+                          r->adjustments.min_tokens, r->max_tokens);
     return rc;
 }
 
@@ -54,6 +59,29 @@ static int replay(tg_seq *seq, const tg_model *model, const uint32_t *generated,
     return rc;
 }
 
+static void note_ends(tg_seq *seq, const tg_model *model, const tg_gen_request *r)
+{
+    if (!seq->ignore_end)
+        for (size_t i = 0; i < model->stop_ids_len; i++)
+            seq->ends[seq->ends_len++] = model->stop_ids[i];
+    for (size_t i = 0; i < r->stop_ids_len; i++)
+        seq->ends[seq->ends_len++] = r->stop_ids[i];
+}
+
+static int copy_adjustments(tg_seq *seq, const tg_adjustments *from)
+{
+    tg_logit_bias *bias = NULL;
+    if (from->bias_len > 0) {
+        bias = malloc(from->bias_len * sizeof(*bias));
+        if (!bias)
+            return -ENOMEM;
+        memcpy(bias, from->bias, from->bias_len * sizeof(*bias));
+    }
+    seq->adjustments = *from;
+    seq->adjustments.bias = bias;
+    return 0;
+}
+
 int tg_seq_new(const tg_gen_request *r, const tg_model *model, const tg_kv *kv, uint32_t context_limit,
                uint32_t kv_blocks, tg_token_list *tokens, tg_error *err, tg_seq **ret)
 {
@@ -67,9 +95,7 @@ int tg_seq_new(const tg_gen_request *r, const tg_model *model, const tg_kv *kv, 
     seq->priority = r->priority;
     seq->sampling = r->sampling;
     seq->ignore_end = r->ignore_end;
-    seq->stop_ids_len = r->stop_ids_len;
-    if (r->stop_ids_len > 0)
-        memcpy(seq->stop_ids, r->stop_ids, r->stop_ids_len * sizeof(*r->stop_ids));
+    note_ends(seq, model, r);
     seq->prompt_len = (uint32_t)tokens->len;
     seq->given_len = seq->prompt_len + (uint32_t)r->generated_len;
     seq->limit = context_limit;
@@ -82,7 +108,9 @@ int tg_seq_new(const tg_gen_request *r, const tg_model *model, const tg_kv *kv, 
     seq->detokenizer.at_start = r->text && tokens->len <= 1;
     seq->tokens = malloc(seq->limit * sizeof(*seq->tokens));
     seq->blocks = malloc(seq->blocks_needed * sizeof(*seq->blocks));
-    rc = tg_stop_init(&seq->stop, r->stop, r->stop_len, err);
+    rc = copy_adjustments(seq, &r->adjustments);
+    if (rc == 0)
+        rc = tg_stop_init(&seq->stop, r->stop, r->stop_len, err);
     if (rc == 0 && (!seq->tokens || !seq->blocks))
         rc = -ENOMEM;
     if (rc == 0 && seq->blocks_needed > kv_blocks)
@@ -108,6 +136,7 @@ tg_seq *tg_seq_free(tg_seq *seq)
     if (!seq)
         return NULL;
     tg_stop_free(&seq->stop);
+    free((void *)(uintptr_t)seq->adjustments.bias);
     free(seq->tokens);
     free(seq->blocks);
     free(seq);
@@ -119,10 +148,8 @@ int tg_seq_accept(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *te
     tg_buf piece;
     bool hit = false;
     *ret = TG_FINISH_NONE;
-    if (!seq->ignore_end && tg_model_is_stop(model, token))
-        *ret = TG_FINISH_STOP;
-    for (size_t i = 0; i < seq->stop_ids_len; i++)
-        if (seq->stop_ids[i] == token)
+    for (size_t i = 0; i < seq->ends_len; i++)
+        if (seq->ends[i] == token)
             *ret = TG_FINISH_STOP;
     if (*ret == TG_FINISH_STOP)
         return 0;

@@ -12,8 +12,9 @@ struct tg_seq {
     void *user;
     uint32_t priority;
     tg_sampling sampling;
-    uint32_t stop_ids[TG_ENGINE_STOP_IDS_MAX];
-    size_t stop_ids_len;
+    tg_adjustments adjustments; /* its bias is a copy, owned */
+    uint32_t ends[TG_MODEL_STOP_IDS_MAX + TG_ENGINE_STOP_IDS_MAX]; /* ids that end it, the model's too */
+    size_t ends_len;
     bool ignore_end;
     uint32_t prompt_len; /* tokens given, without those generated elsewhere */
     uint32_t given_len;  /* with them */

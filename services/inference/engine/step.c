@@ -119,7 +119,13 @@ static int run(tg_engine *e, uint32_t len)
         e->sampled[i] = TG_TOKEN_NONE;
         if (!e->step_seqs[i].wants_logits)
             continue;
-        if (tg_sample(&seq->sampling, seq->len, logits, vocab, e->scratch, &e->sampled[i]) < 0)
+        const tg_adjust adjust = {&seq->adjustments, seq->tokens, seq->prompt_len, seq->len, seq->ends, seq->ends_len, vocab};
+        const float *from = logits;
+        if (tg_adjust_wanted(&adjust)) {
+            tg_adjust_apply(&adjust, logits, e->seen, e->adjusted);
+            from = e->adjusted;
+        }
+        if (tg_sample(&seq->sampling, seq->len, from, vocab, e->scratch, &e->sampled[i]) < 0)
             e->sampled[i] = TG_TOKEN_NONE; /* not numbers: this sequence ends, the others go on */
         logits += vocab;
     }

@@ -173,6 +173,21 @@ const tg_prompt_message *tg_inference_messages(tg_rpc_call *call, const void *ch
     return out;
 }
 
+static int decode_adjustments(tg_rpc_call *call, const Tollgate__V1__Sampling *s, tg_adjustments *ret, tg_error *err)
+{
+    tg_logit_bias *bias = tg_arena_zalloc(tg_rpc_call_arena(call), s->n_logit_bias + 1, sizeof *bias);
+    if (!bias)
+        return tg_error_set(err, -ENOMEM, "out of memory");
+    for (size_t i = 0; i < s->n_logit_bias; i++)
+        bias[i] = (tg_logit_bias){s->logit_bias[i]->token_id, s->logit_bias[i]->bias};
+    ret->repetition_penalty = s->repetition_penalty;
+    ret->presence_penalty = s->presence_penalty;
+    ret->frequency_penalty = s->frequency_penalty;
+    ret->bias = bias;
+    ret->bias_len = s->n_logit_bias;
+    return 0;
+}
+
 static int decode(tg_inference *inference, tg_rpc_call *call, const Tollgate__V1__GenerateRequest *in,
                   tg_str *text, tg_gen_request *out, tg_error *err)
 {
@@ -213,9 +228,10 @@ static int decode(tg_inference *inference, tg_rpc_call *call, const Tollgate__V1
                                       .min_p = s->min_p,
                                       .top_k = s->top_k,
                                       .seed = s->seed};
+    out->adjustments.min_tokens = in->min_tokens;
     if (!s || !s->has_seed)
         out->sampling.seed = tg_random_next(&inference->rng);
-    return 0;
+    return s ? decode_adjustments(call, s, &out->adjustments, err) : 0;
 }
 
 static void refuse(tg_inference *inference, tg_rpc_call *call, int rc, const tg_error *err)
