@@ -68,8 +68,9 @@ static int parse_bias(const char *text, options *o)
     char *end;
     errno = 0;
     const unsigned long id = strtoul(text, &end, 10);
-    const float bias = *end == ':' ? strtof(end + 1, &end) : 0;
-    if (errno != 0 || *text < '0' || *text > '9' || *end != '\0' || id > UINT32_MAX ||
+    const bool both = *end == ':' && end[1] != '\0';
+    const float bias = both ? strtof(end + 1, &end) : 0;
+    if (!both || errno != 0 || *text < '0' || *text > '9' || *end != '\0' || id > UINT32_MAX ||
         o->adjustments.bias_len == BIAS_MAX) {
         fprintf(stderr, "tollgate generate: --logit-bias is '%s'; up to %d times ID:BIAS is allowed\n", text, BIAS_MAX);
         return -EINVAL;

@@ -57,7 +57,7 @@ def test_what_a_request_changes_about_the_logits():
     assert run(*end, "--min-tokens", "5")[1] == 6
     same, _ = run("--logit-bias", "28:100")
     assert len(set(same.strip())) == 1, same
-    other, _ = run("--logit-bias", "28:20", "--frequency-penalty", "2", "--presence-penalty", "2")
+    other, _ = run("--logit-bias", "28:12", "--frequency-penalty", "2", "--presence-penalty", "2")
     assert len(set(other.strip())) > 1, other
     assert run("--repetition-penalty", "1") == run() != run("--repetition-penalty", "1.8")
 
