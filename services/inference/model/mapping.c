@@ -103,7 +103,7 @@ int tg_mapping_open(const char *path, tg_error *err, tg_mapping **ret)
     if (!m)
         return -ENOMEM;
     pthread_once(&once, install);
-    m->fd = open(path, O_RDONLY | O_CLOEXEC);
+    m->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not wait for its writer */
     if (m->fd < 0 || fstat(m->fd, &m->at_open) < 0)
         rc = tg_error_set(err, -errno, "%s", strerror(errno));
     else if (!S_ISREG(m->at_open.st_mode))

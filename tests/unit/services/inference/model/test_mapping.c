@@ -52,6 +52,9 @@ static void test_reads_and_refuses(void)
     err.text[0] = '\0';
     CU_ASSERT_EQUAL(tg_mapping_open("/dev/null", &err, &mapping), -EINVAL);
     CU_ASSERT_STRING_EQUAL(err.text, "it is not a regular file");
+    CU_ASSERT_EQUAL(mkfifo(path, 0600), 0); /* nobody writes to it */
+    CU_ASSERT_EQUAL(tg_mapping_open(path, NULL, &mapping), -EINVAL);
+    unlink(path);
 }
 
 static void test_a_cut_file_reads_as_zeros_and_says_so(void)
