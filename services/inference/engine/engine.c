@@ -96,6 +96,9 @@ static int start(tg_engine *e, tg_error *err)
         return rc;
     e->sched = (tg_sched){.kv = e->kv, .max_seqs = e->conf.max_seqs, .max_queue = e->conf.max_queue,
                           .budget = e->conf.step_token_budget};
+    rc = tg_sched_init(&e->sched);
+    if (rc < 0)
+        return rc;
     e->told = true;
     e->mark_ns = tg_clock_mono_ns();
     rc = -pthread_create(&e->thread, NULL, tg_engine_main, e);
@@ -149,6 +152,7 @@ tg_engine *tg_engine_free(tg_engine *e)
         tg_sched_remove(&e->sched, seq);
         tg_seq_free(seq);
     }
+    tg_sched_free(&e->sched);
     tg_batch_free(&e->ready);
     tg_batch_free(&e->draining);
     pthread_cond_destroy(&e->drained);
@@ -273,6 +277,7 @@ void tg_engine_get_status(tg_engine *e, tg_engine_status *ret)
     *ret = e->totals;
     ret->queue_depth = e->sched.waiting_len;
     ret->running = e->sched.running_len;
+    ret->preempted_total = e->sched.preempted;
     if (e->idle)
         ret->idle_ns += tg_clock_mono_ns() - e->mark_ns;
     pthread_mutex_unlock(&e->lock);

@@ -4,7 +4,7 @@
  * that decodes, and prompt chunks of those that do not yet, within a budget of tokens. Sequences join
  * and leave between steps (continuous batching). Requests wait in a bounded queue, batch-priority ones
  * behind interactive ones, and are admitted when KV memory for their longest possible output is
- * certain, so a running sequence never has to give way.
+ * certain. Tenants are served fairly: one that fills the engine gives places back (sched.h).
  *
  * Results: after each step the engine thread puts all that the step produced into one batch and calls
  * conf.notify. The owner's thread then calls tg_engine_drain, which hands the events over.
@@ -133,6 +133,7 @@ typedef struct tg_engine_status {
     uint64_t cached_tokens_total;
     uint64_t output_tokens_total;
     uint64_t steps_total;
+    uint64_t preempted_total; /* sequences that gave way to another tenant's and were computed anew */
     /* Where the engine thread's time went; they sum to its age, to the nanosecond. */
     uint64_t shared_ns;   /* steps, divided among their sequences as engine_ns */
     uint64_t overhead_ns; /* turns in which nothing ran */

@@ -1,19 +1,91 @@
 #include "services/inference/engine/sched.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+enum { PROMPT_TOKEN = 1, OUTPUT_TOKEN = 2 }; /* what they count */
+
+/* ---- tenants ---- */
+
+int tg_sched_init(tg_sched *sched)
+{
+    sched->tenants = tg_map_new();
+    return sched->tenants ? 0 : -ENOMEM;
+}
+
+void tg_sched_free(tg_sched *sched) { sched->tenants = tg_map_free(sched->tenants); }
+
+static uint64_t least_served(const tg_sched *sched)
+{
+    uint64_t least = UINT64_MAX;
+    tg_str salt;
+    void *value;
+    for (size_t at = 0; tg_map_next(sched->tenants, &at, &salt, &value);)
+        if (((tg_tenant_share *)value)->served < least)
+            least = ((tg_tenant_share *)value)->served;
+    return least == UINT64_MAX ? 0 : least;
+}
+
+static tg_str key_of(const tg_seq *seq) { return (tg_str){(const char *)&seq->salt, sizeof(seq->salt)}; }
+
+static int join_tenant(tg_sched *sched, tg_seq *seq)
+{
+    tg_tenant_share *share = tg_map_get(sched->tenants, key_of(seq));
+    if (!share) {
+        share = calloc(1, sizeof(*share));
+        if (!share)
+            return -ENOMEM;
+        share->served = least_served(sched);
+        if (tg_map_put(sched->tenants, key_of(seq), share, NULL) < 0) {
+            free(share);
+            return -ENOMEM;
+        }
+    }
+    share->seqs++;
+    seq->share = share;
+    return 0;
+}
+
+static void leave_tenant(tg_sched *sched, tg_seq *seq)
+{
+    if (--seq->share->seqs == 0)
+        free(tg_map_remove(sched->tenants, key_of(seq)));
+    seq->share = NULL;
+}
+
+/* Of a tenant served less; of one with less running; with less to compute; older. */
+static bool goes_before(const tg_seq *a, const tg_seq *b)
+{
+    if (a->share != b->share && a->share->served != b->share->served)
+        return a->share->served < b->share->served;
+    if (a->share->running != b->share->running)
+        return a->share->running < b->share->running;
+    if (a->share != b->share && a->len - a->computed != b->len - b->computed)
+        return a->len - a->computed < b->len - b->computed;
+    return a->id < b->id;
+}
+
+/* ---- waiting ---- */
+
+static void link_waiting(tg_sched *sched, tg_seq *seq, bool in_front)
+{
+    tg_seq **first = &sched->first[seq->priority], **last = &sched->last[seq->priority];
+    seq->prev = in_front ? NULL : *last;
+    seq->next = in_front ? *first : NULL;
+    *(seq->prev ? &seq->prev->next : first) = seq;
+    *(seq->next ? &seq->next->prev : last) = seq;
+    sched->waiting_len++;
+}
 
 int tg_sched_enqueue(tg_sched *sched, tg_seq *seq)
 {
     if (sched->waiting_len >= sched->max_queue)
         return -EAGAIN;
-    tg_seq **last = &sched->last[seq->priority];
-    seq->next = NULL;
-    seq->prev = *last;
-    *(*last ? &(*last)->next : &sched->first[seq->priority]) = seq;
-    *last = seq;
-    sched->waiting_len++;
-    return 0;
+    int rc = join_tenant(sched, seq);
+    if (rc == 0)
+        link_waiting(sched, seq, false);
+    return rc;
 }
 
 static void unlink_waiting(tg_sched *sched, tg_seq *seq)
@@ -22,6 +94,16 @@ static void unlink_waiting(tg_sched *sched, tg_seq *seq)
     *(seq->next ? &seq->next->prev : &sched->last[seq->priority]) = seq->prev;
     seq->prev = seq->next = NULL;
     sched->waiting_len--;
+}
+
+/* Of one priority, who goes first. */
+static tg_seq *first_waiting(const tg_sched *sched, uint32_t priority)
+{
+    tg_seq *best = sched->first[priority];
+    for (tg_seq *seq = best; seq; seq = seq->next)
+        if (goes_before(seq, best))
+            best = seq;
+    return best;
 }
 
 static void give_back(tg_sched *sched, tg_seq *seq)
@@ -60,27 +142,99 @@ static bool admit_one(tg_sched *sched, tg_seq *seq, uint64_t now_ns)
     sched->promised += needed;
     unlink_waiting(sched, seq);
     sched->running[sched->running_len++] = seq;
-    seq->admitted_ns = now_ns;
-    seq->usage.queue_ns = now_ns - seq->submitted_ns;
-    seq->usage.cached_tokens = seq->computed;
+    seq->share->running++;
+    if (!seq->gave_way) { /* the first time */
+        seq->admitted_ns = now_ns;
+        seq->usage.queue_ns = now_ns - seq->submitted_ns;
+        seq->usage.cached_tokens = seq->computed;
+    }
     return true;
+}
+
+/* ---- giving way ---- */
+
+static void stop_running(tg_sched *sched, uint32_t index)
+{
+    tg_seq *seq = sched->running[index];
+    sched->running_len--;
+    memmove(&sched->running[index], &sched->running[index + 1],
+            (sched->running_len - index) * sizeof(sched->running[0]));
+    sched->promised -= seq->blocks_needed - seq->blocks_len;
+    seq->share->running--;
+    give_back(sched, seq);
+}
+
+static bool may_give_way(const tg_seq *seq, const tg_seq *for_whom)
+{
+    return !seq->gave_way && !seq->cancelled && seq->share->running > 1 && seq->share->served >= for_whom->share->served &&
+           seq->priority >= for_whom->priority;
+}
+
+/* Whether there would be memory enough if all that may give way did: nobody gives way for nothing. */
+static bool could_fit(const tg_sched *sched, const tg_seq *for_whom)
+{
+    const tg_kv_counts counts = tg_kv_count(sched->kv);
+    uint64_t blocks = (uint64_t)counts.free + counts.cached;
+    for (uint32_t i = 0; i < sched->running_len; i++)
+        if (may_give_way(sched->running[i], for_whom))
+            blocks += sched->running[i]->blocks_needed;
+    return blocks >= (uint64_t)sched->promised + for_whom->blocks_needed;
+}
+
+/* Of the tenants with several running, the one served most; of its sequences the youngest that has not given way. */
+static bool make_way(tg_sched *sched, const tg_seq *for_whom)
+{
+    uint32_t victim = UINT32_MAX;
+    for (uint32_t i = 0; i < sched->running_len; i++) {
+        const tg_seq *seq = sched->running[i], *other = victim == UINT32_MAX ? NULL : sched->running[victim];
+        if (!may_give_way(seq, for_whom))
+            continue;
+        if (!other || seq->share->served > other->share->served ||
+            (seq->share == other->share && seq->id > other->id))
+            victim = i;
+    }
+    if (victim == UINT32_MAX)
+        return false;
+    tg_seq *seq = sched->running[victim];
+    stop_running(sched, victim);
+    seq->gave_way = true;
+    sched->preempted++;
+    seq->computed = seq->sealed = seq->planned = 0;
+    seq->hash = seq->salt;
+    link_waiting(sched, seq, true);
+    return true;
+}
+
+/* Admits one sequence; a tenant that has none running may take another's place. */
+static bool admit(tg_sched *sched, tg_seq *seq, uint64_t now_ns)
+{
+    for (;;) {
+        if (sched->running_len < sched->max_seqs && admit_one(sched, seq, now_ns))
+            return true;
+        if (seq->share->running > 0 || !could_fit(sched, seq) || !make_way(sched, seq))
+            return false;
+    }
 }
 
 uint32_t tg_sched_admit(tg_sched *sched, uint64_t now_ns)
 {
     uint32_t admitted = 0;
-    while (sched->running_len < sched->max_seqs) {
-        tg_seq *seq = sched->first[0] ? sched->first[0] : sched->first[1];
-        if (!seq || !admit_one(sched, seq, now_ns))
-            break;
+    for (;;) {
+        tg_seq *interactive = first_waiting(sched, 0), *batch = first_waiting(sched, 1);
+        const bool batch_first = batch && (!interactive || sched->passed >= TG_BATCH_PATIENCE);
+        if ((!interactive && !batch) || !admit(sched, batch_first ? batch : interactive, now_ns))
+            return admitted;
+        sched->passed = batch && !batch_first ? sched->passed + 1 : 0;
         admitted++;
     }
-    return admitted;
 }
+
+/* ---- a step ---- */
 
 static void plan_one(tg_sched *sched, tg_seq *seq, uint32_t tokens)
 {
     seq->planned = tokens;
+    seq->share->served += (uint64_t)tokens * (seq->computed < seq->prompt_len ? PROMPT_TOKEN : OUTPUT_TOKEN);
     while (seq->blocks_len * TG_KV_BLOCK_TOKENS < seq->computed + tokens) {
         if (tg_kv_take(sched->kv, &seq->blocks[seq->blocks_len]) < 0)
             __builtin_trap(); /* a promise was broken: going on would corrupt another sequence */
@@ -100,13 +254,16 @@ uint32_t tg_sched_plan(tg_sched *sched)
             left--;
         }
     }
-    for (uint32_t i = 0; i < sched->running_len && left > 0; i++) {
-        tg_seq *seq = sched->running[i];
-        uint32_t missing = seq->len - seq->computed;
-        if (seq->planned > 0)
-            continue;
-        plan_one(sched, seq, missing < left ? missing : left);
-        left -= seq->planned;
+    while (left > 0) {
+        tg_seq *next = NULL;
+        for (uint32_t i = 0; i < sched->running_len; i++)
+            if (sched->running[i]->planned == 0 && (!next || goes_before(sched->running[i], next)))
+                next = sched->running[i];
+        if (!next)
+            break;
+        const uint32_t missing = next->len - next->computed;
+        plan_one(sched, next, missing < left ? missing : left);
+        left -= next->planned;
     }
     return sched->budget - left;
 }
@@ -123,17 +280,14 @@ void tg_sched_advance(tg_sched *sched, tg_seq *seq)
 
 void tg_sched_remove(tg_sched *sched, tg_seq *seq)
 {
-    for (uint32_t i = 0; i < sched->running_len; i++) {
-        if (sched->running[i] != seq)
-            continue;
-        sched->running_len--;
-        memmove(&sched->running[i], &sched->running[i + 1],
-                (sched->running_len - i) * sizeof(sched->running[0]));
-        sched->promised -= seq->blocks_needed - seq->blocks_len;
-        give_back(sched, seq);
-        return;
-    }
-    unlink_waiting(sched, seq);
+    uint32_t i = 0;
+    while (i < sched->running_len && sched->running[i] != seq)
+        i++;
+    if (i < sched->running_len)
+        stop_running(sched, i);
+    else
+        unlink_waiting(sched, seq);
+    leave_tenant(sched, seq);
 }
 
 tg_seq *tg_sched_find(const tg_sched *sched, uint64_t id)

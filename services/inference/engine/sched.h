@@ -1,9 +1,17 @@
 /* Who runs in the next step: a state machine without clock, locks or I/O; internal to engine/.
  *
- * Admission: interactive sequences before batch ones, each in order of arrival, while there is a place
- * and the KV blocks for the sequence's longest possible output can be promised. Blocks are taken one
- * by one as tokens come; the promise is what keeps a running sequence from ever running out.
- * Plan: one token for every sequence that decodes, then prompt chunks in order of admission, within the
+ * Fairness: each tenant has a count of what it was served, prompt tokens once and output tokens twice, since they cost
+ * about so much more (the virtual token counter of Sheng et al. 2024). Who was served least goes first, and among a
+ * tenant's own sequences the oldest. A tenant that comes anew starts at the least count of those that are there: it has saved
+ * nothing up. So a tenant's 10,000-token prompt or 200 waiting requests delay nobody else's short one.
+ *
+ * Admission: interactive sequences before batch ones, but at most TG_BATCH_PATIENCE of them past a batch one that
+ * waits. A sequence is admitted when there is a place and the KV blocks for its longest possible output can be promised;
+ * the promise is what keeps a running sequence from ever running out.
+ * Preemption: a tenant without a running sequence does not wait for a full engine. A sequence of the tenant that was served
+ * most, and has others running, gives way: its blocks go back (full ones stay cached for it), it waits again as the
+ * first of its tenant, and what it had is computed anew. It gives way once at most while it lives, so nothing thrashes.
+ * Plan: one token for every sequence that decodes, then prompt chunks of those who were served least, within the
  * budget. Decoding never waits for somebody's long prompt.
  *
  * Threads: one at a time; the engine's lock.
@@ -11,23 +19,37 @@
 #ifndef TG_ENGINE_SCHED_H
 #define TG_ENGINE_SCHED_H
 
+#include "libs/base/map.h"
 #include "services/inference/engine/seq.h"
 
 #define TG_PRIORITIES 2
+#define TG_BATCH_PATIENCE 16 /* interactive sequences admitted past a batch one that waits */
+
+typedef struct tg_tenant_share { /* while it has a sequence here */
+    uint64_t served;         /* virtual tokens */
+    uint32_t seqs, running;
+} tg_tenant_share;
 
 typedef struct tg_sched {
     tg_kv *kv;
+    tg_map *tenants; /* by salt: tg_tenant_share */
+    uint32_t passed; /* interactive sequences admitted since a batch one began to wait */
     uint32_t max_seqs, max_queue, budget;
     tg_seq *first[TG_PRIORITIES], *last[TG_PRIORITIES]; /* waiting */
     uint32_t waiting_len;
     tg_seq *running[TG_ENGINE_SEQS_MAX]; /* in order of admission */
     uint32_t running_len;
+    uint64_t preempted; /* sequences that gave way, ever */
     uint32_t promised; /* blocks that running sequences may still take */
 } tg_sched;
 
-int tg_sched_enqueue(tg_sched *sched, tg_seq *seq); /* 0 or -EAGAIN: the queue is full */
+int tg_sched_init(tg_sched *sched); /* the rest is the caller's to set. 0 or -ENOMEM */
+void tg_sched_free(tg_sched *sched); /* when no sequence is left */
 
-/* Admits what fits now; returns how many. The prefix cache is asked for each. */
+int tg_sched_enqueue(tg_sched *sched, tg_seq *seq); /* 0; -EAGAIN: the queue is full; -ENOMEM */
+
+/* Admits what fits now, after taking places from those who must give way; returns how many. The prefix cache is asked
+ * for each. */
 uint32_t tg_sched_admit(tg_sched *sched, uint64_t now_ns);
 
 /* Sets `planned` of every running sequence, takes their blocks, and returns the sum of tokens. */

@@ -20,6 +20,9 @@ struct tg_seq {
     uint32_t given_len;  /* with them */
     uint32_t limit;      /* most tokens in all */
     tg_kv_hash salt;
+    struct tg_tenant_share *share; /* of its tenant, while it waits or runs */
+    bool gave_way;                 /* was preempted */
+    bool counted;                  /* in the totals of what was admitted */
     uint64_t submitted_ns;
     bool cancelled; /* set under the engine's lock at any time */
     tg_seq *prev, *next; /* in the waiting or the running list */

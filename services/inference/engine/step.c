@@ -86,11 +86,14 @@ static void finish_cancelled(tg_engine *e)
 /* Under the lock: who takes part, as the backend wants it. */
 static uint32_t prepare(tg_engine *e, uint64_t now_ns)
 {
-    const uint32_t before = e->sched.running_len;
     tg_sched_admit(&e->sched, now_ns);
-    for (uint32_t i = before; i < e->sched.running_len; i++) {
-        e->totals.prompt_tokens_total += e->sched.running[i]->given_len;
-        e->totals.cached_tokens_total += e->sched.running[i]->usage.cached_tokens;
+    for (uint32_t i = 0; i < e->sched.running_len; i++) {
+        tg_seq *seq = e->sched.running[i];
+        if (seq->counted)
+            continue;
+        seq->counted = true;
+        e->totals.prompt_tokens_total += seq->given_len;
+        e->totals.cached_tokens_total += seq->usage.cached_tokens;
     }
     uint32_t len = 0;
     tg_sched_plan(&e->sched);

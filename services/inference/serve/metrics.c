@@ -39,6 +39,7 @@ int tg_inference_metrics_init(tg_inference_metrics *i)
                                "Prompt tokens taken from the prefix cache.");
     i->output_tokens = counter(m, "tollgate_engine_output_tokens_total", "Tokens sampled.");
     i->steps = counter(m, "tollgate_engine_steps_total", "Scheduler steps.");
+    i->preempted = counter(m, "tollgate_engine_preempted_total", "Sequences that gave way to another tenant's.");
     i->busy_ns = counter(m, "tollgate_engine_busy_nanoseconds_total", "Wall time of steps.");
     i->idle_ns = counter(m, "tollgate_engine_idle_nanoseconds_total", "Wall time with nothing to do.");
     i->queue_ns = histogram(m, "tollgate_engine_queue_seconds", "From submission to admission.");
@@ -65,6 +66,7 @@ void tg_inference_metrics_collect(tg_inference *inference)
     set_counter(m->cached_tokens, s.cached_tokens_total);
     set_counter(m->output_tokens, s.output_tokens_total);
     set_counter(m->steps, s.steps_total);
+    set_counter(m->preempted, s.preempted_total);
     set_counter(m->busy_ns, s.shared_ns);
     set_counter(m->idle_ns, s.idle_ns);
 }

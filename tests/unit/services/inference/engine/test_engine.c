@@ -143,6 +143,42 @@ static void test_same_alone_and_in_company(void)
     world_free(&crowd);
 }
 
+/* One tenant fills the engine, others come in between: what gives way and is computed anew gives the same tokens. */
+static void test_same_after_giving_way(void)
+{
+    static const tg_str texts[2] = {{"a prompt of some length, so that there is something to compute anew", 67}, {"short", 5}};
+    static const tg_str tenants[] = {{"flood", 5}, {"acme", 4}, {"globex", 6}};
+    world alone, crowd;
+    tg_engine_status status = {0};
+    world_make(&alone, 1, 64, 512);
+    world_make(&crowd, 3, 64, 2048);
+    for (uint32_t i = 0; i < 24; i++) {
+        tg_gen_request request = text_request(&texts[i % 2], 60 + i, i);
+        CU_ASSERT_EQUAL(submit(&alone, i, request, NULL), 0);
+        request.tenant = tenants[i < 12 ? 0 : 1 + i % 2];
+        if (i == 12) /* the flood runs by now */
+            while (crowd.results[0].tokens.len + crowd.results[1].tokens.len + crowd.results[2].tokens.len < 9) {
+                while (sem_wait(&crowd.ready) < 0 && errno == EINTR)
+                    ;
+                tg_engine_drain(crowd.engine, on_event, &crowd);
+            }
+        CU_ASSERT_EQUAL(submit(&crowd, i, request, NULL), 0);
+    }
+    drain_all(&crowd);
+    drain_all(&alone);
+    tg_engine_get_status(crowd.engine, &status);
+    CU_ASSERT(status.preempted_total > 0);
+    for (uint32_t i = 0; i < 24; i++) {
+        const result *a = &alone.results[i], *c = &crowd.results[i];
+        CU_ASSERT(a->ends == 1 && c->ends == 1 && c->tokens.len == 60 + i);
+        CU_ASSERT(same_tokens(&a->tokens, &c->tokens));
+        CU_ASSERT(tg_str_eq(tg_buf_str(&a->text), tg_buf_str(&c->text)));
+    }
+    CU_ASSERT_EQUAL(status.kv_blocks_used, 0);
+    world_free(&alone);
+    world_free(&crowd);
+}
+
 static void test_continues_elsewhere(void)
 {
     static const tg_str text = {"hello hello", 11};
@@ -361,6 +397,7 @@ static void test_golden_text(void)
 }
 
 static const tg_test tests[] = {{"same_alone_and_in_company", test_same_alone_and_in_company},
+                                {"same_after_giving_way", test_same_after_giving_way},
                                 {"continues_elsewhere", test_continues_elsewhere},
                                 {"prefix_cache", test_prefix_cache},
                                 {"cancel", test_cancel},

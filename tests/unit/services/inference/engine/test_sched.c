@@ -37,29 +37,38 @@ static void world_make(world *w, uint32_t blocks, uint32_t max_seqs, uint32_t bu
     CU_ASSERT_EQUAL_FATAL(tg_gguf_parse((const uint8_t *)w->file.data, w->file.len, NULL, &gguf), 0);
     CU_ASSERT_EQUAL_FATAL(tg_model_new(gguf, NULL, &w->model), 0);
     CU_ASSERT_EQUAL_FATAL(tg_kv_new(blocks, key, &w->kv), 0);
-    w->sched = (tg_sched){.kv = w->kv, .max_seqs = max_seqs, .max_queue = 100, .budget = budget};
+    w->sched = (tg_sched){.kv = w->kv, .max_seqs = max_seqs, .max_queue = 400, .budget = budget};
+    CU_ASSERT_EQUAL_FATAL(tg_sched_init(&w->sched), 0);
 }
 
 static void world_free(world *w)
 {
+    CU_ASSERT_EQUAL(tg_map_count(w->sched.tenants), 0);
+    tg_sched_free(&w->sched);
     tg_kv_free(w->kv);
     tg_model_free(w->model);
     tg_buf_free(&w->file);
 }
 
 /* A prompt of `len` equal tokens. */
-static tg_seq *add(world *w, uint32_t len, uint32_t max_tokens, uint32_t priority, uint32_t token)
+static tg_seq *add_for(world *w, const char *tenant, uint32_t len, uint32_t max_tokens, uint32_t priority, uint32_t token)
 {
     tg_token_list tokens = {0};
     tg_seq *seq = NULL;
     for (uint32_t i = 0; i < len; i++)
         tg_token_list_add(&tokens, token);
-    const tg_gen_request r = {.max_tokens = max_tokens, .priority = priority, .tokens = tokens.ids};
+    const tg_gen_request r = {.max_tokens = max_tokens, .priority = priority, .tokens = tokens.ids,
+                              .tenant = tg_str_of(tenant)};
     CU_ASSERT_EQUAL_FATAL(tg_seq_new(&r, w->model, w->kv, 1024, 64, &tokens, NULL, &seq), 0);
     tg_token_list_free(&tokens);
     seq->id = ++w->ids;
     CU_ASSERT_EQUAL(tg_sched_enqueue(&w->sched, seq), 0);
     return seq;
+}
+
+static tg_seq *add(world *w, uint32_t len, uint32_t max_tokens, uint32_t priority, uint32_t token)
+{
+    return add_for(w, "", len, max_tokens, priority, token);
 }
 
 /* One step with made-up tokens; sequences at their limit leave. Returns the tokens planned. */
@@ -157,6 +166,117 @@ static void test_prefix_is_reused(void)
     world_free(&w);
 }
 
+/* Promises and tenants' counts are those of the sequences that are there. */
+static void check_books(const world *w)
+{
+    uint32_t promised = 0, seqs = w->sched.waiting_len + w->sched.running_len, counted = 0, running = 0;
+    tg_str salt;
+    void *value;
+    for (uint32_t i = 0; i < w->sched.running_len; i++)
+        promised += w->sched.running[i]->blocks_needed - w->sched.running[i]->blocks_len;
+    CU_ASSERT_EQUAL_FATAL(w->sched.promised, promised);
+    for (size_t at = 0; tg_map_next(w->sched.tenants, &at, &salt, &value);) {
+        const tg_tenant_share *share = value;
+        CU_ASSERT_FATAL(share->seqs > 0 && share->running <= share->seqs);
+        counted += share->seqs;
+        running += share->running;
+    }
+    CU_ASSERT_EQUAL_FATAL(counted, seqs);
+    CU_ASSERT_EQUAL_FATAL(running, w->sched.running_len);
+}
+
+/* One tenant fills engine and queue; another's short request is served as if they were not there. */
+static void test_a_flood_delays_nobody_else(void)
+{
+    world w;
+    world_make(&w, 400, 4, 32);
+    for (int i = 0; i < 200; i++)
+        add_for(&w, "flood", 100, 50, 0, (uint32_t)(i % 7));
+    for (int i = 0; i < 40; i++)
+        step(&w);
+    CU_ASSERT_EQUAL(w.sched.running_len, 4);
+    tg_seq *other = add_for(&w, "other", 20, 3, 0, 3);
+    uint32_t gave_way = 0;
+    step(&w);
+    for (tg_seq *seq = w.sched.first[0]; seq; seq = seq->next)
+        gave_way += seq->gave_way;
+    CU_ASSERT_EQUAL(gave_way, 1); /* the youngest of the flood, and first of it in the queue */
+    CU_ASSERT_TRUE(w.sched.first[0]->gave_way);
+    CU_ASSERT_EQUAL(other->len, 21); /* its first token after one step */
+    check_books(&w);
+    for (int i = 0; i < 2; i++)
+        step(&w);
+    CU_ASSERT_EQUAL(w.sched.running_len, 3); /* it is through */
+    for (int i = 0; i < 20000 && w.sched.running_len + w.sched.waiting_len > 0; i++)
+        step(&w);
+    CU_ASSERT_EQUAL(w.sched.running_len + w.sched.waiting_len, 0); /* the one that gave way, too */
+    world_free(&w);
+}
+
+/* A long prompt of one tenant shares the budget with others' short ones, which go first. */
+static void test_a_long_prompt_delays_no_short_one(void)
+{
+    world w;
+    world_make(&w, 200, 8, 32);
+    tg_seq *long_one = add_for(&w, "long", 900, 10, 0, 3);
+    step(&w);
+    for (int i = 0; i < 5; i++) {
+        tg_seq *short_one = add_for(&w, "short", 10, 5, 0, (uint32_t)i);
+        const uint32_t before = long_one->computed;
+        step(&w);
+        CU_ASSERT_EQUAL(short_one->len, 11);
+        CU_ASSERT(long_one->computed > before);
+    }
+    while (w.sched.running_len > 0)
+        step(&w);
+    world_free(&w);
+}
+
+/* Two tenants that always have work get equal shares, however their requests look. */
+static void test_backlogged_tenants_share_equally(void)
+{
+    world w;
+    world_make(&w, 400, 4, 32);
+    for (int i = 0; i < 100; i++)
+        add_for(&w, "small", 10, 10, 0, (uint32_t)(i % 7));
+    for (int i = 0; i < 100; i++)
+        add_for(&w, "large", 200, 40, 0, (uint32_t)(7 + i % 7));
+    tg_tenant_share *small = w.sched.first[0]->share, *large = w.sched.last[0]->share;
+    uint64_t most = 0;
+    for (int i = 0; i < 150; i++) {
+        step(&w);
+        const uint64_t apart = small->served > large->served ? small->served - large->served : large->served - small->served;
+        most = apart > most ? apart : most;
+    }
+    CU_ASSERT(small->served > 1000 && large->served > 1000);
+    CU_ASSERT(most <= 4 * (200 + 2 * 40)); /* what is under way: max_seqs of the largest request */
+    while (w.sched.first[0])
+        step(&w);
+    while (w.sched.running_len > 0)
+        step(&w);
+    world_free(&w);
+}
+
+static void test_batch_waits_for_so_many_and_no_more(void)
+{
+    world w;
+    world_make(&w, 64, 1, 32);
+    tg_seq *batch = add(&w, 4, 1, 1, 3);
+    uint32_t passed = 0;
+    for (; batch->admitted_ns == 0 && passed < 100; passed++) {
+        add(&w, 4, 1, 0, 3);
+        tg_sched_admit(&w.sched, 1);
+        if (batch->admitted_ns == 0)
+            step(&w);
+    }
+    CU_ASSERT_EQUAL(passed, TG_BATCH_PATIENCE + 1);
+    while (w.sched.running_len + w.sched.waiting_len > 0)
+        step(&w);
+    world_free(&w);
+}
+
+static const char *const tenants[] = {"acme", "globex", "initech"};
+
 /* Random arrivals and removals: budgets hold, memory balances, everyone gets through. */
 static void test_random_schedules(void)
 {
@@ -166,8 +286,9 @@ static void test_random_schedules(void)
         world_make(&w, 20, 3, 24);
         for (int i = 0; i < 400; i++) {
             if (w.sched.waiting_len < 10 && tiny_random(&random) % 3 == 0)
-                add(&w, 1 + (uint32_t)(tiny_random(&random) % 60), 1 + (uint32_t)(tiny_random(&random) % 60),
-                    (uint32_t)(tiny_random(&random) % 2), (uint32_t)(tiny_random(&random) % 2));
+                add_for(&w, tenants[tiny_random(&random) % 3], 1 + (uint32_t)(tiny_random(&random) % 60),
+                        1 + (uint32_t)(tiny_random(&random) % 60), (uint32_t)(tiny_random(&random) % 2),
+                        (uint32_t)(tiny_random(&random) % 2));
             if (tiny_random(&random) % 10 == 0) {
                 tg_seq *seq = tg_sched_find(&w.sched, 1 + tiny_random(&random) % (w.ids + 1));
                 if (seq)
@@ -176,6 +297,7 @@ static void test_random_schedules(void)
             }
             CU_ASSERT(step(&w) <= 24);
             CU_ASSERT(tg_kv_check(w.kv));
+            check_books(&w);
         }
         for (int i = 0; i < 5000 && w.sched.running_len + w.sched.waiting_len > 0; i++)
             step(&w);
@@ -203,6 +325,10 @@ static const tg_test tests[] = {{"shares_sum_exactly", test_shares_sum_exactly},
                                 {"interactive_before_batch", test_interactive_before_batch},
                                 {"admission_waits_for_memory", test_admission_waits_for_memory},
                                 {"prefix_is_reused", test_prefix_is_reused},
+                                {"a_flood_delays_nobody_else", test_a_flood_delays_nobody_else},
+                                {"a_long_prompt_delays_no_short_one", test_a_long_prompt_delays_no_short_one},
+                                {"backlogged_tenants_share_equally", test_backlogged_tenants_share_equally},
+                                {"batch_waits_for_so_many_and_no_more", test_batch_waits_for_so_many_and_no_more},
                                 {"random_schedules", test_random_schedules},
                                 {"queue_is_bounded", test_queue_is_bounded}};
 TG_TEST_MAIN("services_inference_engine_sched", tests)
