@@ -241,6 +241,24 @@ tg_histogram *tg_histogram_of(tg_metric_family *family, const char *const *value
     return series_of(family, HISTOGRAM, values)->histogram;
 }
 
+tg_counter *tg_metrics_one_counter(tg_metrics *m, const char *name, const char *help)
+{
+    tg_metric_family *family = tg_metrics_counter(m, name, help, "");
+    return family ? tg_counter_of(family, NULL) : NULL;
+}
+
+tg_gauge *tg_metrics_one_gauge(tg_metrics *m, const char *name, const char *help)
+{
+    tg_metric_family *family = tg_metrics_gauge(m, name, help, "");
+    return family ? tg_gauge_of(family, NULL) : NULL;
+}
+
+tg_histogram *tg_metrics_one_histogram(tg_metrics *m, const char *name, const char *help, double scale)
+{
+    tg_metric_family *family = tg_metrics_histogram(m, name, help, "", scale);
+    return family ? tg_histogram_of(family, NULL) : NULL;
+}
+
 void tg_counter_add(tg_counter *counter, uint64_t n)
 {
     atomic_fetch_add_explicit(&counter->value, n, memory_order_relaxed);

@@ -42,6 +42,11 @@ tg_counter *tg_counter_of(tg_metric_family *family, const char *const *values);
 tg_gauge *tg_gauge_of(tg_metric_family *family, const char *const *values);
 tg_histogram *tg_histogram_of(tg_metric_family *family, const char *const *values);
 
+/* A family without labels, and its one series. NULL as above. */
+tg_counter *tg_metrics_one_counter(tg_metrics *m, const char *name, const char *help);
+tg_gauge *tg_metrics_one_gauge(tg_metrics *m, const char *name, const char *help);
+tg_histogram *tg_metrics_one_histogram(tg_metrics *m, const char *name, const char *help, double scale);
+
 void tg_counter_add(tg_counter *counter, uint64_t n);
 uint64_t tg_counter_value(const tg_counter *counter);
 void tg_gauge_set(tg_gauge *gauge, int64_t value);

@@ -2,37 +2,25 @@
 
 #include <errno.h>
 
-static tg_counter *counter(tg_metrics *m, const char *name, const char *help)
-{
-    tg_metric_family *family = tg_metrics_counter(m, name, help, "");
-    return family ? tg_counter_of(family, NULL) : NULL;
-}
-
-static tg_gauge *gauge(tg_metrics *m, const char *name, const char *help)
-{
-    tg_metric_family *family = tg_metrics_gauge(m, name, help, "");
-    return family ? tg_gauge_of(family, NULL) : NULL;
-}
-
 int tg_billing_metrics_init(tg_billing_metrics *b)
 {
     tg_metrics *m = b->registry = tg_metrics_new();
     if (!m)
         return -ENOMEM;
-    b->posted = counter(m, "tollgate_ledger_posted_total", "Usage events posted to the ledger.");
+    b->posted = tg_metrics_one_counter(m, "tollgate_ledger_posted_total", "Usage events posted to the ledger.");
     b->duplicates =
-        counter(m, "tollgate_ledger_duplicates_total", "Usage events seen again and not posted.");
+        tg_metrics_one_counter(m, "tollgate_ledger_duplicates_total", "Usage events seen again and not posted.");
     b->quarantined =
-        counter(m, "tollgate_ledger_quarantined_total",
+        tg_metrics_one_counter(m, "tollgate_ledger_quarantined_total",
                 "Messages set aside: no usage event, or a price that is not confirmed.");
-    b->batches = counter(m, "tollgate_ledger_transactions_total",
+    b->batches = tg_metrics_one_counter(m, "tollgate_ledger_transactions_total",
                          "Database transactions, each one batch of messages.");
-    b->cost = counter(m, "tollgate_ledger_cost_picousd_total", "Cost posted, in 10^-12 dollars.");
-    b->assigned = gauge(m, "tollgate_ledger_consumer_assigned", "1 while in the consumer group.");
-    b->partitions = gauge(m, "tollgate_ledger_partitions", "Partitions read by this process.");
-    b->stalled = gauge(m, "tollgate_ledger_stalled", "1 while the database refuses a batch.");
-    b->lag = gauge(m, "tollgate_ledger_lag", "Messages not yet read, as of the last batch.");
-    b->reload_failed = gauge(m, "tollgate_prices_reload_failed", "1 when the last reload failed.");
+    b->cost = tg_metrics_one_counter(m, "tollgate_ledger_cost_picousd_total", "Cost posted, in 10^-12 dollars.");
+    b->assigned = tg_metrics_one_gauge(m, "tollgate_ledger_consumer_assigned", "1 while in the consumer group.");
+    b->partitions = tg_metrics_one_gauge(m, "tollgate_ledger_partitions", "Partitions read by this process.");
+    b->stalled = tg_metrics_one_gauge(m, "tollgate_ledger_stalled", "1 while the database refuses a batch.");
+    b->lag = tg_metrics_one_gauge(m, "tollgate_ledger_lag", "Messages not yet read, as of the last batch.");
+    b->reload_failed = tg_metrics_one_gauge(m, "tollgate_prices_reload_failed", "1 when the last reload failed.");
     tg_metric_family *time = tg_metrics_histogram(m, "tollgate_ledger_post_seconds",
                                                   "Time of one database transaction.", "", 1e-9);
     if (time)

@@ -2,18 +2,6 @@
 
 #include <errno.h>
 
-static tg_gauge *gauge(tg_metrics *m, const char *name, const char *help)
-{
-    tg_metric_family *family = tg_metrics_gauge(m, name, help, "");
-    return family ? tg_gauge_of(family, NULL) : NULL;
-}
-
-static tg_counter *counter(tg_metrics *m, const char *name, const char *help)
-{
-    tg_metric_family *family = tg_metrics_counter(m, name, help, "");
-    return family ? tg_counter_of(family, NULL) : NULL;
-}
-
 int tg_router_metrics_init(tg_router_metrics *r)
 {
     tg_metrics *m = r->registry = tg_metrics_new();
@@ -32,24 +20,24 @@ int tg_router_metrics_init(tg_router_metrics *r)
                                  "Cost of attempts in pico-dollars (10^-12 USD).", "tenant,target");
     r->tokens = tg_metrics_counter(m, "tollgate_tokens_total", "Tokens, by kind (input, output).",
                                    "target,kind");
-    r->in_flight = gauge(m, "tollgate_dispatch_in_flight", "Requests being dispatched.");
-    r->spool_bytes = gauge(m, "tollgate_spool_bytes", "Bytes of the usage spool on disk.");
-    r->spool_unacked = gauge(m, "tollgate_spool_unacknowledged_records",
+    r->in_flight = tg_metrics_one_gauge(m, "tollgate_dispatch_in_flight", "Requests being dispatched.");
+    r->spool_bytes = tg_metrics_one_gauge(m, "tollgate_spool_bytes", "Bytes of the usage spool on disk.");
+    r->spool_unacked = tg_metrics_one_gauge(m, "tollgate_spool_unacknowledged_records",
                              "Closed usage records Kafka has not acknowledged yet.");
-    r->spool_open = gauge(m, "tollgate_spool_open_attempts", "Attempts opened and not closed.");
-    r->fleet_stale = gauge(m, "tollgate_fleet_view_stale",
+    r->spool_open = tg_metrics_one_gauge(m, "tollgate_spool_open_attempts", "Attempts opened and not closed.");
+    r->fleet_stale = tg_metrics_one_gauge(m, "tollgate_fleet_view_stale",
                            "1 when the health service has not been heard for stale_after_ms.");
-    r->fleet_version = gauge(m, "tollgate_fleet_view_version", "Version of the fleet view in use.");
-    r->broker_up = gauge(m, "tollgate_kafka_up", "1 when the Kafka broker answers.");
-    r->policy_reload_failed = gauge(m, "tollgate_config_reload_failed",
+    r->fleet_version = tg_metrics_one_gauge(m, "tollgate_fleet_view_version", "Version of the fleet view in use.");
+    r->broker_up = tg_metrics_one_gauge(m, "tollgate_kafka_up", "1 when the Kafka broker answers.");
+    r->policy_reload_failed = tg_metrics_one_gauge(m, "tollgate_config_reload_failed",
                                     "1 when the last reload was refused and the old configuration is in use.");
-    r->unspooled = counter(m, "tollgate_unspooled_attempts_total",
+    r->unspooled = tg_metrics_one_counter(m, "tollgate_unspooled_attempts_total",
                            "Attempts served without a usage record (on_spool_full: allow).");
-    r->closed_failed = counter(m, "tollgate_usage_close_failures_total",
+    r->closed_failed = tg_metrics_one_counter(m, "tollgate_usage_close_failures_total",
                                "Closed records that could not be written; recovery bills them as estimated.");
-    r->observations_dropped = counter(m, "tollgate_observations_dropped_total",
+    r->observations_dropped = tg_metrics_one_counter(m, "tollgate_observations_dropped_total",
                                       "Observations dropped because health was away too long.");
-    r->delivered = counter(m, "tollgate_usage_delivered_total", "Usage events acknowledged by Kafka.");
+    r->delivered = tg_metrics_one_counter(m, "tollgate_usage_delivered_total", "Usage events acknowledged by Kafka.");
     return r->delivered && r->requests && r->attempts && r->tokens ? 0 : -ENOMEM;
 }
 

@@ -198,12 +198,6 @@ void tg_embedder_serve(tg_embedder *embedder, tg_rpc_call *call, const ProtobufC
 
 /* ---- life ---- */
 
-static tg_counter *counter(tg_metrics *metrics, const char *name, const char *help)
-{
-    tg_metric_family *family = tg_metrics_counter(metrics, name, help, "");
-    return family ? tg_counter_of(family, NULL) : NULL;
-}
-
 int tg_embedder_new(uv_loop_t *loop, tg_metrics *metrics, const char *model_file, uint32_t threads, tg_error *err,
                     tg_embedder **ret)
 {
@@ -213,9 +207,9 @@ int tg_embedder_new(uv_loop_t *loop, tg_metrics *metrics, const char *model_file
         return -ENOMEM;
     e->loop = loop;
     tg_list_init(&e->jobs);
-    e->inputs = counter(metrics, "tollgate_embed_inputs_total", "Texts made into vectors.");
-    e->input_tokens = counter(metrics, "tollgate_embed_tokens_total", "Tokens of those texts.");
-    e->refused = counter(metrics, "tollgate_embed_refused_total", "Embed requests that were refused.");
+    e->inputs = tg_metrics_one_counter(metrics, "tollgate_embed_inputs_total", "Texts made into vectors.");
+    e->input_tokens = tg_metrics_one_counter(metrics, "tollgate_embed_tokens_total", "Tokens of those texts.");
+    e->refused = tg_metrics_one_counter(metrics, "tollgate_embed_refused_total", "Embed requests that were refused.");
     int rc = e->inputs && e->input_tokens && e->refused ? tg_embed_open(model_file, &conf, err, &e->encoder) : -ENOMEM;
     if (rc < 0) {
         tg_error_prefix(err, "%s", model_file);

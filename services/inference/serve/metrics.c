@@ -2,24 +2,6 @@
 
 #include <errno.h>
 
-static tg_gauge *gauge(tg_metrics *m, const char *name, const char *help)
-{
-    tg_metric_family *family = tg_metrics_gauge(m, name, help, "");
-    return family ? tg_gauge_of(family, NULL) : NULL;
-}
-
-static tg_counter *counter(tg_metrics *m, const char *name, const char *help)
-{
-    tg_metric_family *family = tg_metrics_counter(m, name, help, "");
-    return family ? tg_counter_of(family, NULL) : NULL;
-}
-
-static tg_histogram *histogram(tg_metrics *m, const char *name, const char *help)
-{
-    tg_metric_family *family = tg_metrics_histogram(m, name, help, "", 1e-9);
-    return family ? tg_histogram_of(family, NULL) : NULL;
-}
-
 int tg_inference_metrics_init(tg_inference_metrics *i)
 {
     tg_metrics *m = i->registry = tg_metrics_new();
@@ -28,24 +10,24 @@ int tg_inference_metrics_init(tg_inference_metrics *i)
     i->requests = tg_metrics_counter(m, "tollgate_generations_total", "Generations ended, by how.", "finish");
     i->refusals = tg_metrics_counter(m, "tollgate_generation_refusals_total",
                                      "Generations refused at the door, by reason.", "reason");
-    i->queue_depth = gauge(m, "tollgate_engine_queue_depth", "Requests waiting for admission.");
-    i->running = gauge(m, "tollgate_engine_running", "Sequences in the running batch.");
-    i->kv_free = gauge(m, "tollgate_engine_kv_blocks_free", "Free KV blocks.");
-    i->kv_used = gauge(m, "tollgate_engine_kv_blocks_used", "KV blocks of running sequences.");
-    i->kv_cached = gauge(m, "tollgate_engine_kv_blocks_cached", "KV blocks kept for prefix reuse.");
-    i->memory = gauge(m, "tollgate_engine_memory_bytes", "Weights, KV and scratch.");
-    i->prompt_tokens = counter(m, "tollgate_engine_prompt_tokens_total", "Prompt tokens admitted.");
-    i->cached_tokens = counter(m, "tollgate_engine_cached_tokens_total",
+    i->queue_depth = tg_metrics_one_gauge(m, "tollgate_engine_queue_depth", "Requests waiting for admission.");
+    i->running = tg_metrics_one_gauge(m, "tollgate_engine_running", "Sequences in the running batch.");
+    i->kv_free = tg_metrics_one_gauge(m, "tollgate_engine_kv_blocks_free", "Free KV blocks.");
+    i->kv_used = tg_metrics_one_gauge(m, "tollgate_engine_kv_blocks_used", "KV blocks of running sequences.");
+    i->kv_cached = tg_metrics_one_gauge(m, "tollgate_engine_kv_blocks_cached", "KV blocks kept for prefix reuse.");
+    i->memory = tg_metrics_one_gauge(m, "tollgate_engine_memory_bytes", "Weights, KV and scratch.");
+    i->prompt_tokens = tg_metrics_one_counter(m, "tollgate_engine_prompt_tokens_total", "Prompt tokens admitted.");
+    i->cached_tokens = tg_metrics_one_counter(m, "tollgate_engine_cached_tokens_total",
                                "Prompt tokens taken from the prefix cache.");
-    i->output_tokens = counter(m, "tollgate_engine_output_tokens_total", "Tokens sampled.");
-    i->steps = counter(m, "tollgate_engine_steps_total", "Scheduler steps.");
-    i->preempted = counter(m, "tollgate_engine_preempted_total", "Sequences that gave way to another tenant's.");
-    i->busy_ns = counter(m, "tollgate_engine_busy_nanoseconds_total", "Wall time of steps.");
-    i->idle_ns = counter(m, "tollgate_engine_idle_nanoseconds_total", "Wall time with nothing to do.");
-    i->queue_ns = histogram(m, "tollgate_engine_queue_seconds", "From submission to admission.");
-    i->first_token_ns = histogram(m, "tollgate_engine_first_token_seconds",
-                                  "From submission to the first token.");
-    i->decode_ns = histogram(m, "tollgate_engine_inter_token_seconds", "Mean time between tokens.");
+    i->output_tokens = tg_metrics_one_counter(m, "tollgate_engine_output_tokens_total", "Tokens sampled.");
+    i->steps = tg_metrics_one_counter(m, "tollgate_engine_steps_total", "Scheduler steps.");
+    i->preempted = tg_metrics_one_counter(m, "tollgate_engine_preempted_total", "Sequences that gave way to another tenant's.");
+    i->busy_ns = tg_metrics_one_counter(m, "tollgate_engine_busy_nanoseconds_total", "Wall time of steps.");
+    i->idle_ns = tg_metrics_one_counter(m, "tollgate_engine_idle_nanoseconds_total", "Wall time with nothing to do.");
+    i->queue_ns = tg_metrics_one_histogram(m, "tollgate_engine_queue_seconds", "From submission to admission.", 1e-9);
+    i->first_token_ns = tg_metrics_one_histogram(m, "tollgate_engine_first_token_seconds",
+                                  "From submission to the first token.", 1e-9);
+    i->decode_ns = tg_metrics_one_histogram(m, "tollgate_engine_inter_token_seconds", "Mean time between tokens.", 1e-9);
     return i->requests && i->refusals && i->idle_ns && i->decode_ns && i->queue_ns ? 0 : -ENOMEM;
 }
 
