@@ -24,8 +24,9 @@ typedef struct d16 {
 } d16;
 
 #define TG_TILE_PANELS(rows) ((rows) == 1 ? 4u : (rows) == 2 ? 2u : 1u)
-#define TG_TILE_FITS(m, n) ((m) * (n) <= 4 || (m) == 1)
+#define TG_TILE_FITS(m, n) ((m) * (n) <= 4 || ((m) == 1 && (n) <= 6))
 #define TG_FLOAT_ROWS 6
+#define TG_FLOAT_PANELS(rows) TG_TILE_PANELS(rows)
 #define TG_WANTS_PAIR_SUMS true
 
 #include "services/inference/backend/cpu/tiles.h"

@@ -17,8 +17,9 @@
 typedef __m512i d16;
 
 #define TG_TILE_PANELS(rows) 3
-#define TG_TILE_FITS(m, n) ((m) <= 3)
-#define TG_FLOAT_ROWS 4
+#define TG_TILE_FITS(m, n) ((m) <= 3 && ((n) <= 4 || (m) <= 2))
+#define TG_FLOAT_ROWS 8 /* by one panel: an activation that meets one weight is loaded by the multiplication itself */
+#define TG_FLOAT_PANELS(rows) ((rows) <= 2 ? 3 : 1)
 #define TG_WANTS_PAIR_SUMS false
 
 #include "services/inference/backend/cpu/tiles.h"

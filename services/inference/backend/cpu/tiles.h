@@ -4,7 +4,8 @@
  *   d16, v16_of_d16          sixteen int32, and the same as floats
  *   dots_q8, dots_q4         one block's dots of `n` tokens and `m` panels (the latter of unsigned nibbles, less
  *                            8 × sum for Q4_0)
- *   TG_TILE_PANELS(rows)     panels worked on together when there are so many rows
+ *   TG_TILE_PANELS(rows)     panels worked on together when there are so many rows; with float weights
+ *                            TG_FLOAT_PANELS(rows)
  *   TG_TILE_FITS(m, n)       which tiles are wanted; a constant expression, so that no others are compiled
  *   TG_FLOAT_ROWS            tokens of a tile with F32 or F16 weights, at most FLOAT_ROWS_MAX
  *   TG_WANTS_PAIR_SUMS       whether dots_q8 reads pair_sums for more than one token, and then sum_pairs
@@ -17,7 +18,7 @@
 #define TG_CPU_TILES_H
 
 #define TILE TG_ROWS_TILE /* tokens of a tile with quantised weights */
-#define FLOAT_ROWS_MAX 6
+#define FLOAT_ROWS_MAX 8
 #define GROUP_MAX 4 /* panels */
 #define LINE 64     /* bytes of a cache line */
 #define TG_INLINE TG_BODY TG_ISA
@@ -169,8 +170,10 @@ TG_INLINE void run_group(const tg_product *product, tile *in, uint32_t panel, in
         const uint32_t left = len - row;
         n = left < most ? left : most;
         if (left > most && left - most <= 2 && most > 4)
-            n = 4; /* 4 + 4 rather than 6 + 2 */
+            n = 4; /* rather than a full tile and one of two rows, 4 + 4 of 6 + 2 */
         switch (n) {
+        case 8: run_tile(product, in, panel, row, m, 8, type); break;
+        case 7: run_tile(product, in, panel, row, m, 7, type); break;
         case 6: run_tile(product, in, panel, row, m, 6, type); break;
         case 5: run_tile(product, in, panel, row, m, 5, type); break;
         case 4: run_tile(product, in, panel, row, m, 4, type); break;
@@ -185,8 +188,9 @@ TG_INLINE void run_group(const tg_product *product, tile *in, uint32_t panel, in
 TG_INLINE void run_panels(const tg_product *product, uint32_t first, uint32_t last, tg_dtype type, int32_t *scratch)
 {
     const tg_packed *w = product->weights;
-    const uint32_t group = TG_TILE_PANELS(product->rows->len);
-    const size_t step = (size_t)rows_of_tile(type), tiles = (product->rows->len + step - 1) / step;
+    const uint32_t len = product->rows->len;
+    const uint32_t group = rows_of_tile(type) == TILE ? TG_TILE_PANELS(len) : TG_FLOAT_PANELS(len);
+    const size_t step = (size_t)rows_of_tile(type), tiles = (len + step - 1) / step;
     tile in = {.panel_bytes = w->panel_bytes, .blocks = (w->in + TG_QUANT_BLOCK - 1) / TG_QUANT_BLOCK};
     for (uint32_t panel = first; panel < last;) {
         const uint32_t m = last - panel < group ? last - panel : group, left = last - panel - m;
