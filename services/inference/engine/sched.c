@@ -27,6 +27,22 @@ static uint64_t least_served(const tg_sched *sched)
     return least == UINT64_MAX ? 0 : least;
 }
 
+static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
+static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+static uint64_t credit(const tg_sched *sched) { return (uint64_t)TG_FAIR_CREDIT_STEPS * sched->budget; }
+
+/* The count from which who is further behind starts. */
+static uint64_t least_count(const tg_sched *sched) { return sched->time - smaller(sched->time, credit(sched)); }
+
+static void charge(tg_sched *sched, tg_tenant_share *share, uint64_t cost)
+{
+    share->served = smaller(larger(share->served, least_count(sched)), sched->time + credit(sched)) + cost;
+    sched->time_rest += cost;
+    sched->time += sched->time_rest / tg_map_count(sched->tenants);
+    sched->time_rest %= tg_map_count(sched->tenants);
+}
+
 static tg_str key_of(const tg_seq *seq) { return (tg_str){(const char *)&seq->salt, sizeof(seq->salt)}; }
 
 static int join_tenant(tg_sched *sched, tg_seq *seq)
@@ -36,7 +52,7 @@ static int join_tenant(tg_sched *sched, tg_seq *seq)
         share = calloc(1, sizeof(*share));
         if (!share)
             return -ENOMEM;
-        share->served = least_served(sched);
+        share->served = larger(least_served(sched), least_count(sched));
         if (tg_map_put(sched->tenants, key_of(seq), share, NULL) < 0) {
             free(share);
             return -ENOMEM;
@@ -170,14 +186,35 @@ static bool may_give_way(const tg_seq *seq, const tg_seq *for_whom)
            seq->priority >= for_whom->priority;
 }
 
+/* A tenant's last running sequence stays, and its older ones before its younger ones. */
+static bool would_give_way(const tg_sched *sched, const tg_seq *seq, const tg_seq *for_whom)
+{
+    uint32_t before = 0; /* of the same tenant */
+    if (!may_give_way(seq, for_whom))
+        return false;
+    for (uint32_t i = 0; i < sched->running_len; i++)
+        if (sched->running[i]->share == seq->share && sched->running[i]->id > seq->id)
+            before += may_give_way(sched->running[i], for_whom);
+    return before + 1 < seq->share->running;
+}
+
+/* What it holds alone, and what it is promised. */
+static uint32_t blocks_freed(const tg_sched *sched, const tg_seq *seq)
+{
+    uint32_t blocks = seq->blocks_needed - seq->blocks_len;
+    for (uint32_t i = 0; i < seq->blocks_len; i++)
+        blocks += tg_kv_owners(sched->kv, seq->blocks[i]) == 1;
+    return blocks;
+}
+
 /* Whether there would be memory enough if all that may give way did: nobody gives way for nothing. */
 static bool could_fit(const tg_sched *sched, const tg_seq *for_whom)
 {
     const tg_kv_counts counts = tg_kv_count(sched->kv);
     uint64_t blocks = (uint64_t)counts.free + counts.cached;
     for (uint32_t i = 0; i < sched->running_len; i++)
-        if (may_give_way(sched->running[i], for_whom))
-            blocks += sched->running[i]->blocks_needed;
+        if (would_give_way(sched, sched->running[i], for_whom))
+            blocks += blocks_freed(sched, sched->running[i]);
     return blocks >= (uint64_t)sched->promised + for_whom->blocks_needed;
 }
 
@@ -234,7 +271,7 @@ uint32_t tg_sched_admit(tg_sched *sched, uint64_t now_ns)
 static void plan_one(tg_sched *sched, tg_seq *seq, uint32_t tokens)
 {
     seq->planned = tokens;
-    seq->share->served += (uint64_t)tokens * (seq->computed < seq->prompt_len ? PROMPT_TOKEN : OUTPUT_TOKEN);
+    charge(sched, seq->share, (uint64_t)tokens * (seq->computed < seq->prompt_len ? PROMPT_TOKEN : OUTPUT_TOKEN));
     while (seq->blocks_len * TG_KV_BLOCK_TOKENS < seq->computed + tokens) {
         if (tg_kv_take(sched->kv, &seq->blocks[seq->blocks_len]) < 0)
             __builtin_trap(); /* a promise was broken: going on would corrupt another sequence */

@@ -4,13 +4,18 @@
  * about so much more (the virtual token counter of Sheng et al. 2024). Who was served least goes first, and among a
  * tenant's own sequences the oldest. A tenant that comes anew starts at the least count of those that are there: it has saved
  * nothing up. So a tenant's 10,000-token prompt or 200 waiting requests delay nobody else's short one.
+ * A virtual time (Parekh and Gallager 1993) moves on by what is served, divided by the tenants that are there, and no count
+ * is charged further than TG_FAIR_CREDIT_STEPS budgets from it, behind or ahead. So it passes any count soon: ever new
+ * tenants with short requests cannot keep a long one waiting for ever, who asked for little for long cannot have it all
+ * at once later, and who used what nobody wanted does not pay for it later.
  *
  * Admission: interactive sequences before batch ones, but at most TG_BATCH_PATIENCE of them past a batch one that
  * waits. A sequence is admitted when there is a place and the KV blocks for its longest possible output can be promised;
  * the promise is what keeps a running sequence from ever running out.
  * Preemption: a tenant without a running sequence does not wait for a full engine. A sequence of the tenant that was served
  * most, and has others running, gives way: its blocks go back (full ones stay cached for it), it waits again as the
- * first of its tenant, and what it had is computed anew. It gives way once at most while it lives, so nothing thrashes.
+ * first of its tenant, and what it had is computed anew. It gives way once at most while it lives, so nothing thrashes,
+ * and only where the memory of those who may give way, without what others share of it, is certain to be enough.
  * Plan: one token for every sequence that decodes, then prompt chunks of those who were served least, within the
  * budget. Decoding never waits for somebody's long prompt.
  *
@@ -24,6 +29,7 @@
 
 #define TG_PRIORITIES 2
 #define TG_BATCH_PATIENCE 16 /* interactive sequences admitted past a batch one that waits */
+#define TG_FAIR_CREDIT_STEPS 4 /* budgets that a tenant's count may be from the virtual time */
 
 typedef struct tg_tenant_share { /* while it has a sequence here */
     uint64_t served;         /* virtual tokens */
@@ -33,6 +39,7 @@ typedef struct tg_tenant_share { /* while it has a sequence here */
 typedef struct tg_sched {
     tg_kv *kv;
     tg_map *tenants; /* by salt: tg_tenant_share */
+    uint64_t time, time_rest; /* virtual; and what has not been divided among the tenants yet */
     uint32_t passed; /* interactive sequences admitted since a batch one began to wait */
     uint32_t max_seqs, max_queue, budget;
     tg_seq *first[TG_PRIORITIES], *last[TG_PRIORITIES]; /* waiting */

@@ -257,6 +257,60 @@ static void test_backlogged_tenants_share_equally(void)
     world_free(&w);
 }
 
+/* Every step a tenant that was never here brings a short request, enough to fill the step: a long one gets through. */
+static void test_ever_new_tenants_starve_nobody(void)
+{
+    for (uint32_t max_seqs = 1; max_seqs <= 8; max_seqs += 7) { /* one waits for a place; one for its prompt's turn */
+        world w;
+        char name[16];
+        world_make(&w, 400, max_seqs, 32);
+        const uint64_t id = add_for(&w, "long", 300, 1, 0, 3)->id;
+        uint32_t steps = 0;
+        for (; steps < 2000 && tg_sched_find(&w.sched, id); steps++) {
+            snprintf(name, sizeof(name), "new %u", steps);
+            if (w.sched.waiting_len < 8)
+                add_for(&w, name, 32, 1, 0, steps % 7);
+            step(&w);
+        }
+        CU_ASSERT(steps < 400);
+        while (w.sched.running_len + w.sched.waiting_len > 0)
+            step(&w);
+        world_free(&w);
+    }
+}
+
+/* A tenant keeps one running sequence, and blocks that others share are not won: who needs more waits. */
+static void test_nobody_gives_way_for_nothing(void)
+{
+    world w;
+    world_make(&w, 20, 4, 256);
+    for (uint32_t i = 0; i < 2; i++)
+        add_for(&w, "flood", 100, 60, 0, i);
+    step(&w);
+    tg_seq *other = add_for(&w, "other", 260, 60, 0, 3);
+    CU_ASSERT_EQUAL(other->blocks_needed, 20);
+    step(&w);
+    CU_ASSERT_EQUAL(w.sched.preempted, 0);
+    CU_ASSERT_EQUAL(w.sched.running_len, 2);
+    while (w.sched.running_len + w.sched.waiting_len > 0)
+        step(&w);
+    world_free(&w);
+
+    world_make(&w, 14, 4, 256);
+    add_for(&w, "flood", 100, 12, 0, 1); /* 7 blocks */
+    step(&w);
+    for (uint32_t i = 0; i < 2; i++) /* 6 of these are the first one's */
+        add_for(&w, "flood", 100, 12, 0, 1);
+    step(&w);
+    CU_ASSERT_EQUAL(w.sched.running_len, 3);
+    add_for(&w, "other", 100, 60, 0, 3); /* needs 10; 5 are free, and 2 could be won */
+    step(&w);
+    CU_ASSERT_EQUAL(w.sched.preempted, 0);
+    while (w.sched.running_len + w.sched.waiting_len > 0)
+        step(&w);
+    world_free(&w);
+}
+
 static void test_batch_waits_for_so_many_and_no_more(void)
 {
     world w;
@@ -328,6 +382,8 @@ static const tg_test tests[] = {{"shares_sum_exactly", test_shares_sum_exactly},
                                 {"a_flood_delays_nobody_else", test_a_flood_delays_nobody_else},
                                 {"a_long_prompt_delays_no_short_one", test_a_long_prompt_delays_no_short_one},
                                 {"backlogged_tenants_share_equally", test_backlogged_tenants_share_equally},
+                                {"ever_new_tenants_starve_nobody", test_ever_new_tenants_starve_nobody},
+                                {"nobody_gives_way_for_nothing", test_nobody_gives_way_for_nothing},
                                 {"batch_waits_for_so_many_and_no_more", test_batch_waits_for_so_many_and_no_more},
                                 {"random_schedules", test_random_schedules},
                                 {"queue_is_bounded", test_queue_is_bounded}};
