@@ -24,13 +24,16 @@ static const char usage_text[] =
     "  --min-tokens N     no end before N tokens\n"
     "  --seed S           for a temperature above 0 (default: drawn, and printed)\n"
     "  --stop TEXT        stop before TEXT; may be given up to 16 times\n"
+    "  --logprobs N       after the answer, a line for each token: its log-probability and the N likeliest\n"
+    "  --no-speculation   never guess tokens (the output is the same)\n"
     "  --threads N        default: one per processor\n";
 
 enum { BIAS_MAX = 16 };
 
 typedef struct options {
     const char *model, *prompt, *system;
-    bool chat, echo, has_seed;
+    bool chat, echo, has_seed, logprobs, no_speculation;
+    uint32_t top_logprobs;
     uint32_t max_tokens, threads;
     tg_sampling sampling;
     tg_str stop[TG_STOP_STRINGS_MAX];
@@ -133,6 +136,12 @@ static int parse_option(int which, const char *name, options *o)
         rc = parse_number(name, optarg, 0, 1e6, &number);
         o->adjustments.min_tokens = (uint32_t)number;
         return rc;
+    case 'L':
+        rc = parse_number(name, optarg, 0, TG_LOGPROBS_TOP_MAX, &number);
+        o->logprobs = true;
+        o->top_logprobs = (uint32_t)number;
+        return rc;
+    case 'G': o->no_speculation = true; return 0;
     case 'M':
         rc = parse_number(name, optarg, 0, 1, &number);
         o->sampling.min_p = (float)number;
@@ -153,6 +162,7 @@ static int parse(int argc, char **argv, options *o)
         {"repetition-penalty", required_argument, NULL, 'R'}, {"presence-penalty", required_argument, NULL, 'Q'},
         {"frequency-penalty", required_argument, NULL, 'F'},  {"logit-bias", required_argument, NULL, 'B'},
         {"min-tokens", required_argument, NULL, 'N'},  {"threads", required_argument, NULL, 'j'},
+        {"logprobs", required_argument, NULL, 'L'},    {"no-speculation", no_argument, NULL, 'G'},
         {NULL, 0, NULL, 0}};
     int which, index = 0;
     optind = 1;
@@ -166,13 +176,27 @@ typedef struct progress {
     sem_t ready;
     tg_finish finish;
     tg_gen_usage usage;
+    const tg_tokenizer *tokenizer;
+    tg_buf logprobs; /* lines */
 } progress;
 
 static void on_ready(void *user) { sem_post(&((progress *)user)->ready); }
 
+static void add_logprobs(progress *p, const tg_engine_event *event)
+{
+    for (uint32_t i = 0; i < event->logprobs_len; i++) {
+        const tg_str piece = tg_tokenizer_piece(p->tokenizer, event->logprobs[i].id);
+        tg_buf_printf(&p->logprobs, "%s%u '%.*s' %.4f", i == 0 ? "" : i == 1 ? "   " : ", ", event->logprobs[i].id, (int)piece.len,
+                    piece.data, (double)event->logprobs[i].logprob);
+    }
+    if (event->logprobs_len > 0)
+        tg_buf_add(&p->logprobs, "\n", 1);
+}
+
 static void on_event(void *user, const tg_engine_event *event)
 {
     progress *p = user;
+    add_logprobs(p, event);
     fwrite(event->text.data, 1, event->text.len, stdout);
     fflush(stdout);
     if (event->finish != TG_FINISH_NONE) {
@@ -192,7 +216,7 @@ static int generate(tg_engine *engine, const options *o, progress *p, tg_error *
                                    {TG_STR("user"), tg_str_of(o->prompt)}};
     const tg_str text = tg_str_of(o->prompt);
     tg_gen_request request = {.sampling = o->sampling, .adjustments = o->adjustments, .max_tokens = o->max_tokens, .stop = o->stop,
-                              .stop_len = o->stop_len};
+                              .stop_len = o->stop_len, .logprobs = o->logprobs, .top_logprobs = o->top_logprobs};
     if (o->chat) {
         request.messages = o->system ? messages : messages + 1;
         request.messages_len = o->system ? 2 : 1;
@@ -211,6 +235,8 @@ static int generate(tg_engine *engine, const options *o, progress *p, tg_error *
         tg_engine_drain(engine, on_event, p);
     }
     putchar('\n');
+    if (p->logprobs.len > 0)
+        fwrite(p->logprobs.data, 1, p->logprobs.len, stdout);
     if (p->finish == TG_FINISH_ERROR)
         return tg_error_set(err, -EDOM, "the generation failed: the model's logits are not numbers");
     return 0;
@@ -224,6 +250,8 @@ static void print_figures(tg_engine *engine, const options *o, const tg_gen_usag
             status.model, status.quantisation, status.path, status.threads, usage->prompt_tokens,
             per_second(usage->prompt_tokens, usage->prefill_ns), usage->output_tokens,
             per_second(usage->output_tokens - (usage->output_tokens > 0), usage->decode_ns));
+    if (usage->guessed_tokens > 0)
+        fprintf(stderr, ", %u of %u guesses right", usage->right_tokens, usage->guessed_tokens);
     if (o->sampling.temperature > 0)
         fprintf(stderr, ", seed %llu", (unsigned long long)o->sampling.seed);
     fputc('\n', stderr);
@@ -243,17 +271,21 @@ int tg_cli_generate(int argc, char **argv)
     if (!o.has_seed && getrandom(&o.sampling.seed, sizeof(o.sampling.seed), 0) < 0)
         o.sampling.seed = 0;
     sem_init(&p.ready, 0, 0);
+    tg_buf_init(&p.logprobs, 0);
     const tg_engine_conf conf = {.model_path = o.model, .threads = o.threads, .max_seqs = 1,
-                                 .max_queue = 1, .notify = on_ready, .notify_user = &p,
+                                 .max_queue = 1, .no_speculation = o.no_speculation, .notify = on_ready, .notify_user = &p,
                                  .progress = tg_load_bar_progress, .progress_user = &bar};
     int rc = tg_engine_new(&conf, &err, &engine);
-    if (rc == 0)
+    if (rc == 0) {
+        p.tokenizer = tg_engine_model(engine)->tokenizer;
         rc = generate(engine, &o, &p, &err);
+    }
     if (rc == 0)
         print_figures(engine, &o, &p.usage);
     else
         fprintf(stderr, "tollgate generate: %s\n", err.text[0] ? err.text : "out of memory");
     tg_engine_free(engine);
     sem_destroy(&p.ready);
+    tg_buf_free(&p.logprobs);
     return rc == 0 ? 0 : 1;
 }

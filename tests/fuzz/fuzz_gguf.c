@@ -51,8 +51,8 @@ static void step(const tg_model *model)
 {
     const tg_backend_conf conf = {.threads = 1, .kv_blocks = 1, .step_tokens_max = 4, .step_logits_max = 1};
     const uint32_t tokens[] = {0, model->shape.vocab - 1}, blocks[] = {0};
-    const tg_step_seq seq = {tokens, 2, 0, blocks, true};
-    const tg_forward_step once = {&seq, 1};
+    const tg_step_seq seq = {tokens, 2, 0, blocks, 1};
+    const tg_forward_step once = {.seqs = &seq, .seqs_len = 1};
     const float *logits = NULL;
     tg_backend *backend = NULL;
     tg_backend_needs needs;

@@ -46,6 +46,18 @@ def test_same_seed_same_text():
 
 
 @pytest.mark.skipif(not DEFAULT_MODEL.is_file(), reason="no model: run tools/model first")
+def test_guesses_change_nothing_and_logprobs_are_told():
+    words = ("--model", DEFAULT_MODEL, "--chat", "--max-tokens", "60", "--logprobs", "2", "--prompt",
+             "Repeat this word for word: the toll gate is open, the toll gate is closed, the toll gate is open again.")
+    with_guesses, without = generate(*words), generate(*words, "--no-speculation")
+    assert with_guesses.stdout == without.stdout and without.returncode == 0, "guesses changed the output"
+    assert b"guesses right" in with_guesses.stderr and b"guesses" not in without.stderr
+    lines = [line for line in without.stdout.decode().splitlines() if re.fullmatch(r"\d+ '.*' -?\d+\.\d{4}   \d+ .*, \d+ .*", line)]
+    tokens = int(re.search(rb"(\d+) output tokens", without.stderr)[1])
+    assert len(lines) >= tokens - 2, "a line for each token, but where a token is a line's end"
+
+
+@pytest.mark.skipif(not DEFAULT_MODEL.is_file(), reason="no model: run tools/model first")
 def test_what_a_request_changes_about_the_logits():
     def run(*more):
         done = generate("--model", DEFAULT_MODEL, "--prompt", "The sea", "--max-tokens", "12", *more)

@@ -26,8 +26,8 @@ int main(int argc, char **argv)
         rc = tg_backend_open_cpu(model, &conf, &err, &backend);
     for (uint32_t at = 0; at < len && rc == 0; at += chunk) {
         const uint32_t n = len - at < chunk ? len - at : chunk;
-        const tg_step_seq seq = {tokens + at, n, at, blocks, true};
-        const tg_forward_step step = {&seq, 1};
+        const tg_step_seq seq = {tokens + at, n, at, blocks, 1};
+        const tg_forward_step step = {.seqs = &seq, .seqs_len = 1};
         const float *logits = NULL;
         rc = backend->ops->run(backend, &step, &logits);
         if (rc == 0)

@@ -1,7 +1,7 @@
 /* What computes a model's forward pass: one vtable, an implementation per kind of hardware.
  *
  * One step covers all running sequences: the tokens of every sequence, prompt chunks and single decode
- * tokens alike, go through the network together, and logits come out only for the tokens that ask.
+ * tokens alike, go through the network together, and logits come out only for the tokens asked for.
  * The backend owns weights, KV memory and scratch; which KV block belongs to whom is the engine's
  * business and arrives as block tables.
  *
@@ -41,12 +41,18 @@ typedef struct tg_step_seq { /* the tokens of one sequence in a step; their posi
     uint32_t tokens_len;      /* ≥ 1 */
     uint32_t first_position;  /* of tokens[0]; keys of all earlier positions are in the blocks */
     const uint32_t *blocks;   /* block numbers; blocks[p / 16] holds position p */
-    bool wants_logits;        /* of its last token */
+    uint32_t logits;          /* rows of logits, of its last tokens: 0..tokens_len */
 } tg_step_seq;
+
+typedef struct tg_block_copy {
+    uint32_t from, to; /* block numbers */
+} tg_block_copy;
 
 typedef struct tg_forward_step {
     const tg_step_seq *seqs;
     uint32_t seqs_len;
+    const tg_block_copy *copies; /* KV blocks to copy before anything is computed, one after the other */
+    uint32_t copies_len;
 } tg_forward_step;
 
 typedef struct tg_backend_ops {
@@ -54,7 +60,7 @@ typedef struct tg_backend_ops {
     /* 0; -ENOMEM or -EINVAL with a message. The model must outlive the backend. */
     int (*open)(const tg_model *model, const tg_backend_conf *conf, tg_error *err, tg_backend **ret);
     void (*close)(tg_backend *backend);
-    /* Runs one step. *ret_logits: a row of vocab floats for each sequence that wants them, in order;
+    /* Runs one step. *ret_logits: the rows of vocab floats that the sequences ask for, in order;
      * valid until the next step. Nothing is allocated. 0 or -errno. */
     int (*run)(tg_backend *backend, const tg_forward_step *step, const float **ret_logits);
 } tg_backend_ops;

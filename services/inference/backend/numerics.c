@@ -22,6 +22,26 @@ double tg_exp(double x)
     return sum * scale;
 }
 
+double tg_ln(double x)
+{
+    /* x = m·2^n with m within a factor √2 of 1; ln m = 2·artanh((m − 1)/(m + 1)). */
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof(bits));
+    int n = (int)(bits >> 52) - 1023;
+    bits = (bits & 0xfffffffffffffu) | (uint64_t)1023 << 52;
+    double m;
+    memcpy(&m, &bits, sizeof(m));
+    if (m > 1.4142135623730951) {
+        m *= 0.5;
+        n++;
+    }
+    const double t = (m - 1.0) / (m + 1.0), t2 = t * t; /* t2 ≤ 0.0295 */
+    double sum = 1.0 / 23.0;
+    for (int k = 21; k >= 1; k -= 2)
+        sum = sum * t2 + 1.0 / (double)k;
+    return 2.0 * t * sum + (double)n * 1.90821492927058770002e-10 + (double)n * 6.93147180369123816490e-01;
+}
+
 void tg_sincos(double angle, double *ret_sin, double *ret_cos)
 {
     /* angle = n·π/2 + r with |r| ≤ π/4, π/2 in three parts of 33 bits, so that the products are exact

@@ -18,8 +18,10 @@
  *     dimension, p·v one over ascending key.
  *  6. Long sums (RMSNorm, softmax) run in 16 lanes, element i in lane i mod 16, then fold
  *     8, 4, 2, 1.
- *  7. exp, sine and cosine are the ones here. No contraction other than written fma.
- *  8. Sampling draws from a counter-based generator keyed (seed, choice, position).
+ *  7. exp, log, sine and cosine are the ones here. No contraction other than written fma.
+ *  8. Sampling draws from a counter-based generator keyed (seed, choice, position). Log-probabilities are
+ *     those of the model's own logits, before penalties, bias, mask and temperature; their sum of exponentials is in double,
+ *     lanes as in 6.
  */
 #ifndef TG_INFERENCE_NUMERICS_H
 #define TG_INFERENCE_NUMERICS_H
@@ -34,6 +36,9 @@
 /* e^x in double, without fma, so that every compiler and machine gives the same bits. Error below
  * 1e-15 relative; 0 below -700. For the sampler. */
 double tg_exp(double x);
+
+/* Natural logarithm of a positive, normal x, likewise. Absolute error below 1e-15 + 1e-15·|result|. For log-probabilities. */
+double tg_ln(double x);
 
 /* Sine and cosine of a RoPE angle, 0 ≤ angle ≤ 1e7. Absolute error below 1e-9 there. */
 void tg_sincos(double angle, double *ret_sin, double *ret_cos);

@@ -36,8 +36,8 @@ static int check_conf(tg_engine *e, tg_error *err)
 static int warm_up(tg_engine *e, tg_error *err)
 {
     const uint32_t token = 0, block = 0;
-    const tg_step_seq seq = {&token, 1, 0, &block, true};
-    const tg_forward_step step = {&seq, 1};
+    const tg_step_seq seq = {&token, 1, 0, &block, 1};
+    const tg_forward_step step = {.seqs = &seq, .seqs_len = 1};
     const float *logits = NULL;
     int rc = e->backend->ops->run(e->backend, &step, &logits);
     return rc < 0 ? tg_error_set(err, rc, "the first step failed") : 0;
@@ -73,10 +73,12 @@ static int start(tg_engine *e, tg_error *err)
         return rc;
     if (getrandom(key, sizeof(key), 0) != (ssize_t)sizeof(key))
         return tg_error_set(err, -EIO, "no random key for the prefix cache");
+    const uint32_t spare = e->conf.step_token_budget < TG_ENGINE_SPARE_ROWS_MAX ? e->conf.step_token_budget : TG_ENGINE_SPARE_ROWS_MAX;
+    e->rows_max = e->conf.max_seqs + spare;
     tg_backend_conf backend = {.threads = e->conf.threads,
                                .kv_blocks = e->conf.kv_tokens / TG_KV_BLOCK_TOKENS,
                                .step_tokens_max = e->conf.step_token_budget,
-                               .step_logits_max = e->conf.max_seqs,
+                               .step_logits_max = e->rows_max,
                                .progress = e->conf.progress,
                                .progress_user = e->conf.progress_user};
     rc = plan_memory(e, kv_by_default, &backend, err);
@@ -85,7 +87,8 @@ static int start(tg_engine *e, tg_error *err)
     e->scratch = malloc((size_t)2 * e->model->shape.vocab * sizeof(*e->scratch));
     e->adjusted = malloc(e->model->shape.vocab * sizeof(*e->adjusted));
     e->seen = calloc(e->model->shape.vocab, sizeof(*e->seen));
-    if (!e->scratch || !e->adjusted || !e->seen)
+    e->rows = malloc(e->rows_max * sizeof(*e->rows));
+    if (!e->scratch || !e->adjusted || !e->seen || !e->rows)
         return -ENOMEM;
     rc = tg_kv_new(backend.kv_blocks, key, &e->kv);
     if (rc == 0)
@@ -95,7 +98,9 @@ static int start(tg_engine *e, tg_error *err)
     if (rc < 0)
         return rc;
     e->sched = (tg_sched){.kv = e->kv, .max_seqs = e->conf.max_seqs, .max_queue = e->conf.max_queue,
-                          .budget = e->conf.step_token_budget};
+                          .budget = e->conf.step_token_budget, .spare_rows = spare};
+    if (!e->conf.no_speculation)
+        e->sched.drafter.guess = tg_lookup_guess;
     rc = tg_sched_init(&e->sched);
     if (rc < 0)
         return rc;
@@ -163,6 +168,7 @@ tg_engine *tg_engine_free(tg_engine *e)
     free(e->scratch);
     free(e->adjusted);
     free(e->seen);
+    free(e->rows);
     tg_model_free(e->model);
     free(e);
     return NULL;
@@ -203,41 +209,79 @@ static int encode_request(const tg_engine *e, const tg_gen_request *r, tg_error 
     return rc;
 }
 
-static int queue_full(const tg_engine *e, tg_error *err)
+/* At the door, before the work of encoding: what can't be taken now, and what can't be taken ever. */
+static int check_door(tg_engine *e, const tg_gen_request *r, uint32_t n, tg_error *err)
 {
-    return tg_error_set(err, -EAGAIN, "the queue is full: %u requests wait", e->conf.max_queue);
+    if (n > TG_ENGINE_CHOICES_MAX || n > e->conf.max_queue)
+        return tg_error_set(err, -EINVAL, "n is %u; at most %u answers are allowed", n,
+                            e->conf.max_queue < TG_ENGINE_CHOICES_MAX ? e->conf.max_queue : TG_ENGINE_CHOICES_MAX);
+    const uint64_t now = tg_clock_mono_ns();
+    if (r->deadline_ns != 0 && r->deadline_ns <= now)
+        return tg_error_set(err, -ETIME, "the deadline was %llu ms ago", (unsigned long long)(now - r->deadline_ns) / 1000000u);
+    pthread_mutex_lock(&e->lock);
+    const bool full = e->sched.waiting_len + n > e->conf.max_queue;
+    pthread_mutex_unlock(&e->lock);
+    return full ? tg_error_set(err, -EAGAIN, "the queue is full: %u requests wait", e->conf.max_queue) : 0;
+}
+
+static int make_choices(const tg_engine *e, const tg_gen_request *request, uint32_t n, tg_error *err, tg_seq **ret_seqs)
+{
+    tg_token_list tokens = {0};
+    tg_gen_request r = *request;
+    int rc = encode_request(e, request, err, &tokens);
+    const uint64_t now = tg_clock_mono_ns();
+    for (uint32_t i = 0; i < n && rc == 0; i++) {
+        r.sampling.choice = request->sampling.choice + i;
+        rc = tg_seq_new(&r, e->model, e->kv, e->context_limit, e->conf.kv_tokens / TG_KV_BLOCK_TOKENS, &tokens, err, &ret_seqs[i]);
+        if (rc == 0)
+            ret_seqs[i]->submitted_ns = now;
+        if (rc == 0 && i > 0 && !ret_seqs[i]->scores_prompt)
+            tg_sched_follow(ret_seqs[i], ret_seqs[0]);
+    }
+    tg_token_list_free(&tokens);
+    return rc;
+}
+
+/* Under the lock. All or none. */
+static int enqueue(tg_engine *e, tg_seq **seqs, uint32_t n)
+{
+    int rc = e->sched.waiting_len + n > e->conf.max_queue ? -EAGAIN : 0;
+    for (uint32_t i = 0; i < n && rc == 0; i++) {
+        seqs[i]->id = e->last_id + 1 + i;
+        rc = tg_sched_enqueue(&e->sched, seqs[i]);
+        for (uint32_t k = 0; k < i && rc < 0; k++)
+            tg_sched_remove(&e->sched, seqs[k]);
+    }
+    if (rc < 0)
+        return rc;
+    e->last_id += n;
+    e->deadlines += seqs[0]->deadline_ns != UINT64_MAX ? n : 0;
+    pthread_cond_signal(&e->work);
+    return 0;
 }
 
 int tg_engine_submit(tg_engine *e, const tg_gen_request *request, tg_error *err, tg_gen_ticket *ret)
 {
-    tg_token_list tokens = {0};
-    tg_seq *seq = NULL;
-    pthread_mutex_lock(&e->lock); /* a full queue is refused before the work of encoding */
-    bool full = e->sched.waiting_len >= e->sched.max_queue;
-    pthread_mutex_unlock(&e->lock);
-    if (full)
-        return queue_full(e, err);
-    int rc = encode_request(e, request, err, &tokens);
-    if (rc == 0)
-        rc = tg_seq_new(request, e->model, e->kv, e->context_limit,
-                        e->conf.kv_tokens / TG_KV_BLOCK_TOKENS, &tokens, err, &seq);
-    tg_token_list_free(&tokens);
+    const uint32_t n = request->n ? request->n : 1;
+    tg_seq *seqs[TG_ENGINE_CHOICES_MAX] = {NULL};
+    int rc = check_door(e, request, n, err);
     if (rc < 0)
         return rc;
-    seq->submitted_ns = tg_clock_mono_ns();
-    pthread_mutex_lock(&e->lock);
-    seq->id = ++e->last_id;
-    rc = tg_sched_enqueue(&e->sched, seq);
-    if (rc == 0) { /* the sequence is the engine thread's once the lock is let go */
-        *ret = (tg_gen_ticket){seq->id, seq->prompt_len};
-        pthread_cond_signal(&e->work);
+    rc = make_choices(e, request, n, err, seqs);
+    if (rc == 0) {
+        const uint32_t prompt_len = seqs[0]->prompt_len;
+        pthread_mutex_lock(&e->lock); /* the sequences are the engine thread's once it is let go */
+        rc = enqueue(e, seqs, n);
+        if (rc == 0)
+            *ret = (tg_gen_ticket){e->last_id - n + 1, prompt_len};
+        pthread_mutex_unlock(&e->lock);
+        if (rc == 0)
+            return 0;
+        tg_error_set(err, rc, rc == -EAGAIN ? "the queue is full: %u requests wait" : "out of memory", e->conf.max_queue);
     }
-    pthread_mutex_unlock(&e->lock);
-    if (rc < 0) {
-        tg_seq_free(seq);
-        return queue_full(e, err);
-    }
-    return 0;
+    for (uint32_t i = 0; i < n; i++)
+        tg_seq_free(seqs[i]);
+    return rc;
 }
 
 int tg_engine_cancel(tg_engine *e, uint64_t seq_id)
@@ -264,6 +308,7 @@ size_t tg_engine_drain(tg_engine *e, tg_engine_event_fn fn, void *user)
     for (size_t i = 0; i < batch.len; i++) {
         tg_engine_event event = batch.events[i].event;
         event.text = (tg_str){batch.text.data + batch.events[i].text_at, event.text.len};
+        event.logprobs = (const tg_logprob *)(const void *)(batch.logprobs.data + batch.events[i].logprobs_at);
         fn(user, &event);
     }
     tg_batch_clear(&e->draining);

@@ -23,6 +23,7 @@
 #define TG_ENGINE_ENGINE_H
 
 #include "services/inference/engine/adjust.h"
+#include "services/inference/engine/logprobs.h"
 #include "services/inference/engine/sampler.h"
 #include "services/inference/engine/stop.h"
 #include "services/inference/model/chat.h"
@@ -36,6 +37,7 @@ typedef struct tg_engine_conf { /* 0 means the default in brackets */
     uint32_t max_queue;         /* waiting [64], at most TG_ENGINE_QUEUE_MAX */
     uint32_t kv_tokens;         /* KV memory [max_seqs × 2,048, or the model's context if larger; less where memory is short] */
     uint32_t step_token_budget; /* tokens in one step [256]; at least max_seqs */
+    bool no_speculation;        /* never guess tokens; the output is the same */
     uint64_t memory_limit_bytes; /* for all of it [what the machine and the cgroup leave, memory.h] */
     void (*notify)(void *notify_user); /* a batch is ready to drain; may be NULL */
     void *notify_user;
@@ -47,6 +49,8 @@ typedef struct tg_engine_conf { /* 0 means the default in brackets */
 #define TG_ENGINE_QUEUE_MAX 16384
 #define TG_ENGINE_STEP_TOKENS_MAX 8192
 #define TG_ENGINE_STOP_IDS_MAX 16
+#define TG_ENGINE_CHOICES_MAX 32 /* answers to one request */
+#define TG_ENGINE_SPARE_ROWS_MAX 64 /* rows of logits in a step besides one a sequence: for guesses and for echo's log-probabilities */
 #define TG_ENGINE_EVENTS_MAX 65536 /* undrained; then the engine waits for drain */
 
 /* Loads the model and runs a step of one token, so that the first request finds everything warm. 0; -ENOMEM, with the
@@ -63,6 +67,11 @@ typedef struct tg_gen_request {
     const uint32_t *tokens;
     size_t tokens_len;
 
+    uint32_t n; /* answers: as many sequences, with choices 0 to n − 1 and consecutive ids; 0 is 1 */
+    bool echo;  /* the prompt's tokens come as events first */
+    bool logprobs; /* of every token told; with echo of the prompt's as well, which is then computed whole */
+    uint32_t top_logprobs; /* and of so many of the likeliest; at most TG_LOGPROBS_TOP_MAX */
+    uint64_t deadline_ns;  /* monotonic; what is not done by then ends; 0: none */
     const uint32_t *generated; /* output produced elsewhere already; generation goes on after it */
     size_t generated_len;
     tg_sampling sampling;
@@ -79,12 +88,12 @@ typedef struct tg_gen_request {
 } tg_gen_request;
 
 typedef struct tg_gen_ticket {
-    uint64_t seq_id; /* never 0, never reused */
+    uint64_t seq_id; /* of choice 0; never 0, never reused */
     uint32_t prompt_tokens;
 } tg_gen_ticket;
 
-/* 0; -EAGAIN when the queue is full; -EMSGSIZE when it can never fit; -EINVAL or -ENOTSUP; -ENOMEM;
- * each with a message. */
+/* All of a request's choices are accepted or none. 0; -EAGAIN when the queue is full; -EMSGSIZE when it can never fit;
+ * -ETIME when the deadline is past; -EINVAL or -ENOTSUP; -ENOMEM; each with a message. */
 int tg_engine_submit(tg_engine *engine, const tg_gen_request *request, tg_error *err, tg_gen_ticket *ret);
 
 /* Takes effect within one step; the end event says cancelled. -ENOENT when the sequence is over. */
@@ -96,12 +105,14 @@ typedef enum tg_finish {
     TG_FINISH_LENGTH,
     TG_FINISH_CANCELLED,
     TG_FINISH_ERROR, /* the logits were not numbers, or memory ran out */
+    TG_FINISH_DEADLINE,
 } tg_finish;
 
 typedef struct tg_gen_usage {
     uint32_t prompt_tokens; /* without `generated` */
     uint32_t cached_tokens; /* of the prompt and `generated`: taken from the prefix cache */
     uint32_t output_tokens; /* sampled here, an end token included */
+    uint32_t guessed_tokens, right_tokens; /* computed on a guess; and of those, the ones that were right */
     uint64_t queue_ns;      /* submitted → admitted */
     uint64_t prefill_ns;    /* admitted → first token */
     uint64_t decode_ns;     /* first token → end */
@@ -111,8 +122,12 @@ typedef struct tg_gen_usage {
 typedef struct tg_engine_event { /* valid during the callback */
     uint64_t seq_id;
     void *user;
+    uint32_t choice;
     uint32_t token; /* TG_TOKEN_NONE in an end event without a token */
+    bool prompt;    /* echo: it is one of the prompt's */
     tg_str text;    /* whole UTF-8 characters; often empty */
+    const tg_logprob *logprobs; /* the token's own, then the likeliest; 0 of them where not asked for, or nothing is before it */
+    uint32_t logprobs_len;
     tg_finish finish;
     tg_gen_usage usage; /* set when finish is not NONE */
 } tg_engine_event;
@@ -133,6 +148,7 @@ typedef struct tg_engine_status {
     uint64_t cached_tokens_total;
     uint64_t output_tokens_total;
     uint64_t steps_total;
+    uint64_t guessed_tokens_total, right_tokens_total;
     uint64_t preempted_total; /* sequences that gave way to another tenant's and were computed anew */
     /* Where the engine thread's time went; they sum to its age, to the nanosecond. */
     uint64_t shared_ns;   /* steps, divided among their sequences as engine_ns */

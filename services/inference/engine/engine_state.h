@@ -8,18 +8,25 @@
 
 typedef struct tg_batch_event {
     tg_engine_event event; /* text.data is set when drained */
-    size_t text_at;
+    size_t text_at, logprobs_at;
 } tg_batch_event;
 
 typedef struct tg_batch { /* events since the last drain */
     tg_batch_event *events; /* room for TG_ENGINE_EVENTS_MAX */
     size_t len;
     tg_buf text;
+    tg_buf logprobs; /* tg_logprob, one after the other */
 } tg_batch;
 
 int tg_batch_init(tg_batch *batch); /* 0 or -ENOMEM */
 void tg_batch_free(tg_batch *batch);
 void tg_batch_clear(tg_batch *batch);
+
+typedef struct tg_row_result { /* of a row of logits */
+    uint32_t token; /* what comes next: sampled, or given; TG_TOKEN_NONE: the logits are not numbers */
+    uint32_t logprobs_len;
+    tg_logprob logprobs[1 + TG_LOGPROBS_TOP_MAX];
+} tg_row_result;
 
 struct tg_engine {
     tg_engine_conf conf;
@@ -35,6 +42,7 @@ struct tg_engine {
     pthread_cond_t work;    /* something to do, or stop */
     pthread_cond_t drained; /* room for events, or stop */
     bool stop, cancels;
+    uint32_t deadlines; /* sequences that have one */
     bool idle; /* the engine thread waits for work since mark_ns */
     uint64_t last_id;
     tg_kv *kv;
@@ -50,7 +58,11 @@ struct tg_engine {
     uint32_t *seen;        /* vocab counts, for that */
     tg_step_seq step_seqs[TG_ENGINE_SEQS_MAX];
     tg_seq *step_owners[TG_ENGINE_SEQS_MAX];
-    uint32_t sampled[TG_ENGINE_SEQS_MAX]; /* token, or TG_TOKEN_NONE */
+    uint32_t first_row[TG_ENGINE_SEQS_MAX]; /* of a sequence, in what follows */
+    tg_row_result *rows; /* room for rows_max */
+    uint32_t rows_max;   /* of logits in a step */
+    tg_block_copy copies[TG_ENGINE_SEQS_MAX];
+    uint32_t copies_len;
     uint64_t weights[TG_ENGINE_SEQS_MAX], shares[TG_ENGINE_SEQS_MAX];
 };
 

@@ -222,6 +222,8 @@ void tg_kv_release(tg_kv *kv, uint32_t index)
         free_push(kv, index);
 }
 
+void tg_kv_share(tg_kv *kv, uint32_t index) { kv->blocks[index].owners++; }
+
 uint32_t tg_kv_owners(const tg_kv *kv, uint32_t index) { return kv->blocks[index].owners; }
 
 tg_kv_counts tg_kv_count(const tg_kv *kv) { return kv->counts; }

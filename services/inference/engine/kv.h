@@ -39,6 +39,7 @@ int tg_kv_take(tg_kv *kv, uint32_t *ret_block);
 
 /* The block is full and these are its contents. If another block already has them, nothing changes. */
 void tg_kv_seal(tg_kv *kv, uint32_t block, tg_kv_hash hash);
+void tg_kv_share(tg_kv *kv, uint32_t block);   /* one reference more to a block that has some */
 void tg_kv_release(tg_kv *kv, uint32_t block); /* one reference less */
 uint32_t tg_kv_owners(const tg_kv *kv, uint32_t block); /* its references */
 

@@ -29,6 +29,7 @@ static uint64_t least_served(const tg_sched *sched)
 
 static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
 static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
+static uint32_t smaller32(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 static uint64_t credit(const tg_sched *sched) { return (uint64_t)TG_FAIR_CREDIT_STEPS * sched->budget; }
 
@@ -112,12 +113,40 @@ static void unlink_waiting(tg_sched *sched, tg_seq *seq)
     sched->waiting_len--;
 }
 
+/* ---- choices ---- */
+
+void tg_sched_follow(tg_seq *seq, tg_seq *leader)
+{
+    seq->leader = leader;
+    leader->followers++;
+}
+
+void tg_sched_unfollow(tg_seq *seq)
+{
+    if (seq->leader)
+        seq->leader->followers--;
+    seq->leader = NULL;
+}
+
+static void let_followers_go(tg_sched *sched, tg_seq *leader)
+{
+    for (uint32_t p = 0; p < TG_PRIORITIES; p++)
+        for (tg_seq *seq = sched->first[p]; seq && leader->followers > 0; seq = seq->next)
+            if (seq->leader == leader)
+                tg_sched_unfollow(seq);
+}
+
+/* Tokens of the leader's that another choice needs not compute: all but the last, whose logits are wanted. */
+static uint32_t shared_tokens(const tg_seq *seq) { return seq->given_len - 1; }
+
+static bool may_be_admitted(const tg_seq *seq) { return !seq->leader || seq->leader->computed >= shared_tokens(seq); }
+
 /* Of one priority, who goes first. */
 static tg_seq *first_waiting(const tg_sched *sched, uint32_t priority)
 {
-    tg_seq *best = sched->first[priority];
-    for (tg_seq *seq = best; seq; seq = seq->next)
-        if (goes_before(seq, best))
+    tg_seq *best = NULL;
+    for (tg_seq *seq = sched->first[priority]; seq; seq = seq->next)
+        if (may_be_admitted(seq) && (!best || goes_before(seq, best)))
             best = seq;
     return best;
 }
@@ -132,7 +161,7 @@ static void give_back(tg_sched *sched, tg_seq *seq)
  * logits are wanted. */
 static void match_prefix(tg_sched *sched, tg_seq *seq)
 {
-    const uint32_t most = (seq->len - 1) / TG_KV_BLOCK_TOKENS;
+    const uint32_t most = seq->scores_prompt ? 0 : (seq->len - 1) / TG_KV_BLOCK_TOKENS;
     while (seq->blocks_len < most) {
         tg_kv_hash hash = tg_kv_extend(sched->kv, seq->hash,
                                        seq->tokens + seq->blocks_len * TG_KV_BLOCK_TOKENS);
@@ -145,17 +174,55 @@ static void match_prefix(tg_sched *sched, tg_seq *seq)
     seq->computed = seq->blocks_len * TG_KV_BLOCK_TOKENS;
 }
 
+/* The full blocks of the leader's prompt. */
+static void share_prefix(tg_sched *sched, tg_seq *seq)
+{
+    for (; seq->blocks_len < shared_tokens(seq) / TG_KV_BLOCK_TOKENS; seq->blocks_len++) {
+        seq->blocks[seq->blocks_len] = seq->leader->blocks[seq->blocks_len];
+        tg_kv_share(sched->kv, seq->blocks[seq->blocks_len]);
+        seq->hash = tg_kv_extend(sched->kv, seq->hash, seq->tokens + seq->blocks_len * TG_KV_BLOCK_TOKENS);
+    }
+    seq->sealed = seq->blocks_len;
+    seq->computed = seq->blocks_len * TG_KV_BLOCK_TOKENS;
+}
+
+static void take_block(tg_sched *sched, tg_seq *seq)
+{
+    if (tg_kv_take(sched->kv, &seq->blocks[seq->blocks_len]) < 0)
+        __builtin_trap(); /* a promise was broken: going on would corrupt another sequence */
+    seq->blocks_len++;
+    sched->promised--;
+}
+
+/* What the leader has of the block that comes next. */
+static void copy_rest(tg_sched *sched, tg_seq *seq)
+{
+    if (seq->computed < shared_tokens(seq)) {
+        const uint32_t from = seq->leader->blocks[seq->blocks_len];
+        take_block(sched, seq);
+        seq->copy = (tg_block_copy){from, seq->blocks[seq->blocks_len - 1]};
+        seq->computed = shared_tokens(seq);
+    }
+    tg_sched_unfollow(seq);
+}
+
 static bool admit_one(tg_sched *sched, tg_seq *seq, uint64_t now_ns)
 {
-    match_prefix(sched, seq);
+    if (seq->leader)
+        share_prefix(sched, seq);
+    else
+        match_prefix(sched, seq);
     const tg_kv_counts counts = tg_kv_count(sched->kv);
     const uint32_t needed = seq->blocks_needed - seq->blocks_len;
     if (counts.free + counts.cached < sched->promised + needed) {
         give_back(sched, seq);
+        seq->computed = seq->sealed = 0;
         seq->hash = seq->salt;
         return false;
     }
     sched->promised += needed;
+    if (seq->leader)
+        copy_rest(sched, seq);
     unlink_waiting(sched, seq);
     sched->running[sched->running_len++] = seq;
     seq->share->running++;
@@ -177,6 +244,7 @@ static void stop_running(tg_sched *sched, uint32_t index)
             (sched->running_len - index) * sizeof(sched->running[0]));
     sched->promised -= seq->blocks_needed - seq->blocks_len;
     seq->share->running--;
+    seq->copy = (tg_block_copy){0};
     give_back(sched, seq);
 }
 
@@ -268,46 +336,81 @@ uint32_t tg_sched_admit(tg_sched *sched, uint64_t now_ns)
 
 /* ---- a step ---- */
 
-static void plan_one(tg_sched *sched, tg_seq *seq, uint32_t tokens)
+/* Each sequence has one row of logits; `rows` is what is left of the spare ones. */
+typedef struct budget {
+    uint32_t tokens, rows;
+} budget;
+
+static void plan_tokens(tg_sched *sched, tg_seq *seq, uint32_t tokens, budget *left)
 {
-    seq->planned = tokens;
+    seq->planned += tokens;
+    left->tokens -= tokens;
     charge(sched, seq->share, (uint64_t)tokens * (seq->computed < seq->prompt_len ? PROMPT_TOKEN : OUTPUT_TOKEN));
-    while (seq->blocks_len * TG_KV_BLOCK_TOKENS < seq->computed + tokens) {
-        if (tg_kv_take(sched->kv, &seq->blocks[seq->blocks_len]) < 0)
-            __builtin_trap(); /* a promise was broken: going on would corrupt another sequence */
-        seq->blocks_len++;
-        sched->promised--;
+    while (seq->blocks_len * TG_KV_BLOCK_TOKENS < seq->computed + seq->planned)
+        take_block(sched, seq);
+}
+
+static void plan_chunk(tg_sched *sched, tg_seq *seq, budget *left)
+{
+    uint32_t tokens = seq->len - seq->computed;
+    tokens = smaller32(tokens, left->tokens);
+    if (seq->scores_prompt && seq->computed < seq->prompt_len) {
+        tokens = smaller32(tokens, left->rows + 1);
+        left->rows -= tokens - 1;
+        seq->rows = tokens;
+    } else {
+        seq->rows = seq->computed + tokens == seq->len;
+    }
+    plan_tokens(sched, seq, tokens, left);
+}
+
+/* Guesses for a sequence that decodes. A guess that does not pay is kept to learn from. */
+static void plan_guesses(tg_sched *sched, tg_seq *seq, float *expected, budget *left)
+{
+    tg_speculation *s = &seq->speculation;
+    const uint32_t room = seq->limit - 1 - seq->len, most = smaller32(room, smaller32(left->tokens, left->rows));
+    s->len = sched->drafter.guess(sched->drafter.user, seq->tokens, seq->len, smaller32(room, TG_GUESSES_MAX), s->guesses);
+    for (uint32_t i = 0; i < s->len && i < most; i++) {
+        const float chance = tg_speculation_chance(s, i + 1), rows = (float)(sched->budget - left->tokens);
+        if (!tg_guess_worth(chance, TG_STEP_BASE_ROWS, rows, *expected))
+            break;
+        seq->tokens[seq->len + i] = s->guesses[i];
+        plan_tokens(sched, seq, 1, left);
+        *expected += chance;
+        seq->guesses++;
+        seq->rows++;
+        left->rows--;
     }
 }
 
 uint32_t tg_sched_plan(tg_sched *sched)
 {
-    uint32_t left = sched->budget;
+    budget left = {sched->budget, sched->spare_rows};
     for (uint32_t i = 0; i < sched->running_len; i++) {
         tg_seq *seq = sched->running[i];
-        seq->planned = 0;
-        if (seq->len - seq->computed == 1 && left > 0) {
-            plan_one(sched, seq, 1);
-            left--;
-        }
+        seq->planned = seq->guesses = seq->rows = 0;
+        if (seq->len - seq->computed == 1 && left.tokens > 0)
+            plan_chunk(sched, seq, &left);
     }
-    while (left > 0) {
+    while (left.tokens > 0) {
         tg_seq *next = NULL;
         for (uint32_t i = 0; i < sched->running_len; i++)
             if (sched->running[i]->planned == 0 && (!next || goes_before(sched->running[i], next)))
                 next = sched->running[i];
         if (!next)
             break;
-        const uint32_t missing = next->len - next->computed;
-        plan_one(sched, next, missing < left ? missing : left);
-        left -= next->planned;
+        plan_chunk(sched, next, &left);
     }
-    return sched->budget - left;
+    float expected = (float)(sched->budget - left.tokens);
+    for (uint32_t i = 0; i < sched->running_len && sched->drafter.guess; i++)
+        if (sched->running[i]->planned == 1 && sched->running[i]->len > sched->running[i]->prompt_len)
+            plan_guesses(sched, sched->running[i], &expected, &left);
+    return sched->budget - left.tokens;
 }
 
-void tg_sched_advance(tg_sched *sched, tg_seq *seq)
+void tg_sched_advance(tg_sched *sched, tg_seq *seq, uint32_t right)
 {
-    seq->computed += seq->planned;
+    seq->computed += seq->planned - seq->guesses + right;
     seq->planned = 0;
     for (; (seq->sealed + 1) * TG_KV_BLOCK_TOKENS <= seq->computed; seq->sealed++) {
         seq->hash = tg_kv_extend(sched->kv, seq->hash, seq->tokens + seq->sealed * TG_KV_BLOCK_TOKENS);
@@ -324,6 +427,8 @@ void tg_sched_remove(tg_sched *sched, tg_seq *seq)
         stop_running(sched, i);
     else
         unlink_waiting(sched, seq);
+    tg_sched_unfollow(seq);
+    let_followers_go(sched, seq);
     leave_tenant(sched, seq);
 }
 

@@ -16,8 +16,11 @@
  * most, and has others running, gives way: its blocks go back (full ones stay cached for it), it waits again as the
  * first of its tenant, and what it had is computed anew. It gives way once at most while it lives, so nothing thrashes,
  * and only where the memory of those who may give way, without what others share of it, is certain to be enough.
- * Plan: one token for every sequence that decodes, then prompt chunks of those who were served least, within the
- * budget. Decoding never waits for somebody's long prompt.
+ * Plan: one token for every sequence that decodes, then prompt chunks of those who were served least, then guesses
+ * (speculate.h) as far as they pay, within the budget of tokens and of rows of logits. Decoding never waits for somebody's
+ * long prompt.
+ * Choices: of the n sequences of one request the first leads; the others are admitted when its prompt is computed, share its
+ * full blocks, and get a copy of the last one, which they go on writing.
  *
  * Threads: one at a time; the engine's lock.
  */
@@ -29,6 +32,7 @@
 
 #define TG_PRIORITIES 2
 #define TG_BATCH_PATIENCE 16 /* interactive sequences admitted past a batch one that waits */
+#define TG_STEP_BASE_ROWS 6.0f /* what a step costs besides its rows, in rows: ./dev bench engine, decode 1 against 8 */
 #define TG_FAIR_CREDIT_STEPS 4 /* budgets that a tenant's count may be from the virtual time */
 
 typedef struct tg_tenant_share { /* while it has a sequence here */
@@ -42,6 +46,8 @@ typedef struct tg_sched {
     uint64_t time, time_rest; /* virtual; and what has not been divided among the tenants yet */
     uint32_t passed; /* interactive sequences admitted since a batch one began to wait */
     uint32_t max_seqs, max_queue, budget;
+    uint32_t spare_rows; /* of logits in a step, besides one for each sequence */
+    tg_drafter drafter;  /* guess NULL: no speculation */
     tg_seq *first[TG_PRIORITIES], *last[TG_PRIORITIES]; /* waiting */
     uint32_t waiting_len;
     tg_seq *running[TG_ENGINE_SEQS_MAX]; /* in order of admission */
@@ -55,15 +61,20 @@ void tg_sched_free(tg_sched *sched); /* when no sequence is left */
 
 int tg_sched_enqueue(tg_sched *sched, tg_seq *seq); /* 0; -EAGAIN: the queue is full; -ENOMEM */
 
+/* Before any of them is enqueued: this sequence is another choice of the leader's request. */
+void tg_sched_follow(tg_seq *seq, tg_seq *leader);
+void tg_sched_unfollow(tg_seq *seq); /* also where it follows nobody */
+
 /* Admits what fits now, after taking places from those who must give way; returns how many. The prefix cache is asked
  * for each. */
 uint32_t tg_sched_admit(tg_sched *sched, uint64_t now_ns);
 
-/* Sets `planned` of every running sequence, takes their blocks, and returns the sum of tokens. */
+/* Sets `planned`, `guesses` and `rows` of every running sequence, takes their blocks, and returns the sum of tokens. */
 uint32_t tg_sched_plan(tg_sched *sched);
 
-/* The planned tokens of this sequence are computed: full blocks go to the prefix cache. */
-void tg_sched_advance(tg_sched *sched, tg_seq *seq);
+/* The planned tokens of this sequence are computed, and the first `right` of its guesses came true: they are tokens now,
+ * though not counted in `len` yet. Full blocks go to the prefix cache. */
+void tg_sched_advance(tg_sched *sched, tg_seq *seq, uint32_t right);
 
 /* Takes a sequence out, waiting or running, and gives its blocks back. The caller frees it. */
 void tg_sched_remove(tg_sched *sched, tg_seq *seq);

@@ -38,10 +38,21 @@ static int check_request(const tg_gen_request *r, const tg_model *model, const t
     if (rc == 0 && r->max_tokens > 0 && r->generated_len >= r->max_tokens)
         rc = tg_error_set(err, -EINVAL, "%zu tokens are generated already; max_tokens is %u",
                           r->generated_len, r->max_tokens);
+    if (rc == 0 && r->top_logprobs > TG_LOGPROBS_TOP_MAX)
+        rc = tg_error_set(err, -EINVAL, "top_logprobs is %u; at most %d are allowed", r->top_logprobs, TG_LOGPROBS_TOP_MAX);
+    if (rc == 0 && r->top_logprobs > 0 && !r->logprobs)
+        rc = tg_error_set(err, -EINVAL, "top_logprobs is %u, but logprobs is not set", r->top_logprobs);
+    if (rc == 0 && r->echo && r->generated_len > 0)
+        rc = tg_error_set(err, -EINVAL, "echo together with generated tokens: where they were generated the prompt was shown");
     if (rc == 0 && r->max_tokens > 0 && r->adjustments.min_tokens > r->max_tokens)
         rc = tg_error_set(err, -EINVAL, "min_tokens is %u; max_tokens, %u, is the most it can be",
                           r->adjustments.min_tokens, r->max_tokens);
     return rc;
+}
+
+int tg_seq_show(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *text)
+{
+    return tg_detokenizer_push(&seq->detokenizer, model->tokenizer, token, text);
 }
 
 /* The text of what was generated elsewhere has been shown there; only its unfinished end matters. */
@@ -83,7 +94,7 @@ static int copy_adjustments(tg_seq *seq, const tg_adjustments *from)
 }
 
 int tg_seq_new(const tg_gen_request *r, const tg_model *model, const tg_kv *kv, uint32_t context_limit,
-               uint32_t kv_blocks, tg_token_list *tokens, tg_error *err, tg_seq **ret)
+               uint32_t kv_blocks, const tg_token_list *tokens, tg_error *err, tg_seq **ret)
 {
     int rc = check_request(r, model, tokens, context_limit, err);
     if (rc < 0)
@@ -98,6 +109,11 @@ int tg_seq_new(const tg_gen_request *r, const tg_model *model, const tg_kv *kv, 
     note_ends(seq, model, r);
     seq->prompt_len = (uint32_t)tokens->len;
     seq->given_len = seq->prompt_len + (uint32_t)r->generated_len;
+    seq->echo = r->echo;
+    seq->logprobs = r->logprobs;
+    seq->top_logprobs = r->top_logprobs;
+    seq->scores_prompt = r->echo && r->logprobs;
+    seq->deadline_ns = r->deadline_ns ? r->deadline_ns : UINT64_MAX;
     seq->limit = context_limit;
     if (r->max_tokens > 0 && r->max_tokens < context_limit - seq->prompt_len)
         seq->limit = seq->prompt_len + r->max_tokens;
@@ -105,7 +121,7 @@ int tg_seq_new(const tg_gen_request *r, const tg_model *model, const tg_kv *kv, 
     seq->blocks_needed = (seq->limit - 1 + TG_KV_BLOCK_TOKENS - 1) / TG_KV_BLOCK_TOKENS;
     seq->salt = seq->hash = tg_kv_salt(kv, r->tenant);
     /* Text given is a beginning; an answer after it is not, so its first space stays. */
-    seq->detokenizer.at_start = r->text && tokens->len <= 1;
+    seq->detokenizer.at_start = r->echo || (r->text && tokens->len <= 1);
     seq->tokens = malloc(seq->limit * sizeof(*seq->tokens));
     seq->blocks = malloc(seq->blocks_needed * sizeof(*seq->blocks));
     rc = copy_adjustments(seq, &r->adjustments);

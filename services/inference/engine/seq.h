@@ -4,6 +4,7 @@
 
 #include "services/inference/engine/engine.h"
 #include "services/inference/engine/kv.h"
+#include "services/inference/engine/speculate.h"
 
 typedef struct tg_seq tg_seq;
 struct tg_seq {
@@ -16,12 +17,18 @@ struct tg_seq {
     uint32_t ends[TG_MODEL_STOP_IDS_MAX + TG_ENGINE_STOP_IDS_MAX]; /* ids that end it, the model's too */
     size_t ends_len;
     bool ignore_end;
+    bool echo, logprobs;
+    uint32_t top_logprobs;
+    bool scores_prompt; /* echo with log-probabilities: all of the prompt is computed, and gives logits */
+    uint64_t deadline_ns; /* monotonic; UINT64_MAX: none */
     uint32_t prompt_len; /* tokens given, without those generated elsewhere */
     uint32_t given_len;  /* with them */
     uint32_t limit;      /* most tokens in all */
     tg_kv_hash salt;
     struct tg_tenant_share *share; /* of its tenant, while it waits or runs */
     bool gave_way;                 /* was preempted */
+    tg_seq *leader;  /* of the choices of one request the first, while it is here: the others wait for its prompt */
+    uint32_t followers; /* that have this one as leader */
     bool counted;                  /* in the totals of what was admitted */
     uint64_t submitted_ns;
     bool cancelled; /* set under the engine's lock at any time */
@@ -35,23 +42,31 @@ struct tg_seq {
     uint32_t blocks_len, blocks_needed;
     uint32_t sealed; /* blocks offered to the prefix cache */
     tg_kv_hash hash; /* of the sealed prefix */
-    uint32_t planned; /* tokens in the step in progress */
+    tg_block_copy copy; /* of the leader's last block, in the next step; from == to: none */
+    uint32_t planned; /* tokens in the step in progress, guesses included */
+    uint32_t guesses; /* of those: they stand behind `len` */
+    uint32_t rows;    /* of logits in the step */
+    tg_speculation speculation;
+    uint32_t told;    /* echo: tokens of the prompt that have been shown */
     tg_detokenizer detokenizer;
     tg_stop stop;
     uint64_t admitted_ns, first_token_ns;
     tg_gen_usage usage;
 };
 
-/* Checks and copies a request. `tokens` (the prompt) is taken over on success. Errors as
+/* Checks and copies a request; `tokens` is its prompt. Errors as
  * tg_engine_submit's. */
 int tg_seq_new(const tg_gen_request *request, const tg_model *model, const tg_kv *kv,
-               uint32_t context_limit, uint32_t kv_blocks, tg_token_list *tokens, tg_error *err,
+               uint32_t context_limit, uint32_t kv_blocks, const tg_token_list *tokens, tg_error *err,
                tg_seq **ret);
 tg_seq *tg_seq_free(tg_seq *seq); /* its blocks must have been given back */
 
 /* Takes one sampled token in: text that may be shown is appended to *text, and the reason to end, if
  * there is one now, returned. -errno when memory ran out. */
 int tg_seq_accept(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *text, tg_finish *ret);
+
+/* The text of a prompt token, for echo. */
+int tg_seq_show(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *text); /* 0 or -ENOMEM */
 
 /* What still waits to be shown at the end. */
 int tg_seq_flush(tg_seq *seq, tg_buf *text);

@@ -15,6 +15,7 @@ int tg_batch_init(tg_batch *batch)
 {
     *batch = (tg_batch){0};
     tg_buf_init(&batch->text, 0);
+    tg_buf_init(&batch->logprobs, 0);
     batch->events = malloc(TG_ENGINE_EVENTS_MAX * sizeof(*batch->events));
     return batch->events ? 0 : -ENOMEM;
 }
@@ -23,35 +24,50 @@ void tg_batch_free(tg_batch *batch)
 {
     free(batch->events);
     tg_buf_free(&batch->text);
+    tg_buf_free(&batch->logprobs);
 }
 
 void tg_batch_clear(tg_batch *batch)
 {
     batch->len = 0;
     tg_buf_clear(&batch->text);
+    tg_buf_clear(&batch->logprobs);
 }
 
-/* A turn ends at most every sequence there is, and each of the running ones may bring a token. */
+/* A turn ends at most every sequence there is, begins the echo of each that runs, and brings a token for each row of logits. */
 static bool has_room(const tg_engine *e)
 {
-    return e->ready.len + e->sched.waiting_len + 2 * TG_ENGINE_SEQS_MAX <= TG_ENGINE_EVENTS_MAX;
+    return e->ready.len + e->sched.waiting_len + 2 * TG_ENGINE_SEQS_MAX + e->rows_max <= TG_ENGINE_EVENTS_MAX;
 }
 
-/* Appends an event whose text is what was added to the batch since `text_at`. There is room. */
-static void emit(tg_engine *e, const tg_seq *seq, uint32_t token, tg_finish finish, size_t text_at)
+typedef struct told { /* of a token, for its event */
+    uint32_t token; /* or TG_TOKEN_NONE */
+    bool prompt;
+    const tg_row_result *row; /* of the logits it came from, or NULL */
+    size_t text_at; /* its text is what has been added to the batch since */
+} told;
+
+static told nothing(const tg_engine *e) { return (told){.token = TG_TOKEN_NONE, .text_at = e->ready.text.len}; }
+
+/* Appends an event. There is room, but for the log-probabilities: without memory for them they are missing. */
+static void emit(tg_engine *e, const tg_seq *seq, const told *what, tg_finish finish)
 {
     tg_batch_event *to = &e->ready.events[e->ready.len++];
+    const size_t logprobs_at = e->ready.logprobs.len;
     e->told = false;
-    *to = (tg_batch_event){.event = {.seq_id = seq->id, .user = seq->user, .token = token,
-                                     .finish = finish, .usage = seq->usage},
-                           .text_at = text_at};
-    to->event.text.len = e->ready.text.len - text_at;
+    *to = (tg_batch_event){.event = {.seq_id = seq->id, .user = seq->user, .choice = seq->sampling.choice, .token = what->token,
+                                     .prompt = what->prompt, .finish = finish, .usage = seq->usage},
+                           .text_at = what->text_at, .logprobs_at = logprobs_at};
+    to->event.text.len = e->ready.text.len - what->text_at;
+    if (seq->logprobs && what->row && what->row->logprobs_len > 0 &&
+        tg_buf_add(&e->ready.logprobs, what->row->logprobs, what->row->logprobs_len * sizeof(*what->row->logprobs)) == 0)
+        to->event.logprobs_len = what->row->logprobs_len;
 }
 
 /* ---- ends ---- */
 
-/* Emits the end event and frees the sequence. `token`: the last one, or TG_TOKEN_NONE. */
-static void finish_seq(tg_engine *e, tg_seq *seq, uint32_t token, tg_finish finish, size_t text_at)
+/* Emits the end event, with the last token where there is one, and frees the sequence. */
+static void finish_seq(tg_engine *e, tg_seq *seq, const told *last, tg_finish finish)
 {
     const uint64_t now = tg_clock_mono_ns();
     if (seq->admitted_ns == 0)
@@ -60,22 +76,34 @@ static void finish_seq(tg_engine *e, tg_seq *seq, uint32_t token, tg_finish fini
         seq->usage.prefill_ns = now - seq->admitted_ns;
     else
         seq->usage.decode_ns = now - seq->first_token_ns;
+    e->deadlines -= seq->deadline_ns != UINT64_MAX;
     tg_sched_remove(&e->sched, seq);
-    emit(e, seq, token, finish, text_at);
+    emit(e, seq, last, finish);
     tg_seq_free(seq);
 }
 
-static void finish_cancelled(tg_engine *e)
+static tg_finish why_it_ends(const tg_seq *seq, uint64_t now_ns)
+{
+    return seq->cancelled ? TG_FINISH_CANCELLED : seq->deadline_ns <= now_ns ? TG_FINISH_DEADLINE : TG_FINISH_NONE;
+}
+
+static void end_if_due(tg_engine *e, tg_seq *seq, uint64_t now_ns)
+{
+    const tg_finish why = why_it_ends(seq, now_ns);
+    const told last = nothing(e);
+    if (why != TG_FINISH_NONE)
+        finish_seq(e, seq, &last, why);
+}
+
+/* Sequences that were cancelled, and those whose deadline is past. */
+static void finish_due(tg_engine *e, uint64_t now_ns)
 {
     for (uint32_t i = e->sched.running_len; i > 0; i--)
-        if (e->sched.running[i - 1]->cancelled)
-            finish_seq(e, e->sched.running[i - 1], TG_TOKEN_NONE, TG_FINISH_CANCELLED,
-                       e->ready.text.len);
+        end_if_due(e, e->sched.running[i - 1], now_ns);
     for (uint32_t p = 0; p < TG_PRIORITIES; p++) {
         for (tg_seq *seq = e->sched.first[p], *next; seq; seq = next) {
             next = seq->next;
-            if (seq->cancelled)
-                finish_seq(e, seq, TG_TOKEN_NONE, TG_FINISH_CANCELLED, e->ready.text.len);
+            end_if_due(e, seq, now_ns);
         }
     }
     e->cancels = false;
@@ -87,82 +115,150 @@ static void finish_cancelled(tg_engine *e)
 static uint32_t prepare(tg_engine *e, uint64_t now_ns)
 {
     tg_sched_admit(&e->sched, now_ns);
-    for (uint32_t i = 0; i < e->sched.running_len; i++) {
+    e->copies_len = 0;
+    for (uint32_t i = 0; i < e->sched.running_len; i++) { /* in order of admission, which is the order of the copies */
         tg_seq *seq = e->sched.running[i];
+        if (seq->copy.from != seq->copy.to)
+            e->copies[e->copies_len++] = seq->copy;
+        seq->copy = (tg_block_copy){0};
         if (seq->counted)
             continue;
         seq->counted = true;
-        e->totals.prompt_tokens_total += seq->given_len;
-        e->totals.cached_tokens_total += seq->usage.cached_tokens;
+        if (seq->sampling.choice == 0) { /* the others share its prompt */
+            e->totals.prompt_tokens_total += seq->given_len;
+            e->totals.cached_tokens_total += seq->usage.cached_tokens;
+        }
     }
-    uint32_t len = 0;
+    uint32_t len = 0, rows = 0;
     tg_sched_plan(&e->sched);
     for (uint32_t i = 0; i < e->sched.running_len; i++) {
         tg_seq *seq = e->sched.running[i];
         if (seq->planned == 0)
             continue;
         e->step_owners[len] = seq;
-        e->step_seqs[len] = (tg_step_seq){seq->tokens + seq->computed, seq->planned, seq->computed,
-                                          seq->blocks, seq->computed + seq->planned == seq->len};
+        e->first_row[len] = rows;
+        rows += seq->rows;
+        e->step_seqs[len] = (tg_step_seq){seq->tokens + seq->computed, seq->planned, seq->computed, seq->blocks, seq->rows};
         e->weights[len] = (uint64_t)seq->planned * (KEYS_PER_TOKEN + seq->computed + seq->planned / 2);
         len++;
     }
     return len;
 }
 
+/* The token that comes after seq->tokens[0..len). */
+static uint32_t draw(tg_engine *e, const tg_seq *seq, uint32_t len, const float *logits)
+{
+    const uint32_t vocab = e->model->shape.vocab;
+    const tg_adjust adjust = {&seq->adjustments, seq->tokens, seq->prompt_len, len, seq->ends, seq->ends_len, vocab};
+    uint32_t token;
+    if (tg_adjust_wanted(&adjust)) {
+        tg_adjust_apply(&adjust, logits, e->seen, e->adjusted);
+        logits = e->adjusted;
+    }
+    return tg_sample(&seq->sampling, len, logits, vocab, e->scratch, &token) < 0 ? TG_TOKEN_NONE : token;
+}
+
+/* Without the lock: what the rows of one sequence say. A guess that is not what was sampled makes the rest void. */
+static void read_rows(tg_engine *e, const tg_seq *seq, const tg_step_seq *step, tg_row_result *row, const float *logits)
+{
+    const uint32_t vocab = e->model->shape.vocab;
+    bool goes_on = true;
+    for (uint32_t i = 0; i < step->logits && goes_on; i++, row++, logits += vocab) {
+        const uint32_t next = step->first_position + step->tokens_len - step->logits + i + 1;
+        const bool given = next < seq->len;
+        row->token = given ? seq->tokens[next] : draw(e, seq, next, logits);
+        row->logprobs_len = seq->logprobs && row->token != TG_TOKEN_NONE
+                                ? tg_logprobs(logits, vocab, row->token, seq->top_logprobs, row->logprobs) : 0;
+        goes_on = given || (row->token != TG_TOKEN_NONE && next < seq->len + seq->guesses && row->token == seq->tokens[next]);
+    }
+}
+
 /* Without the lock: the forward pass and the draws. Returns the first error. */
 static int run(tg_engine *e, uint32_t len)
 {
-    const tg_forward_step step = {e->step_seqs, len};
-    const uint32_t vocab = e->model->shape.vocab;
+    const tg_forward_step step = {e->step_seqs, len, e->copies, e->copies_len};
     const float *logits = NULL;
     int rc = e->backend->ops->run(e->backend, &step, &logits);
     for (uint32_t i = 0; i < len && rc == 0; i++) {
-        const tg_seq *seq = e->step_owners[i];
-        e->sampled[i] = TG_TOKEN_NONE;
-        if (!e->step_seqs[i].wants_logits)
-            continue;
-        const tg_adjust adjust = {&seq->adjustments, seq->tokens, seq->prompt_len, seq->len, seq->ends, seq->ends_len, vocab};
-        const float *from = logits;
-        if (tg_adjust_wanted(&adjust)) {
-            tg_adjust_apply(&adjust, logits, e->seen, e->adjusted);
-            from = e->adjusted;
-        }
-        if (tg_sample(&seq->sampling, seq->len, from, vocab, e->scratch, &e->sampled[i]) < 0)
-            e->sampled[i] = TG_TOKEN_NONE; /* not numbers: this sequence ends, the others go on */
-        logits += vocab;
+        read_rows(e, e->step_owners[i], &e->step_seqs[i], &e->rows[e->first_row[i]], logits);
+        logits += (size_t)e->step_seqs[i].logits * e->model->shape.vocab;
     }
     return rc;
 }
 
-/* Under the lock: one sequence takes its token in. */
-static void settle_one(tg_engine *e, tg_seq *seq, uint32_t token, bool wanted, uint64_t now_ns)
+/* Under the lock: one sequence takes its next token in. Whether it goes on. */
+static bool take_token(tg_engine *e, tg_seq *seq, const tg_row_result *row, uint64_t now_ns)
 {
     tg_finish finish = TG_FINISH_NONE;
-    const size_t text_at = e->ready.text.len;
-    if (!wanted)
-        return;
-    if (token == TG_TOKEN_NONE) {
-        finish_seq(e, seq, token, TG_FINISH_ERROR, text_at);
-        return;
+    told what = nothing(e);
+    if (row->token == TG_TOKEN_NONE) {
+        finish_seq(e, seq, &what, TG_FINISH_ERROR);
+        return false;
     }
+    what.token = row->token;
+    what.row = row;
     if (seq->first_token_ns == 0) {
         seq->first_token_ns = now_ns;
         seq->usage.prefill_ns = now_ns - seq->admitted_ns;
     }
-    seq->tokens[seq->len++] = token;
+    seq->tokens[seq->len++] = row->token;
     seq->usage.output_tokens++;
     e->totals.output_tokens_total++;
-    if (tg_seq_accept(seq, e->model, token, &e->ready.text, &finish) < 0)
+    if (tg_seq_accept(seq, e->model, row->token, &e->ready.text, &finish) < 0)
         finish = TG_FINISH_ERROR;
     else if (finish == TG_FINISH_NONE && seq->len == seq->limit)
         finish = TG_FINISH_LENGTH;
     if (finish == TG_FINISH_NONE) {
-        emit(e, seq, token, finish, text_at);
-        return;
+        emit(e, seq, &what, finish);
+        return true;
     }
     tg_seq_flush(seq, &e->ready.text);
-    finish_seq(e, seq, token, finish, text_at);
+    finish_seq(e, seq, &what, finish);
+    return false;
+}
+
+/* Shows the prompt: at once, or each token when its log-probabilities are known. */
+static void echo(tg_engine *e, tg_seq *seq, const tg_row_result *row, uint32_t rows, uint32_t first)
+{
+    const uint32_t upto = seq->scores_prompt ? first + rows : seq->prompt_len;
+    told what = {.token = TG_TOKEN_NONE, .prompt = true, .text_at = e->ready.text.len};
+    for (; seq->told < upto && seq->told < seq->prompt_len; seq->told++) {
+        tg_seq_show(seq, e->model, seq->tokens[seq->told], &e->ready.text);
+        if (!seq->scores_prompt)
+            continue;
+        what.token = seq->tokens[seq->told];
+        what.row = seq->told >= first ? row + (seq->told - first) : NULL;
+        emit(e, seq, &what, TG_FINISH_NONE);
+        what.text_at = e->ready.text.len;
+    }
+    if (!seq->scores_prompt && e->ready.text.len > what.text_at)
+        emit(e, seq, &what, TG_FINISH_NONE);
+}
+
+/* Under the lock: what the step brought to one sequence. */
+static void settle_one(tg_engine *e, tg_seq *seq, const tg_step_seq *step, const tg_row_result *row, uint64_t now_ns)
+{
+    const uint32_t first = step->first_position + step->tokens_len - step->logits + 1; /* what the first row predicts */
+    uint32_t sampled[1 + TG_GUESSES_MAX], right = 0;
+    if (seq->echo && seq->told < seq->prompt_len)
+        echo(e, seq, row, step->logits, first);
+    if (step->first_position + step->tokens_len < seq->len) { /* of a prompt that is not computed to its end */
+        tg_sched_advance(&e->sched, seq, 0);
+        return;
+    }
+    row += step->logits - 1 - seq->guesses; /* of what comes after the last token */
+    while (right < seq->guesses && row[right].token == seq->tokens[seq->len + right])
+        right++;
+    tg_sched_advance(&e->sched, seq, right);
+    for (uint32_t i = 0; i <= right; i++)
+        sampled[i] = row[i].token;
+    tg_speculation_learn(&seq->speculation, sampled, right + 1);
+    seq->usage.guessed_tokens += seq->guesses;
+    seq->usage.right_tokens += right;
+    e->totals.guessed_tokens_total += seq->guesses;
+    e->totals.right_tokens_total += right;
+    for (uint32_t i = 0; i <= right && take_token(e, seq, &row[i], now_ns); i++)
+        ;
 }
 
 static void settle(tg_engine *e, uint32_t len, int rc)
@@ -174,13 +270,12 @@ static void settle(tg_engine *e, uint32_t len, int rc)
     tg_share(spent, e->weights, len, e->shares);
     for (uint32_t i = 0; i < len; i++) {
         tg_seq *seq = e->step_owners[i];
+        const told last = nothing(e);
         seq->usage.engine_ns += e->shares[i];
-        if (rc < 0) {
-            finish_seq(e, seq, TG_TOKEN_NONE, TG_FINISH_ERROR, e->ready.text.len);
-            continue;
-        }
-        tg_sched_advance(&e->sched, seq);
-        settle_one(e, seq, e->sampled[i], e->step_seqs[i].wants_logits, now);
+        if (rc < 0)
+            finish_seq(e, seq, &last, TG_FINISH_ERROR);
+        else
+            settle_one(e, seq, &e->step_seqs[i], &e->rows[e->first_row[i]], now);
     }
 }
 
@@ -216,9 +311,10 @@ void *tg_engine_main(void *engine)
     tg_engine *e = engine;
     pthread_mutex_lock(&e->lock);
     while (await(e)) {
-        if (e->cancels)
-            finish_cancelled(e);
-        uint32_t len = prepare(e, tg_clock_mono_ns());
+        const uint64_t now_ns = tg_clock_mono_ns();
+        if (e->cancels || e->deadlines > 0)
+            finish_due(e, now_ns);
+        uint32_t len = prepare(e, now_ns);
         if (len > 0) {
             pthread_mutex_unlock(&e->lock);
             int rc = run(e, len);

@@ -9,6 +9,7 @@
 #include "tollgate/v1/inference.pb-c.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,10 +17,21 @@ typedef struct generation {
     tg_list node;
     tg_inference *inference;
     tg_rpc_call *call;
-    uint64_t seq_id;
+    uint64_t seq_id; /* of choice 0; the others follow */
+    uint32_t choices, open; /* of them, not ended */
     bool gone; /* the client left; the engine has been told */
+    bool logprobs;
+    bool late; /* a choice ended by its deadline */
+    bool failed;
+    tg_gen_usage usage; /* of the choices that ended: the prompt's tokens once, all else summed */
     tg_request_record record;
 } generation;
+
+static void cancel_all(const generation *g)
+{
+    for (uint32_t i = 0; i < g->choices; i++)
+        tg_engine_cancel(g->inference->engine, g->seq_id + i);
+}
 
 static void count(tg_metric_family *family, const char *label)
 {
@@ -41,17 +53,48 @@ static void send_start(generation *g, uint32_t prompt_tokens, uint64_t seed)
     tg_rpc_send(g->call, &event.base);
 }
 
+typedef struct logprobs_message {
+    Tollgate__V1__TokenLogprobs token, *pointer;
+    Tollgate__V1__TokenLogprob top[TG_LOGPROBS_TOP_MAX], *pointers[TG_LOGPROBS_TOP_MAX];
+} logprobs_message;
+
+static ProtobufCBinaryData piece_of(const generation *g, uint32_t id)
+{
+    const tg_str piece = tg_tokenizer_piece(tg_engine_model(g->inference->engine)->tokenizer, id);
+    return (ProtobufCBinaryData){piece.len, (uint8_t *)(uintptr_t)piece.data};
+}
+
+static void fill_logprobs(const generation *g, const tg_engine_event *e, logprobs_message *to)
+{
+    tollgate__v1__token_logprobs__init(&to->token);
+    to->token.token_id = e->token;
+    to->token.token = piece_of(g, e->token);
+    to->token.unknown = e->logprobs_len == 0;
+    to->token.logprob = e->logprobs_len > 0 ? e->logprobs[0].logprob : 0;
+    to->token.n_top = e->logprobs_len > 0 ? e->logprobs_len - 1 : 0;
+    to->token.top = to->pointers;
+    for (size_t i = 0; i < to->token.n_top; i++) {
+        tollgate__v1__token_logprob__init(&to->top[i]);
+        to->top[i].token_id = e->logprobs[1 + i].id;
+        to->top[i].token = piece_of(g, e->logprobs[1 + i].id);
+        to->top[i].logprob = e->logprobs[1 + i].logprob;
+        to->pointers[i] = &to->top[i];
+    }
+    to->pointer = &to->token;
+}
+
 static int send_delta(generation *g, const tg_engine_event *e)
 {
     Tollgate__V1__GenerateEvent event = TOLLGATE__V1__GENERATE_EVENT__INIT;
     Tollgate__V1__GenerateDelta delta = TOLLGATE__V1__GENERATE_DELTA__INIT;
+    logprobs_message logprobs;
     char text[512];
     uint32_t id = e->token;
     if (e->token == TG_TOKEN_NONE && e->text.len == 0)
         return 0;
     tg_str_copy(text, sizeof text, e->text);
     delta.text = text;
-    if (e->text.len >= sizeof text) { /* a held-back stop string let go at once: rare and bounded */
+    if (e->text.len >= sizeof text) { /* a held-back stop string let go at once, or an echo: rare and bounded */
         char *copy = tg_arena_strdup(tg_rpc_call_arena(g->call), e->text);
         if (!copy)
             return -ENOMEM;
@@ -59,6 +102,13 @@ static int send_delta(generation *g, const tg_engine_event *e)
     }
     delta.token_ids = &id;
     delta.n_token_ids = e->token != TG_TOKEN_NONE;
+    delta.choice = e->choice;
+    delta.prompt = e->prompt;
+    if (g->logprobs && e->token != TG_TOKEN_NONE) {
+        fill_logprobs(g, e, &logprobs);
+        delta.logprobs = &logprobs.pointer;
+        delta.n_logprobs = 1;
+    }
     event.event_case = TOLLGATE__V1__GENERATE_EVENT__EVENT_DELTA;
     event.delta = &delta;
     return tg_rpc_send(g->call, &event.base);
@@ -71,6 +121,7 @@ static Tollgate__V1__FinishReason finish_of(tg_finish finish)
     case TG_FINISH_LENGTH: return TOLLGATE__V1__FINISH_REASON__FINISH_REASON_LENGTH;
     case TG_FINISH_CANCELLED: return TOLLGATE__V1__FINISH_REASON__FINISH_REASON_CANCELLED;
     case TG_FINISH_ERROR: return TOLLGATE__V1__FINISH_REASON__FINISH_REASON_ERROR;
+    case TG_FINISH_DEADLINE: return TOLLGATE__V1__FINISH_REASON__FINISH_REASON_DEADLINE;
     default: return TOLLGATE__V1__FINISH_REASON__FINISH_REASON_UNKNOWN;
     }
 }
@@ -88,6 +139,9 @@ static void send_end(generation *g, const tg_engine_event *e, const char *numeri
     end.decode_ns = e->usage.decode_ns;
     end.engine_ns = e->usage.engine_ns;
     end.numerics = (char *)numerics;
+    end.choice = e->choice;
+    end.guessed_tokens = e->usage.guessed_tokens;
+    end.right_tokens = e->usage.right_tokens;
     event.event_case = TOLLGATE__V1__GENERATE_EVENT__EVENT_END;
     event.end = &end;
     tg_rpc_send(g->call, &event.base);
@@ -104,39 +158,74 @@ static void note(tg_inference *inference, const tg_gen_usage *usage, const char 
     }
 }
 
-static void end(generation *g, const tg_engine_event *e)
+/* How long places take to become free, for who is told to come back later. */
+static void note_gap(tg_inference *inference)
 {
-    static const char *const names[] = {"none", "stop", "length", "cancelled", "error"};
+    const uint64_t now = tg_clock_mono_ns(), gap = now - inference->last_end_ns;
+    if (inference->last_end_ns != 0)
+        inference->end_gap_ns = inference->end_gap_ns ? inference->end_gap_ns - inference->end_gap_ns / 8 + gap / 8 : gap;
+    inference->last_end_ns = now;
+}
+
+static void add_usage(tg_gen_usage *sum, const tg_gen_usage *usage)
+{
+    if (sum->prompt_tokens == 0) { /* the first to end tells of the prompt, and how long all waited */
+        *sum = *usage;
+        return;
+    }
+    sum->cached_tokens = usage->cached_tokens < sum->cached_tokens ? usage->cached_tokens : sum->cached_tokens;
+    sum->output_tokens += usage->output_tokens;
+    sum->engine_ns += usage->engine_ns;
+    sum->decode_ns = usage->decode_ns > sum->decode_ns ? usage->decode_ns : sum->decode_ns;
+}
+
+/* All choices have ended. */
+static void end(generation *g, const char *finish)
+{
+    tg_inference *inference = g->inference;
+    tg_rpc_call_set_user(g->call, NULL);
+    if (g->gone)
+        tg_rpc_finish(g->call, TG_RPC_CANCELLED, "cancelled by the client");
+    else if (g->failed)
+        tg_rpc_finish(g->call, TG_RPC_INTERNAL, "the model's output was not a number, or memory ran out");
+    else if (g->late)
+        tg_rpc_finish(g->call, TG_RPC_DEADLINE_EXCEEDED, "deadline_unix_ms came before the end");
+    else
+        tg_rpc_finish(g->call, TG_RPC_OK, "");
+    note(inference, &g->usage, finish);
+    note_gap(inference);
+    tg_list_remove(&g->node);
+    free(g);
+}
+
+static void on_end(generation *g, const tg_engine_event *e)
+{
+    static const char *const names[] = {"none", "stop", "length", "cancelled", "error", "deadline"};
     tg_inference *inference = g->inference;
     tg_engine_status status;
     tg_engine_get_status(inference->engine, &status);
-    /* The log is the engine's own account: on disk before the client is told. */
-    tg_request_log_write(inference->log_fd, &g->record, &e->usage, names[e->finish],
-                         tg_clock_wall_ns());
-    note(inference, &e->usage, names[e->finish]);
-    tg_rpc_call_set_user(g->call, NULL);
-    if (g->gone) {
-        tg_rpc_finish(g->call, TG_RPC_CANCELLED, "cancelled by the client");
-    } else if (e->finish == TG_FINISH_ERROR) {
-        tg_rpc_finish(g->call, TG_RPC_INTERNAL, "the model's output was not a number, or memory ran out");
-    } else {
+    add_usage(&g->usage, &e->usage);
+    g->late |= e->finish == TG_FINISH_DEADLINE;
+    g->failed |= e->finish == TG_FINISH_ERROR;
+    g->open--;
+    if (g->open == 0) /* the log is the engine's own account: on disk before the client is told */
+        tg_request_log_write(inference->log_fd, &g->record, &g->usage, names[e->finish], tg_clock_wall_ns());
+    if (!g->gone && e->finish != TG_FINISH_ERROR)
         send_end(g, e, status.numerics);
-        tg_rpc_finish(g->call, TG_RPC_OK, "");
-    }
-    tg_list_remove(&g->node);
-    free(g);
+    if (g->open == 0)
+        end(g, names[e->finish]);
 }
 
 static void on_engine_event(void *user, const tg_engine_event *e)
 {
     generation *g = e->user;
     (void)user;
-    if (!g->gone && send_delta(g, e) == -ENOBUFS) {
+    if (!g->gone && send_delta(g, e) < 0) {
         g->gone = true; /* it does not read what it asked for: TG_RPC_SEND_QUEUE_MAX tokens wait */
-        tg_engine_cancel(g->inference->engine, g->seq_id);
+        cancel_all(g);
     }
     if (e->finish != TG_FINISH_NONE)
-        end(g, e);
+        on_end(g, e);
 }
 
 void tg_inference_drain_engine(tg_inference *inference)
@@ -151,21 +240,25 @@ static void on_cancel(tg_rpc_call *call, void *user)
     if (!g)
         return;
     g->gone = true;
-    tg_engine_cancel(g->inference->engine, g->seq_id); /* its end event releases the rest */
+    cancel_all(g); /* the last end event releases the rest */
 }
 
 /* ---- in ---- */
+
+/* What is more than the engine takes is not copied: the engine refuses it by the count alone. */
+static size_t at_most(size_t count, size_t most) { return count < most ? count : most; }
 
 const tg_prompt_message *tg_inference_messages(tg_rpc_call *call, const void *chat_messages,
                                              size_t *ret_count, tg_error *err)
 {
     const Tollgate__V1__ChatMessages *in = chat_messages;
-    tg_prompt_message *out = tg_arena_zalloc(tg_rpc_call_arena(call), in->n_messages + 1, sizeof *out);
+    const size_t len = at_most(in->n_messages, TG_PROMPT_MESSAGES_MAX);
+    tg_prompt_message *out = tg_arena_zalloc(tg_rpc_call_arena(call), len + 1, sizeof *out);
     if (!out) {
         tg_error_set(err, -ENOMEM, "out of memory");
         return NULL;
     }
-    for (size_t i = 0; i < in->n_messages; i++) {
+    for (size_t i = 0; i < len; i++) {
         out[i].role = tg_str_of(in->messages[i]->role);
         out[i].content = tg_str_of(in->messages[i]->content);
     }
@@ -175,10 +268,11 @@ const tg_prompt_message *tg_inference_messages(tg_rpc_call *call, const void *ch
 
 static int decode_adjustments(tg_rpc_call *call, const Tollgate__V1__Sampling *s, tg_adjustments *ret, tg_error *err)
 {
-    tg_logit_bias *bias = tg_arena_zalloc(tg_rpc_call_arena(call), s->n_logit_bias + 1, sizeof *bias);
+    const size_t bias_len = at_most(s->n_logit_bias, TG_LOGIT_BIAS_MAX);
+    tg_logit_bias *bias = tg_arena_zalloc(tg_rpc_call_arena(call), bias_len + 1, sizeof *bias);
     if (!bias)
         return tg_error_set(err, -ENOMEM, "out of memory");
-    for (size_t i = 0; i < s->n_logit_bias; i++)
+    for (size_t i = 0; i < bias_len; i++)
         bias[i] = (tg_logit_bias){s->logit_bias[i]->token_id, s->logit_bias[i]->bias};
     ret->repetition_penalty = s->repetition_penalty;
     ret->presence_penalty = s->presence_penalty;
@@ -188,11 +282,42 @@ static int decode_adjustments(tg_rpc_call *call, const Tollgate__V1__Sampling *s
     return 0;
 }
 
+/* On the monotonic clock; what is past stays past. */
+static uint64_t deadline_of(uint64_t unix_ms)
+{
+    const uint64_t now_ms = tg_clock_wall_ns() / 1000000u, mono_ns = tg_clock_mono_ns();
+    if (unix_ms == 0)
+        return 0;
+    if (unix_ms <= now_ms)
+        return mono_ns > (now_ms - unix_ms) * 1000000u ? mono_ns - (now_ms - unix_ms) * 1000000u : 1;
+    return unix_ms - now_ms < UINT64_MAX / 2000000u ? mono_ns + (unix_ms - now_ms) * 1000000u : UINT64_MAX - 1;
+}
+
+static bool is_set(const char *text) { return text && *text; }
+
+/* Declared, and not there yet: a field that would change the answer is refused, never passed over. */
+static int refuse_unsupported(const Tollgate__V1__GenerateRequest *in, tg_error *err)
+{
+    const char *name = in->constraint ? "constraint"
+                       : is_set(in->tools_json) ? "tools_json"
+                       : is_set(in->tool_choice) ? "tool_choice"
+                       : is_set(in->template_args_json) ? "template_args_json"
+                       : in->continue_final_message ? "continue_final_message" : NULL;
+    for (size_t i = 0; in->messages && i < in->messages->n_messages && !name; i++) {
+        const Tollgate__V1__ChatMessage *m = in->messages->messages[i];
+        name = is_set(m->name) ? "name" : is_set(m->tool_call_id) ? "tool_call_id"
+               : is_set(m->tool_calls_json) ? "tool_calls_json" : is_set(m->reasoning) ? "reasoning" : NULL;
+    }
+    return name ? tg_error_set(err, -ENOSYS, "%s is not supported yet", name) : 0;
+}
+
 static int decode(tg_inference *inference, tg_rpc_call *call, const Tollgate__V1__GenerateRequest *in,
                   tg_str *text, tg_gen_request *out, tg_error *err)
 {
     const Tollgate__V1__Sampling *s = in->sampling;
-    bool has_text = in->text && *in->text;
+    bool has_text = is_set(in->text);
+    if (refuse_unsupported(in, err) < 0)
+        return -ENOSYS;
     if ((in->messages != NULL) + has_text + (in->tokens != NULL) != 1)
         return tg_error_set(err, -EINVAL, "exactly one of messages, text and tokens must be given");
     if (in->messages) {
@@ -210,16 +335,22 @@ static int decode(tg_inference *inference, tg_rpc_call *call, const Tollgate__V1
         out->generated = in->generated->ids;
         out->generated_len = in->generated->n_ids;
     }
-    tg_str *stops = tg_arena_zalloc(tg_rpc_call_arena(call), in->n_stop + 1, sizeof *stops);
+    const size_t stop_len = at_most(in->n_stop, TG_STOP_STRINGS_MAX);
+    tg_str *stops = tg_arena_zalloc(tg_rpc_call_arena(call), stop_len + 1, sizeof *stops);
     if (!stops)
         return tg_error_set(err, -ENOMEM, "out of memory");
-    for (size_t i = 0; i < in->n_stop; i++)
+    for (size_t i = 0; i < stop_len; i++)
         stops[i] = tg_str_of(in->stop[i]);
     out->stop = stops;
     out->stop_len = in->n_stop;
     out->stop_ids = in->stop_token_ids;
     out->stop_ids_len = in->n_stop_token_ids;
     out->max_tokens = in->max_tokens ? in->max_tokens : inference->settings->default_max_tokens;
+    out->n = in->n;
+    out->echo = in->echo;
+    out->logprobs = in->logprobs;
+    out->top_logprobs = in->top_logprobs;
+    out->deadline_ns = deadline_of(in->deadline_unix_ms);
     out->tenant = tg_str_of(in->tenant);
     out->priority = in->priority;
     if (s)
@@ -234,6 +365,14 @@ static int decode(tg_inference *inference, tg_rpc_call *call, const Tollgate__V1
     return s ? decode_adjustments(call, s, &out->adjustments, err) : 0;
 }
 
+/* About when a place in the queue will be free: places have become free so fast lately. */
+static uint64_t retry_after_ms(const tg_inference *inference)
+{
+    const uint64_t ms = inference->end_gap_ns / 1000000u;
+    return ms < TG_INFERENCE_RETRY_MIN_MS ? TG_INFERENCE_RETRY_MIN_MS
+           : ms > TG_INFERENCE_RETRY_MAX_MS ? TG_INFERENCE_RETRY_MAX_MS : ms;
+}
+
 static void refuse(tg_inference *inference, tg_rpc_call *call, int rc, const tg_error *err)
 {
     tg_rpc_code code = TG_RPC_INTERNAL;
@@ -241,10 +380,18 @@ static void refuse(tg_inference *inference, tg_rpc_call *call, int rc, const tg_
     if (rc == -EAGAIN) {
         code = TG_RPC_RESOURCE_EXHAUSTED;
         reason = "queue_full";
-        tg_rpc_call_add_trailing(call, "retry-after-ms", TG_STR("500"));
+        char hint[24];
+        snprintf(hint, sizeof hint, "%llu", (unsigned long long)retry_after_ms(inference));
+        tg_rpc_call_add_trailing(call, "retry-after-ms", tg_str_of(hint));
     } else if (rc == -EMSGSIZE) {
         code = TG_RPC_INVALID_ARGUMENT;
         reason = "too_long";
+    } else if (rc == -ETIME) {
+        code = TG_RPC_DEADLINE_EXCEEDED;
+        reason = "deadline";
+    } else if (rc == -ENOSYS) {
+        code = TG_RPC_UNIMPLEMENTED;
+        reason = "unsupported";
     } else if (rc == -EINVAL || rc == -ENOTSUP) {
         code = TG_RPC_INVALID_ARGUMENT;
         reason = "invalid";
@@ -278,6 +425,8 @@ void tg_inference_generate(void *service, tg_rpc_call *call, const ProtobufCMess
     g->inference = inference;
     g->call = call;
     g->seq_id = ticket.seq_id;
+    g->choices = g->open = gen.n ? gen.n : 1;
+    g->logprobs = gen.logprobs;
     tg_request_record_init(&g->record, in->request_id, in->attempt, in->tenant,
                            inference->model);
     tg_list_add_tail(&inference->generations, &g->node);

@@ -11,6 +11,8 @@
 
 #define TG_INFERENCE_WATCHERS_MAX 256
 #define TG_INFERENCE_TICK_MS 50
+#define TG_INFERENCE_RETRY_MIN_MS 50    /* least that it is told */
+#define TG_INFERENCE_RETRY_MAX_MS 30000 /* most that a client is told to wait when the queue is full */
 
 typedef struct tg_inference_metrics {
     tg_metrics *registry;
@@ -33,6 +35,7 @@ typedef struct tg_inference {
     tg_list watchers;   /* of WatchStatus */
     size_t watcher_count;
     int log_fd;         /* request log; -1: off */
+    uint64_t last_end_ns, end_gap_ns; /* when a generation ended last, and how long apart they do, lately */
     uint64_t rng;       /* seeds of requests that state none */
     tg_inference_metrics metrics;
 } tg_inference;

@@ -169,7 +169,7 @@ static void nll(void *self, const uint32_t *ids, size_t len)
     for (size_t i = 0; i + 1 < len; i++) {
         const float *logits = NULL;
         const tg_step_seq seq = {ids + i, 1, (uint32_t)i, blocks, 1};
-        if (o->backend->ops->run(o->backend, &(tg_forward_step){&seq, 1}, &logits) < 0)
+        if (o->backend->ops->run(o->backend, &(tg_forward_step){.seqs = &seq, .seqs_len = 1}, &logits) < 0)
             driver_fail("a step failed");
         printf("%.6f ", driver_nll(logits, o->vocab, ids[i + 1]));
     }

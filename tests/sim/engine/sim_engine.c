@@ -1,11 +1,12 @@
-/* The scheduler in a simulated world: seeded requests of several tenants, aborts, a small KV memory, made-up tokens.
+/* The scheduler in a simulated world: seeded requests of several tenants, aborts, choices, guesses, a small KV memory, made-up
+ * tokens.
  *
  *     sim-engine [--schedules N] [--seed S]
  *
  * A schedule is a world of its own: memory, places and budget of random sizes, a few hundred steps of arrivals and
  * aborts, and then steps until all is done. What must hold after every step, whatever happens:
  *
- *   - no step has more tokens than the budget, and none is empty while somebody could run;
+ *   - no step has more tokens or rows of logits than the budget, and none is empty while somebody could run;
  *   - every KV block is free, cached or owned as often as counted; promises are what running sequences may still take;
  *   - tenants' counts are those of the sequences that are there; nobody gives way twice;
  *   - a waiting interactive sequence is through before a stated number of virtual tokens has been served (see bound_of),
@@ -38,7 +39,7 @@ typedef struct world {
     tg_kv *kv;
     tg_sched sched;
     life lives[LIVE_MAX];
-    uint64_t ids, served_total, admitted, aborted, cached;
+    uint64_t ids, served_total, admitted, aborted, cached, guessed, copied;
 } world;
 
 static uint64_t seed, state, schedule;
@@ -65,38 +66,61 @@ static uint32_t below(uint32_t limit) { return (uint32_t)(tiny_random(&state) % 
  * request in each place. */
 static uint64_t bound_of(const world *w, const tg_seq *seq)
 {
-    uint64_t own = REQUEST_COST;
+    /* With guesses, at worst as many rows are computed for a token as can be guessed and one. */
+    const uint64_t cost = w->sched.drafter.guess ? PROMPT_MAX + 2 * OUTPUT_MAX * (1 + TG_GUESSES_MAX) : REQUEST_COST;
+    uint64_t own = cost;
     for (size_t i = 0; i < LIVE_MAX; i++)
         if (w->lives[i].seq && w->lives[i].seq->share == seq->share)
-            own += REQUEST_COST;
-    return w->served_total + TENANTS * (own + (uint64_t)w->sched.max_seqs * REQUEST_COST);
+            own += cost;
+    return w->served_total + TENANTS * (own + w->sched.max_seqs * cost);
+}
+
+/* Guesses anything; how much of it comes true is drawn in step(). */
+static uint32_t guess(void *user, const uint32_t *tokens, uint32_t len, uint32_t most, uint32_t *ret)
+{
+    (void)user;
+    const uint32_t guesses = below(3) == 0 ? 0 : below(most + 1);
+    for (uint32_t i = 0; i < guesses; i++)
+        ret[i] = tokens[len - 1];
+    return guesses;
+}
+
+static life *free_life(world *w)
+{
+    life *l = w->lives;
+    while (l < w->lives + LIVE_MAX && l->seq)
+        l++;
+    return l < w->lives + LIVE_MAX ? l : NULL;
 }
 
 static void arrive(world *w)
 {
     tg_token_list tokens = {0};
-    life *l = w->lives;
-    while (l < w->lives + LIVE_MAX && l->seq)
-        l++;
-    if (l == w->lives + LIVE_MAX)
-        return;
+    tg_seq *leader = NULL;
     const uint32_t len = 1 + below(PROMPT_MAX), token = below(3); /* equal prompts meet in the prefix cache */
     for (uint32_t i = 0; i < len; i++)
         tg_token_list_add(&tokens, token);
     const tg_gen_request r = {.max_tokens = 1 + below(OUTPUT_MAX), .priority = below(4) == 0, .tokens = tokens.ids,
                               .tokens_len = len, .tenant = tg_str_of(tenants[below(TENANTS)])};
-    tg_seq *seq = NULL;
-    const int rc = tg_seq_new(&r, model, w->kv, 1024, tg_kv_count(w->kv).total, &tokens, NULL, &seq);
-    tg_token_list_free(&tokens);
-    if (rc == -EMSGSIZE) /* it can never fit: refused at the door */
-        return;
-    MUST(rc == 0, "a request was refused: %d", rc);
-    seq->id = ++w->ids;
-    if (tg_sched_enqueue(&w->sched, seq) < 0) {
-        tg_seq_free(seq);
-        return;
+    for (uint32_t choices = below(5) == 0 ? 1 + below(4) : 1; choices > 0; choices--) {
+        life *l = free_life(w);
+        tg_seq *seq = NULL;
+        const int rc = l ? tg_seq_new(&r, model, w->kv, 1024, tg_kv_count(w->kv).total, &tokens, NULL, &seq) : -EMSGSIZE;
+        if (rc == -EMSGSIZE) /* it can never fit: refused at the door */
+            break;
+        MUST(rc == 0, "a request was refused: %d", rc);
+        if (leader)
+            tg_sched_follow(seq, leader);
+        seq->id = ++w->ids;
+        if (tg_sched_enqueue(&w->sched, seq) < 0) {
+            tg_sched_unfollow(seq);
+            tg_seq_free(seq);
+            break;
+        }
+        leader = leader ? leader : seq;
+        *l = (life){.seq = seq, .bound = seq->priority == 0 ? bound_of(w, seq) : UINT64_MAX};
     }
-    *l = (life){.seq = seq, .bound = seq->priority == 0 ? bound_of(w, seq) : UINT64_MAX};
+    tg_token_list_free(&tokens);
 }
 
 static life *life_of(world *w, const tg_seq *seq)
@@ -160,32 +184,48 @@ static void step(world *w)
     w->admitted += tg_sched_admit(&w->sched, 1);
     MUST(w->sched.preempted - preempted <= w->sched.max_seqs, "more gave way than there are places");
     const uint32_t planned = tg_sched_plan(&w->sched);
-    uint32_t sum = 0;
+    uint32_t sum = 0, rows = 0, copied = 0;
+    for (uint32_t i = 0; i < w->sched.running_len; i++)
+        rows += w->sched.running[i]->rows;
+    MUST(rows <= w->sched.running_len + w->sched.spare_rows, "%u rows of logits", rows);
     for (uint32_t i = w->sched.running_len; i > 0; i--) {
         tg_seq *seq = w->sched.running[i - 1];
         sum += seq->planned;
         if (seq->planned == 0)
             continue;
         w->served_total += (uint64_t)seq->planned * (seq->computed < seq->prompt_len ? 1 : 2);
-        tg_sched_advance(&w->sched, seq);
-        if (seq->computed == seq->len)
+        const uint32_t right = below(seq->guesses + 1);
+        w->guessed += seq->guesses;
+        copied += seq->copy.from != seq->copy.to;
+        seq->copy = (tg_block_copy){0};
+        tg_sched_advance(&w->sched, seq, right);
+        if (seq->computed == seq->len + right) {
+            seq->len += right;
             seq->tokens[seq->len++] = below(5);
+        }
         if (seq->len == seq->limit) {
             w->cached += seq->usage.cached_tokens;
             leave(w, seq);
         }
     }
+    w->copied += copied;
     MUST(sum == planned, "planned are %u tokens, said was %u", sum, planned);
     check(w, planned);
 }
 
-static void run_schedule(uint64_t *admitted, uint64_t *preempted, uint64_t *aborted, uint64_t *cached)
+typedef struct sums {
+    uint64_t admitted, preempted, aborted, cached, guessed, copied;
+} sums;
+
+static void run_schedule(sums *all)
 {
     static const uint8_t key[16] = {9};
     world w = {0};
     const uint32_t max_seqs = 1 + below(6), blocks = 6 + below(40);
     MUST(tg_kv_new(blocks, key, &w.kv) == 0, "no memory");
-    w.sched = (tg_sched){.kv = w.kv, .max_seqs = max_seqs, .max_queue = 1 + below(LIVE_MAX), .budget = max_seqs + below(64)};
+    w.sched = (tg_sched){.kv = w.kv, .max_seqs = max_seqs, .max_queue = 1 + below(LIVE_MAX), .budget = max_seqs + below(64), .spare_rows = below(40)};
+    if (below(2) == 0)
+        w.sched.drafter.guess = guess;
     MUST(tg_sched_init(&w.sched) == 0, "no memory");
     const uint32_t steps = below(20) == 0 ? 3000 : 50 + below(200), often = 1 + below(6); /* a few long enough to starve */
     for (uint32_t i = 0; i < steps; i++) {
@@ -205,17 +245,20 @@ static void run_schedule(uint64_t *admitted, uint64_t *preempted, uint64_t *abor
         step(&w);
     }
     MUST(w.sched.promised == 0 && tg_kv_count(w.kv).used == 0 && tg_map_count(w.sched.tenants) == 0, "something is left");
-    *admitted += w.admitted;
-    *preempted += w.sched.preempted;
-    *aborted += w.aborted;
-    *cached += w.cached;
+    all->admitted += w.admitted;
+    all->preempted += w.sched.preempted;
+    all->aborted += w.aborted;
+    all->cached += w.cached;
+    all->guessed += w.guessed;
+    all->copied += w.copied;
     tg_sched_free(&w.sched);
     tg_kv_free(w.kv);
 }
 
 int main(int argc, char **argv)
 {
-    uint64_t schedules = 20000, admitted = 0, preempted = 0, aborted = 0, cached = 0;
+    uint64_t schedules = 20000;
+    sums all = {0};
     tg_buf file;
     tg_gguf *gguf = NULL;
     tg_model *loaded = NULL;
@@ -235,11 +278,14 @@ int main(int argc, char **argv)
     MUST(tg_model_new(gguf, NULL, &loaded) == 0, "no model");
     model = loaded;
     for (schedule = 0; schedule < schedules; schedule++)
-        run_schedule(&admitted, &preempted, &aborted, &cached);
-    MUST(schedules < 100 || (preempted > 0 && aborted > 0 && cached > 0), "the schedules miss what they are for");
-    printf("sim-engine: %llu schedules: %llu admissions, %llu gave way, %llu aborts, %llu cached tokens; seed %llu\n",
-           (unsigned long long)schedules, (unsigned long long)admitted, (unsigned long long)preempted,
-           (unsigned long long)aborted, (unsigned long long)cached, (unsigned long long)seed);
+        run_schedule(&all);
+    MUST(schedules < 100 || (all.preempted > 0 && all.aborted > 0 && all.cached > 0 && all.guessed > 0 && all.copied > 0),
+         "the schedules miss what they are for");
+    printf("sim-engine: %llu schedules: %llu admissions, %llu gave way, %llu aborts, %llu cached tokens, %llu guesses, "
+           "%llu copied blocks; seed %llu\n",
+           (unsigned long long)schedules, (unsigned long long)all.admitted, (unsigned long long)all.preempted,
+           (unsigned long long)all.aborted, (unsigned long long)all.cached, (unsigned long long)all.guessed,
+           (unsigned long long)all.copied, (unsigned long long)seed);
     tg_model_free(loaded);
     tg_buf_free(&file);
     return 0;

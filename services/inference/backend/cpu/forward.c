@@ -4,6 +4,7 @@
 #include "services/inference/backend/numerics.h"
 
 #include <errno.h>
+#include <string.h>
 
 #define SERIAL_VALUES 8192 /* a stage over tokens with fewer values than this is not worth sharing */
 #define TASKS_PER_THREAD 4  /* finer than the threads, so that a slow one holds nobody up */
@@ -267,10 +268,10 @@ static int lay_out(tg_cpu *cpu, const tg_forward_step *step)
     cpu->tokens_len = cpu->tiles_len = 0;
     for (uint32_t i = 0; i < step->seqs_len; i++) {
         const tg_step_seq *seq = &step->seqs[i];
-        if (seq->tokens_len == 0 || seq->tokens_len > cpu->conf.step_tokens_max - cpu->tokens_len)
+        if (seq->tokens_len == 0 || seq->tokens_len > cpu->conf.step_tokens_max - cpu->tokens_len || seq->logits > seq->tokens_len)
             return -EINVAL;
         cpu->token_offsets[i] = cpu->tokens_len;
-        wanted += seq->wants_logits;
+        wanted += seq->logits;
         for (uint32_t t = 0; t < seq->tokens_len; t++) {
             if (seq->tokens[t] >= s->vocab)
                 return -EINVAL;
@@ -328,13 +329,13 @@ static void run_output(tg_cpu *cpu)
     rows_of(cpu, cpu->normed, 0, &cpu->output, &cpu->output, &cpu->output);
     for (uint32_t i = 0; i < cpu->step->seqs_len; i++) {
         const tg_step_seq *seq = &cpu->step->seqs[i];
-        if (!seq->wants_logits)
-            continue;
-        const size_t last = cpu->token_offsets[i] + seq->tokens_len - 1;
-        cpu->kernels->norm(cpu->x + last * s->width, cpu->output_norm, s->width, s->norm_eps,
-                           cpu->normed + wanted * (size_t)s->width);
-        quantise_row(cpu, wanted);
-        wanted++;
+        for (uint32_t left = seq->logits; left > 0; left--) {
+            const size_t from = cpu->token_offsets[i] + seq->tokens_len - left;
+            cpu->kernels->norm(cpu->x + from * s->width, cpu->output_norm, s->width, s->norm_eps,
+                               cpu->normed + wanted * (size_t)s->width);
+            quantise_row(cpu, wanted);
+            wanted++;
+        }
     }
     if (wanted == 0)
         return;
@@ -343,12 +344,22 @@ static void run_output(tg_cpu *cpu)
     run_products(cpu, &job);
 }
 
+static void copy_blocks(tg_cpu *cpu)
+{
+    const tg_model_shape *s = &cpu->model->shape;
+    const size_t halves = s->kv_heads * tg_kv_head_halves(s->head_dim);
+    for (uint32_t i = 0; i < cpu->step->copies_len; i++)
+        for (cpu->layer = 0; cpu->layer < s->layers; cpu->layer++)
+            memcpy(kv_block(cpu, cpu->step->copies[i].to), kv_block(cpu, cpu->step->copies[i].from), halves * sizeof(uint16_t));
+}
+
 int tg_cpu_run(tg_backend *backend, const tg_forward_step *step, const float **ret_logits)
 {
     tg_cpu *cpu = (tg_cpu *)backend;
     int rc = lay_out(cpu, step);
     if (rc < 0)
         return rc;
+    copy_blocks(cpu);
     over_tokens(cpu, embed_task, cpu->tokens_len, cpu->model->shape.width);
     for (cpu->layer = 0; cpu->layer < cpu->model->shape.layers; cpu->layer++)
         run_layer(cpu);

@@ -53,7 +53,7 @@ static void run_chunks(tg_backend *backend, const uint32_t *tokens, uint32_t len
     for (uint32_t at = 0; at < len; at += chunk) {
         uint32_t n = len - at < chunk ? len - at : chunk;
         const tg_step_seq seq = {tokens + at, n, at, blocks, at + n == len};
-        const tg_forward_step step = {&seq, 1};
+        const tg_forward_step step = {.seqs = &seq, .seqs_len = 1};
         CU_ASSERT_EQUAL_FATAL(backend->ops->run(backend, &step, &logits), 0);
     }
     memcpy(ret, logits, vocab * sizeof(float));
@@ -82,10 +82,10 @@ static void check_invariance(tiny_conf conf)
     }
     /* In company: the last token decodes while others prefill. */
     run_chunks(three, tokens, LEN - 1, 100, blocks, vocab, got);
-    const tg_step_seq seqs[] = {{other, 150, 0, reversed, true},
-                                {tokens + LEN - 1, 1, LEN - 1, blocks, true},
+    const tg_step_seq seqs[] = {{other, 150, 0, reversed, 1},
+                                {tokens + LEN - 1, 1, LEN - 1, blocks, 1},
                                 {other + 5, 3, 0, reversed + 20, false}};
-    const tg_forward_step step = {seqs, 3};
+    const tg_forward_step step = {.seqs = seqs, .seqs_len = 3};
     const float *logits = NULL;
     CU_ASSERT_EQUAL(three->ops->run(three, &step, &logits), 0);
     CU_ASSERT_EQUAL(memcmp(want, logits + vocab, vocab * sizeof(float)), 0);
@@ -177,8 +177,8 @@ static void test_bad_steps(void)
     tg_backend *backend = open_backend(model, 2, NULL);
     const uint32_t tokens[] = {1, model->shape.vocab}, blocks[] = {0};
     const float *logits;
-    tg_step_seq seq = {tokens, 2, 0, blocks, true};
-    const tg_forward_step step = {&seq, 1};
+    tg_step_seq seq = {tokens, 2, 0, blocks, 1};
+    const tg_forward_step step = {.seqs = &seq, .seqs_len = 1};
     CU_ASSERT(backend->ops->run(backend, &step, &logits) < 0);
     seq.tokens_len = 0;
     CU_ASSERT(backend->ops->run(backend, &step, &logits) < 0);

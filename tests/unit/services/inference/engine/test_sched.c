@@ -80,7 +80,7 @@ static uint32_t step(world *w)
         tg_seq *seq = w->sched.running[i - 1];
         if (seq->planned == 0)
             continue;
-        tg_sched_advance(&w->sched, seq);
+        tg_sched_advance(&w->sched, seq, 0);
         if (seq->computed == seq->len)
             seq->tokens[seq->len++] = 5;
         if (seq->len == seq->limit) {

@@ -1,0 +1,123 @@
+"""Generate over gRPC, as an internal team calls it: choices, log-probabilities, echo, deadlines, and what is refused."""
+import math
+import time
+
+import grpc
+import pytest
+
+from test_embed import start, START_S
+
+PROMPT = "The capital of France is Paris. The capital of Italy is"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, stubs):
+    port, process = start(tmp_path_factory.mktemp("generate"), "max_seqs: 4\nmax_queue: 6\n")
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        grpc.channel_ready_future(channel).result(timeout=START_S)
+        yield stubs["inference_grpc"].InferenceStub(channel)
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+@pytest.fixture
+def ask(service, stubs):
+    def call(**fields):
+        """{choice: (deltas, end)} of a request"""
+        inference = stubs["inference"]
+        sampling = inference.Sampling(**fields.pop("sampling", {}))
+        answers = {}
+        for event in service.Generate(inference.GenerateRequest(sampling=sampling, **fields), timeout=120):
+            kind = event.WhichOneof("event")
+            if kind == "delta":
+                answers.setdefault(event.delta.choice, ([], []))[0].append(event.delta)
+            elif kind == "end":
+                answers.setdefault(event.end.choice, ([], []))[1].append(event.end)
+        assert all(len(ends) == 1 for _, ends in answers.values()), "not one end for each choice"
+        return {choice: (deltas, ends[0]) for choice, (deltas, ends) in answers.items()}
+    return call
+
+
+def text_of(answer):
+    return "".join(d.text for d in answer[0] if not d.prompt)
+
+
+def test_choices(ask):
+    hot = {"temperature": 0.9, "has_seed": True, "seed": 7}
+    alone = ask(text=PROMPT, max_tokens=12, sampling=hot)
+    many = ask(text=PROMPT, max_tokens=12, sampling=hot, n=4)
+    assert sorted(many) == [0, 1, 2, 3]
+    assert text_of(many[0]) == text_of(alone[0]), "choice 0 is not what n = 1 gives"
+    assert len({text_of(answer) for answer in many.values()}) > 1
+    prompt = alone[0][1].prompt_tokens
+    assert all(end.prompt_tokens == prompt for _, end in many.values())
+    assert all(end.cached_tokens == prompt - 1 for choice, (_, end) in many.items() if choice > 0)
+
+
+def test_logprobs(ask):
+    deltas, end = ask(text=PROMPT, max_tokens=6, logprobs=True, top_logprobs=5)[0]
+    told = [t for d in deltas for t in d.logprobs]
+    assert len(told) == end.output_tokens and [t.token_id for t in told] == [i for d in deltas for i in d.token_ids]
+    assert b"".join(t.token for t in told).decode() == "".join(d.text for d in deltas)
+    for t in told:
+        assert t.top[0].token_id == t.token_id and t.top[0].logprob == t.logprob, "greedy, and not the likeliest"
+        assert [x.logprob for x in t.top] == sorted((x.logprob for x in t.top), reverse=True) and len(t.top) == 5
+        assert sum(math.exp(x.logprob) for x in t.top) <= 1.0001
+    assert ask(text=PROMPT, max_tokens=6, logprobs=True, top_logprobs=5)[0][0] == deltas, "not the same bits again"
+
+
+def test_echo(ask, service, stubs):
+    plain, echoed = ask(text=PROMPT, max_tokens=6)[0], ask(text=PROMPT, max_tokens=6, echo=True)[0]
+    assert "".join(d.text for d in echoed[0] if d.prompt) == PROMPT and text_of(echoed) == text_of(plain)
+    scored = ask(text=PROMPT, max_tokens=6, echo=True, logprobs=True)[0]
+    told = [t for d in scored[0] if d.prompt for t in d.logprobs]
+    count = service.CountTokens(stubs["inference"].CountTokensRequest(text=PROMPT)).tokens
+    assert len(told) == count and told[0].unknown and not any(t.unknown for t in told[1:])
+    assert b"".join(t.token for t in told).decode() == PROMPT and all(t.logprob <= 0 for t in told)
+    italy = [t for t in told if t.token == b" Italy"]
+    assert italy and italy[0].logprob > math.log(1e-4), "a capital's country is not that unlikely"
+
+
+@pytest.mark.parametrize("fields, code, words", [
+    ({"n": 33}, grpc.StatusCode.INVALID_ARGUMENT, ["n is 33", "6"]),
+    ({"top_logprobs": 3}, grpc.StatusCode.INVALID_ARGUMENT, ["top_logprobs is 3", "logprobs"]),
+    ({"logprobs": True, "top_logprobs": 21}, grpc.StatusCode.INVALID_ARGUMENT, ["21", "20"]),
+    ({"stop": ["x"] * 1000000}, grpc.StatusCode.INVALID_ARGUMENT, ["1000000 stop strings", "16"]),
+    ({"deadline_unix_ms": 1000}, grpc.StatusCode.DEADLINE_EXCEEDED, ["deadline", "ago"]),
+])
+def test_refusals(ask, fields, code, words):
+    with pytest.raises(grpc.RpcError) as refused:
+        ask(text=PROMPT, max_tokens=4, **fields)
+    assert refused.value.code() == code, refused.value.details()
+    for word in words:
+        assert word in refused.value.details()
+
+
+def test_deadline_ends_what_runs(service, stubs):
+    inference = stubs["inference"]
+    call = service.Generate(inference.GenerateRequest(text=PROMPT, max_tokens=100000, min_tokens=100000,
+                                                      deadline_unix_ms=int(time.time() * 1000) + 700), timeout=60)
+    events = []
+    with pytest.raises(grpc.RpcError) as ended:
+        for event in call:
+            events.append(event)
+    assert ended.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED and "deadline_unix_ms" in ended.value.details()
+    assert events[-1].end.finish == inference.FINISH_REASON_DEADLINE
+    assert events[-1].end.output_tokens == sum(len(e.delta.token_ids) for e in events)
+
+
+def test_full_queue_says_when_to_come_back(service, stubs):
+    inference = stubs["inference"]
+    request = inference.GenerateRequest(text=PROMPT, max_tokens=60, min_tokens=60, n=5)
+    calls = [service.Generate(request, timeout=120) for _ in range(8)]
+    codes = []
+    for call in calls:
+        try:
+            for _ in call:
+                pass
+            codes.append(grpc.StatusCode.OK)
+        except grpc.RpcError as error:
+            codes.append(error.code())
+            wait = dict(error.trailing_metadata())["retry-after-ms"]
+            assert 50 <= int(wait) <= 30000
+    assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}, codes
