@@ -31,7 +31,7 @@ int tg_cli_keys(int argc, char **argv)
                                             {"secret-file", required_argument, NULL, 's'},
                                             {NULL, 0, NULL, 0}};
     const char *id = NULL, *tenant = NULL, *file = NULL;
-    char secret[64], yaml[512];
+    char secret[TG_KEY_TEXT], yaml[512];
     bool new = argc > 1 && strcmp(argv[1], "new") == 0;
     for (int c; new && (c = getopt_long(argc - 1, argv + 1, "", options, NULL)) != -1;) {
         if (c == 'i')

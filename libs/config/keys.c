@@ -9,18 +9,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HASH_BYTES = 32, SECRET_BYTES = 32, SALT_BYTES = 16 };
+#define PREFIX "tg_live_"
+#define ID_END '~' /* in no id, nor in what follows it, and no client has to quote it */
+
+enum { HASH_BYTES = 32, SECRET_BYTES = 32, SALT_BYTES = 16, PREFIX_LEN = sizeof PREFIX - 1 };
 
 typedef struct entry {
     tg_key key; /* first: what tg_keys_check gives out */
     const char *salt, *sha256;
+    bool named; /* the key's text holds its id */
     uint8_t hash[HASH_BYTES];
 } entry;
 
 struct tg_keys {
     tg_arena arena;
-    entry *list; /* sorted by salt, so that keys with one salt share one hash */
-    size_t count;
+    entry *list; /* those not named first, sorted by salt, so that keys with one salt share one hash */
+    size_t unnamed;
+    tg_map *named; /* id → entry */
     EVP_MD *sha256;
 };
 
@@ -44,6 +49,9 @@ static const tg_field entry_fields[] = {
      .doc = "Text put before the key when it is hashed."},
     {"sha256", TG_FIELD_STRING, AT(entry, sha256), .required = true,
      .doc = "SHA-256 of salt and key, 64 hexadecimal digits."},
+    {"named", TG_FIELD_BOOL, AT(entry, named),
+     .doc = "Whether the key's text begins with 'tg_live_', its id and a '~': it is then found by its id, at the cost of "
+            "one hash however many keys there are; without it every such key's salt costs a hash a request."},
     {"pin", TG_FIELD_BOOL, AT(entry, key.pin), .fallback = "true",
      .doc = "Whether a request may name a target instead of leaving the choice to the policy."},
 };
@@ -53,7 +61,7 @@ static const tg_field document_fields[] = {
     {"version", TG_FIELD_U32, AT(document, version), .required = true, .min = 1, .max = 1,
      .doc = "Version of this file's format."},
     {"keys", TG_FIELD_STRUCTS, AT(document, keys), .count_offset = offsetof(document, key_count),
-     .required = true, .max = 10000, .schema = &entry_schema, .doc = "API keys, hashed."},
+     .required = true, .max = TG_KEYS_MAX, .schema = &entry_schema, .doc = "API keys, hashed."},
 };
 const tg_schema tg_keys_schema = TG_SCHEMA("keys.yaml", document, document_fields);
 
@@ -118,9 +126,23 @@ static int check_keys(const document *doc, const tg_yaml_node *root, const tg_te
     return rc;
 }
 
-static int compare_salt(const void *a, const void *b)
+static int compare_entries(const void *a, const void *b)
 {
-    return strcmp(((const entry *)a)->salt, ((const entry *)b)->salt);
+    const entry *left = a, *right = b;
+    return left->named != right->named ? left->named - right->named : strcmp(left->salt, right->salt);
+}
+
+static int index_keys(tg_keys *keys, entry *list, size_t count)
+{
+    int rc = 0;
+    if (count > 0)
+        qsort(list, count, sizeof *list, compare_entries);
+    keys->list = list;
+    while (keys->unnamed < count && !list[keys->unnamed].named)
+        keys->unnamed++;
+    for (size_t i = keys->unnamed; rc == 0 && i < count; i++)
+        rc = tg_map_put(keys->named, tg_str_of(list[i].key.id), &list[i], NULL);
+    return rc;
 }
 
 int tg_keys_load(const char *path, const tg_tenants *tenants, tg_error *err, tg_keys **ret)
@@ -132,19 +154,18 @@ int tg_keys_load(const char *path, const tg_tenants *tenants, tg_error *err, tg_
         return tg_error_set(err, -ENOMEM, "%s: out of memory", path);
     tg_arena_init(&keys->arena, 0);
     keys->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-    int rc = keys->sha256 ? 0 : -ENOMEM;
+    keys->named = tg_map_new();
+    int rc = keys->sha256 && keys->named ? 0 : -ENOMEM;
     if (rc == 0)
         rc = tg_mesh_read(&tg_keys_schema, path, &keys->arena, err, &root, &doc);
     if (rc == 0)
         rc = check_keys(&doc, root, tenants, err);
+    if (rc == 0)
+        rc = index_keys(keys, doc.keys, doc.key_count);
     if (rc < 0) {
         tg_keys_free(keys);
         return tg_error_set(err, rc, "%s: out of memory", path);
     }
-    keys->list = doc.keys;
-    keys->count = doc.key_count;
-    if (keys->count > 0)
-        qsort(keys->list, keys->count, sizeof *keys->list, compare_salt);
     *ret = keys;
     return 0;
 }
@@ -153,6 +174,7 @@ tg_keys *tg_keys_free(tg_keys *keys)
 {
     if (keys) {
         EVP_MD_free(keys->sha256);
+        tg_map_free(keys->named);
         tg_arena_free(&keys->arena);
         free(keys);
     }
@@ -167,21 +189,44 @@ static int hash(EVP_MD_CTX *ctx, const EVP_MD *sha256, const char *salt, tg_str 
     return ok ? 0 : -EIO;
 }
 
+/* The entry that the key's text names, or NULL: no id in it, or none that exists. Ids are public. */
+static const entry *find_named(const tg_keys *keys, tg_str secret)
+{
+    const char *mark = secret.len > PREFIX_LEN && memcmp(secret.data, PREFIX, PREFIX_LEN) == 0
+                           ? memchr(secret.data, ID_END, secret.len)
+                           : NULL;
+    if (!mark)
+        return NULL;
+    const char *id = secret.data + PREFIX_LEN;
+    return tg_map_get(keys->named, (tg_str){id, (size_t)(mark - id)});
+}
+
 /* Every entry is compared, whether one has matched or not: time says nothing about which. */
-const tg_key *tg_keys_check(const tg_keys *keys, tg_str secret)
+static const entry *find_unnamed(const tg_keys *keys, EVP_MD_CTX *ctx, tg_str secret)
 {
     const entry *found = NULL;
     uint8_t digest[HASH_BYTES];
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    for (size_t i = 0; ctx && i < keys->count; i++) {
+    for (size_t i = 0; i < keys->unnamed; i++) {
         const entry *e = &keys->list[i];
-        if ((i == 0 || strcmp(e[-1].salt, e->salt) != 0) &&
-            hash(ctx, keys->sha256, e->salt, secret, digest) < 0) {
-            found = NULL;
-            break;
-        }
+        if ((i == 0 || strcmp(e[-1].salt, e->salt) != 0) && hash(ctx, keys->sha256, e->salt, secret, digest) < 0)
+            return NULL;
         if (tg_equal_constant_time(digest, e->hash, HASH_BYTES))
             found = e;
+    }
+    return found;
+}
+
+const tg_key *tg_keys_check(const tg_keys *keys, tg_str secret)
+{
+    uint8_t digest[HASH_BYTES];
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    const entry *found = ctx ? find_named(keys, secret) : NULL;
+    if (found) {
+        if (hash(ctx, keys->sha256, found->salt, secret, digest) < 0 ||
+            !tg_equal_constant_time(digest, found->hash, HASH_BYTES))
+            found = NULL;
+    } else if (ctx) {
+        found = find_unnamed(keys, ctx, secret);
     }
     EVP_MD_CTX_free(ctx);
     return found ? &found->key : NULL;
@@ -202,12 +247,13 @@ static void base64url(const uint8_t *data, size_t len, char *to)
     *to = '\0';
 }
 
-int tg_keys_make(const char *id, const char *tenant, char ret_secret[64], char ret_yaml[512])
+int tg_keys_make(const char *id, const char *tenant, char ret_secret[TG_KEY_TEXT], char ret_yaml[512])
 {
     uint8_t random[SECRET_BYTES], salt[SALT_BYTES], digest[HASH_BYTES];
-    char secret[64] = "tg_live_", salt_hex[2 * SALT_BYTES + 1], digest_hex[2 * HASH_BYTES + 1];
+    char secret[TG_KEY_TEXT], salt_hex[2 * SALT_BYTES + 1], digest_hex[2 * HASH_BYTES + 1];
     if (!tg_scalar_is_id(tg_str_of(id)) || !tg_scalar_is_id(tg_str_of(tenant)))
         return -EINVAL;
+    snprintf(secret, sizeof secret, PREFIX "%s%c", id, ID_END);
     tg_random_bytes(random, sizeof random);
     tg_random_bytes(salt, sizeof salt);
     base64url(random, sizeof random, secret + strlen(secret));
@@ -219,7 +265,7 @@ int tg_keys_make(const char *id, const char *tenant, char ret_secret[64], char r
         return rc;
     tg_hex(digest, sizeof digest, digest_hex);
     memcpy(ret_secret, secret, sizeof secret);
-    snprintf(ret_yaml, 512, "  - {id: \"%s\", tenant: \"%s\", salt: \"%s\", sha256: \"%s\"}\n", id,
+    snprintf(ret_yaml, 512, "  - {id: \"%s\", tenant: \"%s\", named: true, salt: \"%s\", sha256: \"%s\"}\n", id,
              tenant, salt_hex, digest_hex);
     return 0;
 }

@@ -103,16 +103,20 @@ typedef struct tg_key {
     bool pin; /* may pin a target by id; default true */
 } tg_key;
 
+#define TG_KEYS_MAX 10000 /* keys in one file */
+#define TG_KEY_TEXT 128   /* a key that tg_keys_make makes, with the terminator */
+
 typedef struct tg_keys tg_keys;
 /* Every tenant named must exist in `tenants`. */
 int tg_keys_load(const char *path, const tg_tenants *tenants, tg_error *err, tg_keys **ret);
 tg_keys *tg_keys_free(tg_keys *keys);
-/* Hashes `secret` and compares with every stored hash in constant time. NULL: no such key. Costs
- * one hash (about a microsecond) for each distinct salt in the file. */
+/* NULL: no such key. A text "tg_live_ID~…" whose ID is that of a `named` key costs one hash (about a microsecond),
+ * compared in constant time; any other is compared with every key that is not named, at one hash for each distinct
+ * salt among those. */
 const tg_key *tg_keys_check(const tg_keys *keys, tg_str secret);
-/* A new random key: "tg_live_" and 43 characters; and the line for the `keys:` list of keys.yaml.
+/* A new named key, "tg_live_ID~" and 43 random characters; and the line for the `keys:` list of keys.yaml.
  * 0, -EINVAL for an id or a tenant that is not a name, -ENOMEM. */
-int tg_keys_make(const char *id, const char *tenant, char ret_secret[64], char ret_yaml[512]);
+int tg_keys_make(const char *id, const char *tenant, char ret_secret[TG_KEY_TEXT], char ret_yaml[512]);
 
 /* The documents' keys as tables (libs/config/schema.h), for `tollgate config print`. */
 extern const struct tg_schema tg_targets_schema, tg_prices_schema, tg_tenants_schema,

@@ -3,7 +3,9 @@
 #include "libs/base/clock.h"
 #include "tests/unit/libs/config/files.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <openssl/evp.h>
 
 /* ---- targets ---- */
 
@@ -218,11 +220,11 @@ static void test_tenants(void)
 static void test_keys(void)
 {
     tg_tenants *known = tenants();
-    char secrets[2][64], lines[2][512], text[2048];
+    char secrets[2][TG_KEY_TEXT], lines[2][512], text[2048];
     CU_ASSERT_EQUAL(tg_keys_make("k1", "acme", secrets[0], lines[0]), 0);
     CU_ASSERT_EQUAL(tg_keys_make("k2", "globex", secrets[1], lines[1]), 0);
     CU_ASSERT_EQUAL(tg_keys_make("not a name", "acme", secrets[1], lines[1]), -EINVAL);
-    CU_ASSERT_TRUE(strncmp(secrets[0], "tg_live_", 8) == 0 && strlen(secrets[0]) == 8 + 43);
+    CU_ASSERT_TRUE(strncmp(secrets[0], "tg_live_k1~", 11) == 0 && strlen(secrets[0]) == 11 + 43);
     CU_ASSERT_STRING_NOT_EQUAL(secrets[0], secrets[1]);
     snprintf(text, sizeof text, "version: 1\nkeys:\n%s%s", lines[0], lines[1]);
     write_file("k.yaml", text);
@@ -236,9 +238,62 @@ static void test_keys(void)
     CU_ASSERT_TRUE(strcmp(key->id, "k1") == 0 && strcmp(key->tenant, "acme") == 0 && key->pin);
     key = tg_keys_check(keys, tg_str_of(secrets[1]));
     CU_ASSERT_TRUE(key && strcmp(key->id, "k2") == 0);
-    secrets[0][20] ^= 1;
+    secrets[0][30] ^= 1;
     CU_ASSERT_PTR_NULL(tg_keys_check(keys, tg_str_of(secrets[0])));
     CU_ASSERT_PTR_NULL(tg_keys_check(keys, TG_STR("")));
+    tg_keys_free(keys);
+    tg_tenants_free(known);
+}
+
+/* Stands in front of OpenSSL's own and counts: each hash begins here. */
+static unsigned hashes;
+int EVP_DigestInit_ex2(EVP_MD_CTX *ctx, const EVP_MD *type, const OSSL_PARAM params[])
+{
+    static int (*real)(EVP_MD_CTX *, const EVP_MD *, const OSSL_PARAM[]);
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "EVP_DigestInit_ex2");
+    hashes++;
+    return real(ctx, type, params);
+}
+
+static unsigned hashes_of(const tg_keys *keys, const char *secret, const char *expected_id)
+{
+    unsigned before = hashes;
+    const tg_key *key = tg_keys_check(keys, tg_str_of(secret));
+    CU_ASSERT_TRUE(expected_id ? key && strcmp(key->id, expected_id) == 0 : !key);
+    return hashes - before;
+}
+
+/* Each with a salt of its own, beside one key that is not named. */
+static void test_many_keys(void)
+{
+    static char secrets[TG_KEYS_MAX][TG_KEY_TEXT], lines[TG_KEYS_MAX * 256];
+    const size_t named = TG_KEYS_MAX - 1;
+    tg_tenants *known = tenants();
+    tg_keys *keys = NULL;
+    tg_error err = {""};
+    char id[32], forged[TG_KEY_TEXT];
+    int len = snprintf(lines, sizeof lines, "version: 1\nkeys:\n  - {id: old, tenant: acme, salt: salt, sha256: "
+                       "c2a16346ba397e2b74d32fd7677135a4337e7378b4cb18ed714fb0055746d527}\n");
+    for (size_t i = 0; i < named; i++) {
+        char line[512];
+        snprintf(id, sizeof id, "key-%zu", i);
+        CU_ASSERT_EQUAL_FATAL(tg_keys_make(id, "acme", secrets[i], line), 0);
+        len += snprintf(lines + len, sizeof lines - (size_t)len, "%s", line);
+        CU_ASSERT_TRUE_FATAL((size_t)len < sizeof lines);
+    }
+    write_file("k.yaml", lines);
+    CU_ASSERT_EQUAL_FATAL(tg_keys_load("k.yaml", known, &err, &keys), 0);
+    for (size_t i = 0; i < named; i++) {
+        snprintf(id, sizeof id, "key-%zu", i);
+        CU_ASSERT_EQUAL_FATAL(hashes_of(keys, secrets[i], id), 1);
+    }
+    CU_ASSERT_EQUAL(hashes_of(keys, "other", "old"), 1);
+    CU_ASSERT_EQUAL(hashes_of(keys, "nobody's", NULL), 1);
+    CU_ASSERT_EQUAL(hashes_of(keys, "tg_live_nobody~x", NULL), 1);
+    CU_ASSERT_EQUAL(hashes_of(keys, "tg_live_key-1", NULL), 1);
+    snprintf(forged, sizeof forged, "tg_live_key-1~%s", strchr(secrets[2], '~') + 1); /* another's secret */
+    CU_ASSERT_EQUAL(hashes_of(keys, forged, NULL), 1);
     tg_keys_free(keys);
     tg_tenants_free(known);
 }
@@ -303,6 +358,7 @@ static const tg_test tests[] = {
     {"prices_refused", test_prices_refused},
     {"tenants", test_tenants},
     {"keys", test_keys},
+    {"many_keys", test_many_keys},
     {"stored_form", test_the_stored_form},
     {"keys_refused", test_keys_refused},
 };
