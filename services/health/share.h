@@ -37,7 +37,8 @@ typedef struct tg_share_conf {
     uint32_t age_max_ms;
     /* On the loop: an observation of another replica, valid during the call. */
     void (*apply)(void *user, const Tollgate__V1__Observation *observation);
-    /* On the reading thread: the brokers are away; not again before they were back. */
+    /* On the reading thread: the brokers are away; not again before something came from them, which may
+     * have been on its way. */
     void (*trouble)(void *user, const char *why);
     void *user;
 } tg_share_conf;
