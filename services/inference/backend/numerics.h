@@ -6,9 +6,12 @@
  *     (scale = largest magnitude / 127, round to nearest even). A block's dot product is exact in
  *     int32. One fp32 chain per output then takes the blocks in ascending order:
  *         acc = fma((float)dot, weight_scale * activation_scale, acc)
- *     and for Q4_1, whose weights have a minimum, right after it
+ *     and for Q4_1 and others whose weights have a minimum, right after it
  *         acc = fma(weight_min, activation_scale * (float)sum_of_activations, acc)
- *  2. Products with F32 and F16 weights: one chain of fma over ascending k, activations in fp32.
+ *     Q5_1, Q4_K and Q5_K have minima, too. The scale and minimum of 32 weights of a K type are the products
+ *     d·sc and −dmin·m rounded to fp32. Q6_K has a scale for 16 weights: there the chain takes dots of 16, each
+ *     with its own weight_scale and the activation_scale of the 32 that it lies in.
+ *  2. Products with F32, F16 and BF16 weights: one chain of fma over ascending k, activations in fp32.
  *     A bias is added to the finished sum.
  *  3. Threads share out outputs, never a sum.
  *  4. K and V are rounded to F16 before any use, those of the current step included.

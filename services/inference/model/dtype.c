@@ -1,19 +1,20 @@
 #include "services/inference/model/dtype.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 /* Indexed by GGUF's type number. Names without a block length are there for error messages. */
 static const tg_dtype_info infos[] = {
     [0] = {"F32", 1, 4},       [1] = {"F16", 1, 2},      [2] = {"Q4_0", 32, 18},
-    [3] = {"Q4_1", 32, 20},    [6] = {"Q5_0", 0, 0},     [7] = {"Q5_1", 0, 0},
+    [3] = {"Q4_1", 32, 20},    [6] = {"Q5_0", 32, 22},   [7] = {"Q5_1", 32, 24},
     [8] = {"Q8_0", 32, 34},    [9] = {"Q8_1", 0, 0},     [10] = {"Q2_K", 0, 0},
-    [11] = {"Q3_K", 0, 0},     [12] = {"Q4_K", 0, 0},    [13] = {"Q5_K", 0, 0},
-    [14] = {"Q6_K", 0, 0},     [15] = {"Q8_K", 0, 0},    [16] = {"IQ2_XXS", 0, 0},
+    [11] = {"Q3_K", 0, 0},     [12] = {"Q4_K", 256, 144}, [13] = {"Q5_K", 256, 176},
+    [14] = {"Q6_K", 256, 210}, [15] = {"Q8_K", 0, 0},    [16] = {"IQ2_XXS", 0, 0},
     [17] = {"IQ2_XS", 0, 0},   [18] = {"IQ3_XXS", 0, 0}, [19] = {"IQ1_S", 0, 0},
     [20] = {"IQ4_NL", 0, 0},   [21] = {"IQ3_S", 0, 0},   [22] = {"IQ2_S", 0, 0},
     [23] = {"IQ4_XS", 0, 0},   [24] = {"I8", 0, 0},      [25] = {"I16", 0, 0},
     [26] = {"I32", 0, 0},      [27] = {"I64", 0, 0},     [28] = {"F64", 0, 0},
-    [29] = {"IQ1_M", 0, 0},    [30] = {"BF16", 0, 0},    [34] = {"TQ1_0", 0, 0},
+    [29] = {"IQ1_M", 0, 0},    [30] = {"BF16", 1, 2},     [34] = {"TQ1_0", 0, 0},
     [35] = {"TQ2_0", 0, 0},    [39] = {"MXFP4", 0, 0},
 };
 
@@ -76,40 +77,118 @@ static void from_q8_0(const uint8_t *block, float *to)
         to[i] = d * (float)(int8_t)block[2 + i];
 }
 
-static void from_q4(const uint8_t *nibbles, float d, float add, float *to)
+/* 32 weights, d·(q − middle) + add; `high` holds their fifth bits. Adding −0 changes nothing, not the sign of a
+ * zero either. */
+static void from_nibbles(const uint8_t *nibbles, uint32_t high, float d, int middle, float add, float *to)
 {
     for (size_t i = 0; i < 16; i++) {
-        to[i] = d * (float)(nibbles[i] & 15) + add;
-        to[i + 16] = d * (float)(nibbles[i] >> 4) + add;
+        to[i] = d * (float)((int)((nibbles[i] & 15u) | (high >> i & 1) << 4) - middle) + add;
+        to[i + 16] = d * (float)((int)(nibbles[i] >> 4 | (high >> (i + 16) & 1) << 4) - middle) + add;
     }
+}
+
+static void from_q4_0(const uint8_t *block, float *to)
+{
+    from_nibbles(block + 2, 0, tg_f16_to_f32(tg_load_u16(block)), 8, -0.0f, to);
+}
+
+static void from_q4_1(const uint8_t *block, float *to)
+{
+    from_nibbles(block + 4, 0, tg_f16_to_f32(tg_load_u16(block)), 0, tg_f16_to_f32(tg_load_u16(block + 2)), to);
+}
+
+static void from_q5_0(const uint8_t *block, float *to)
+{
+    uint32_t high;
+    memcpy(&high, block + 2, sizeof(high));
+    from_nibbles(block + 6, high, tg_f16_to_f32(tg_load_u16(block)), 16, -0.0f, to);
+}
+
+static void from_q5_1(const uint8_t *block, float *to)
+{
+    uint32_t high;
+    memcpy(&high, block + 4, sizeof(high));
+    from_nibbles(block + 8, high, tg_f16_to_f32(tg_load_u16(block)), 0, tg_f16_to_f32(tg_load_u16(block + 2)), to);
+}
+
+/* Twelve bytes hold eight 6-bit scales and eight 6-bit minima: of groups 0 to 3 whole, in the low bits
+ * of bytes 0 to 7; of the others four bits in bytes 8 to 11 and two in the top of the earlier bytes. */
+void tg_dtype_k_scales(const uint8_t *block, size_t group, uint8_t *ret_scale, uint8_t *ret_min)
+{
+    const uint8_t *packed = block + 4;
+    if (group < 4) {
+        *ret_scale = packed[group] & 63;
+        *ret_min = packed[group + 4] & 63;
+        return;
+    }
+    *ret_scale = (uint8_t)((packed[group + 4] & 15) | packed[group - 4] >> 6 << 4);
+    *ret_min = (uint8_t)(packed[group + 4] >> 4 | packed[group] >> 6 << 4);
+}
+
+uint8_t tg_dtype_k_quant(tg_dtype type, const uint8_t *block, size_t index)
+{
+    if (type == TG_DTYPE_Q6_K) { /* halves of 128; 32 bytes hold the two bits of four groups of 32 */
+        const size_t half = index / 128, in_half = index % 128, group = in_half / 32, at = index % 32;
+        unsigned low = block[half * 64 + in_half % 64] >> (group / 2 * 4) & 15;
+        unsigned high = block[128 + half * 32 + at] >> (group * 2) & 3;
+        return (uint8_t)(low | high << 4);
+    }
+    const size_t group = index / 32, at = index % 32; /* 32 bytes of nibbles hold two groups */
+    const uint8_t *high = block + 16, *nibbles = type == TG_DTYPE_Q5_K ? high + 32 : high;
+    unsigned quant = nibbles[group / 2 * 32 + at] >> (group % 2 * 4) & 15;
+    if (type == TG_DTYPE_Q5_K)
+        quant |= (high[at] >> group & 1u) << 4;
+    return (uint8_t)quant;
+}
+
+static void from_q6_k(const uint8_t *block, float *to)
+{
+    float d = tg_f16_to_f32(tg_load_u16(block + 208));
+    for (size_t i = 0; i < TG_QUANT_SUPER; i++)
+        to[i] = d * (float)(int8_t)block[192 + i / 16] *
+                (float)(tg_dtype_k_quant(TG_DTYPE_Q6_K, block, i) - 32);
+}
+
+static void from_k(tg_dtype type, const uint8_t *block, float *to)
+{
+    if (type == TG_DTYPE_Q6_K) {
+        from_q6_k(block, to);
+        return;
+    }
+    float d = tg_f16_to_f32(tg_load_u16(block)), dmin = tg_f16_to_f32(tg_load_u16(block + 2));
+    for (size_t group = 0; group < TG_QUANT_SUPER / 32; group++) {
+        uint8_t scale, min;
+        tg_dtype_k_scales(block, group, &scale, &min);
+        for (size_t i = group * 32; i < group * 32 + 32; i++)
+            to[i] = d * (float)scale * (float)tg_dtype_k_quant(type, block, i) - dmin * (float)min;
+    }
+}
+
+static float from_bf16(uint16_t value) /* the upper half of an fp32 */
+{
+    uint32_t bits = (uint32_t)value << 16;
+    float f;
+    memcpy(&f, &bits, sizeof(f));
+    return f;
 }
 
 void tg_dtype_to_f32(tg_dtype type, const uint8_t *row, size_t count, float *ret)
 {
-    size_t blocks = count / TG_QUANT_BLOCK;
-    switch (type) {
-    case TG_DTYPE_F32:
-        memcpy(ret, row, count * sizeof(float));
-        break;
-    case TG_DTYPE_F16:
-        for (size_t i = 0; i < count; i++)
-            ret[i] = tg_f16_to_f32(tg_load_u16(row + 2 * i));
-        break;
-    case TG_DTYPE_Q8_0:
-        for (size_t b = 0; b < blocks; b++)
-            from_q8_0(row + b * 34, ret + b * TG_QUANT_BLOCK);
-        break;
-    case TG_DTYPE_Q4_0:
-        for (size_t b = 0; b < blocks; b++) {
-            float d = tg_f16_to_f32(tg_load_u16(row + b * 18));
-            from_q4(row + b * 18 + 2, d, -8.0f * d, ret + b * TG_QUANT_BLOCK);
+    const tg_dtype_info *info = tg_dtype_get(type);
+    for (size_t i = 0; i < count; i += info->block_len, row += info->block_bytes) {
+        switch (type) {
+        case TG_DTYPE_F32: memcpy(ret + i, row, sizeof(float)); break;
+        case TG_DTYPE_F16: ret[i] = tg_f16_to_f32(tg_load_u16(row)); break;
+        case TG_DTYPE_BF16: ret[i] = from_bf16(tg_load_u16(row)); break;
+        case TG_DTYPE_Q8_0: from_q8_0(row, ret + i); break;
+        case TG_DTYPE_Q4_0: from_q4_0(row, ret + i); break;
+        case TG_DTYPE_Q4_1: from_q4_1(row, ret + i); break;
+        case TG_DTYPE_Q5_0: from_q5_0(row, ret + i); break;
+        case TG_DTYPE_Q5_1: from_q5_1(row, ret + i); break;
+        case TG_DTYPE_Q4_K:
+        case TG_DTYPE_Q5_K:
+        case TG_DTYPE_Q6_K: from_k(type, row, ret + i); break;
         }
-        break;
-    case TG_DTYPE_Q4_1:
-        for (size_t b = 0; b < blocks; b++)
-            from_q4(row + b * 20 + 4, tg_f16_to_f32(tg_load_u16(row + b * 20)),
-                    tg_f16_to_f32(tg_load_u16(row + b * 20 + 2)), ret + b * TG_QUANT_BLOCK);
-        break;
     }
 }
 
@@ -136,17 +215,21 @@ static void to_q8_0(const float *x, uint8_t *block)
         block[2 + i] = (uint8_t)clamp_round(d > 0 ? x[i] / d : 0, -127, 127);
 }
 
-/* w = d·q + low with q in 0..15; Q4_0 fixes low = −8d. */
-static void to_q4_nibbles(const float *x, float d, float low, uint8_t *to)
+/* w = d·q + low with q of 4 or 5 bits; returns the fifth bits. */
+static uint32_t to_nibbles(const float *x, float d, float low, float top, uint8_t *to)
 {
-    for (size_t i = 0; i < 16; i++) {
-        unsigned lo = clamp_round(d != 0 ? (x[i] - low) / d : 0, 0, 15);
-        unsigned hi = clamp_round(d != 0 ? (x[i + 16] - low) / d : 0, 0, 15);
-        to[i] = (uint8_t)(lo | hi << 4);
+    uint32_t high = 0;
+    memset(to, 0, TG_QUANT_BLOCK / 2);
+    for (size_t i = 0; i < TG_QUANT_BLOCK; i++) {
+        unsigned q = clamp_round(d != 0 ? (x[i] - low) / d : 0, 0, top);
+        to[i % 16] = (uint8_t)(to[i % 16] | (q & 15) << (i / 16 * 4));
+        high |= (uint32_t)(q >> 4) << i;
     }
+    return high;
 }
 
-static void to_q4(const float *x, int with_min, uint8_t *block)
+/* `top` is the largest quant, 15 or 31; without a minimum of its own a block's low is −(top + 1) / 2 · d. */
+static void to_few_bits(const float *x, bool with_min, float top, uint8_t *block)
 {
     float low = x[0], high = x[0], far = 0;
     for (size_t i = 0; i < TG_QUANT_BLOCK; i++) {
@@ -155,16 +238,105 @@ static void to_q4(const float *x, int with_min, uint8_t *block)
         if (fabsf(x[i]) > fabsf(far))
             far = x[i];
     }
+    const float middle = (top + 1) / 2, d = with_min ? (high - low) / top : far / -middle;
+    store_f16(block, d);
+    block += 2;
     if (with_min) {
-        float d = (high - low) / 15.0f;
-        store_f16(block, d);
-        store_f16(block + 2, low);
-        to_q4_nibbles(x, d, low, block + 4);
-    } else {
-        float d = far / -8.0f;
-        store_f16(block, d);
-        to_q4_nibbles(x, d, -8.0f * d, block + 2);
+        store_f16(block, low);
+        block += 2;
     }
+    uint8_t *nibbles = top > 15 ? block + 4 : block;
+    uint32_t fifth = to_nibbles(x, d, with_min ? low : -middle * d, top, nibbles);
+    if (top > 15)
+        memcpy(block, &fifth, sizeof(fifth));
+}
+
+/* Largest of so many numbers, by magnitude. */
+static float farthest(const float *x, size_t len)
+{
+    float far = 0;
+    for (size_t i = 0; i < len; i++)
+        if (fabsf(x[i]) > fabsf(far))
+            far = x[i];
+    return far;
+}
+
+static void put_q6_k(uint8_t *block, size_t index, unsigned q)
+{
+    const size_t half = index / 128, group = index % 128 / 32;
+    uint8_t *low = block + half * 64 + index % 64, *high = block + 128 + half * 32 + index % 32;
+    *low = (uint8_t)(*low | (q & 15) << (group / 2 * 4));
+    *high = (uint8_t)(*high | q >> 4 << (group * 2));
+}
+
+static void to_q6_k(const float *x, uint8_t *block)
+{
+    float scales[16];
+    for (size_t g = 0; g < 16; g++)
+        scales[g] = farthest(x + g * 16, 16) / -32.0f;
+    memset(block, 0, 208);
+    store_f16(block + 208, farthest(scales, 16) / -128.0f);
+    const float d = tg_f16_to_f32(tg_load_u16(block + 208));
+    for (size_t g = 0; g < 16; g++) {
+        const int8_t scale = (int8_t)(int)clamp_round(d != 0 ? scales[g] / d : 0, -128, 127);
+        const float step = d * (float)scale;
+        block[192 + g] = (uint8_t)scale;
+        for (size_t i = g * 16; i < g * 16 + 16; i++)
+            put_q6_k(block, i, clamp_round(step != 0 ? x[i] / step + 32 : 32, 0, 63));
+    }
+}
+
+static void put_k_scales(uint8_t *packed, size_t group, unsigned scale, unsigned min)
+{
+    if (group < 4) {
+        packed[group] = (uint8_t)(packed[group] | scale);
+        packed[group + 4] = (uint8_t)(packed[group + 4] | min);
+        return;
+    }
+    packed[group + 4] = (uint8_t)((scale & 15) | (min & 15) << 4);
+    packed[group - 4] = (uint8_t)(packed[group - 4] | scale >> 4 << 6);
+    packed[group] = (uint8_t)(packed[group] | min >> 4 << 6);
+}
+
+/* Q4_K (top 15) and Q5_K (top 31). */
+static void to_k(const float *x, float top, uint8_t *block)
+{
+    float scales[8], mins[8];
+    for (size_t g = 0; g < 8; g++) {
+        float low = 0, high = x[g * 32]; /* minima are taken off, never added */
+        for (size_t i = g * 32; i < g * 32 + 32; i++) {
+            low = fminf(low, x[i]);
+            high = fmaxf(high, x[i]);
+        }
+        scales[g] = fmaxf(high - low, 0) / top;
+        mins[g] = -low;
+    }
+    uint8_t *high = block + 16, *nibbles = top > 15 ? high + 32 : high;
+    memset(block, 0, (size_t)(nibbles - block) + 128);
+    store_f16(block, farthest(scales, 8) / 63.0f);
+    store_f16(block + 2, farthest(mins, 8) / 63.0f);
+    const float d = tg_f16_to_f32(tg_load_u16(block)), dmin = tg_f16_to_f32(tg_load_u16(block + 2));
+    for (size_t g = 0; g < 8; g++) {
+        const unsigned scale = clamp_round(d > 0 ? scales[g] / d : 0, 0, 63);
+        const unsigned min = clamp_round(dmin > 0 ? mins[g] / dmin : 0, 0, 63);
+        const float step = d * (float)scale, low = dmin * (float)min;
+        put_k_scales(block + 4, g, scale, min);
+        for (size_t i = 0; i < 32; i++) {
+            const unsigned q = clamp_round(step > 0 ? (x[g * 32 + i] + low) / step : 0, 0, top);
+            uint8_t *to = nibbles + g / 2 * 32 + i;
+            *to = (uint8_t)(*to | (q & 15) << (g % 2 * 4));
+            if (top > 15)
+                high[i] = (uint8_t)(high[i] | q >> 4 << g);
+        }
+    }
+}
+
+static void store_bf16(uint8_t *to, float value) /* round to nearest even; not for NaNs */
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    uint16_t upper = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+    memcpy(to, &upper, sizeof(upper));
 }
 
 void tg_dtype_from_f32(tg_dtype type, const float *from, size_t count, uint8_t *ret_row)
@@ -172,21 +344,17 @@ void tg_dtype_from_f32(tg_dtype type, const float *from, size_t count, uint8_t *
     const tg_dtype_info *info = tg_dtype_get(type);
     for (size_t i = 0; i < count; i += info->block_len, ret_row += info->block_bytes) {
         switch (type) {
-        case TG_DTYPE_F32:
-            memcpy(ret_row, from + i, sizeof(float));
-            break;
-        case TG_DTYPE_F16:
-            store_f16(ret_row, from[i]);
-            break;
-        case TG_DTYPE_Q8_0:
-            to_q8_0(from + i, ret_row);
-            break;
-        case TG_DTYPE_Q4_0:
-            to_q4(from + i, 0, ret_row);
-            break;
-        case TG_DTYPE_Q4_1:
-            to_q4(from + i, 1, ret_row);
-            break;
+        case TG_DTYPE_F32: memcpy(ret_row, from + i, sizeof(float)); break;
+        case TG_DTYPE_F16: store_f16(ret_row, from[i]); break;
+        case TG_DTYPE_BF16: store_bf16(ret_row, from[i]); break;
+        case TG_DTYPE_Q8_0: to_q8_0(from + i, ret_row); break;
+        case TG_DTYPE_Q4_0: to_few_bits(from + i, false, 15, ret_row); break;
+        case TG_DTYPE_Q4_1: to_few_bits(from + i, true, 15, ret_row); break;
+        case TG_DTYPE_Q5_0: to_few_bits(from + i, false, 31, ret_row); break;
+        case TG_DTYPE_Q5_1: to_few_bits(from + i, true, 31, ret_row); break;
+        case TG_DTYPE_Q4_K: to_k(from + i, 15, ret_row); break;
+        case TG_DTYPE_Q5_K: to_k(from + i, 31, ret_row); break;
+        case TG_DTYPE_Q6_K: to_q6_k(from + i, ret_row); break;
         }
     }
 }

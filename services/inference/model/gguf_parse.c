@@ -136,7 +136,8 @@ static int read_tensor(reader *in, tg_gguf_tensor *out, uint64_t *ret_offset)
     const tg_dtype_info *info = tg_dtype_get(type);
     if (!info || info->block_len == 0)
         return tg_error_set(in->err, -EINVAL, "tensor '" TG_STR_FMT "' has the type %s (%u), which is "
-                            "not supported; F32, F16, Q8_0, Q4_0 and Q4_1 are",
+                            "not supported; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and "
+                            "Q6_K are",
                             TG_STR_ARG(out->name), info ? info->name : "unknown", type);
     if (out->dims[0] % info->block_len != 0)
         return tg_error_set(in->err, -EINVAL, "tensor '" TG_STR_FMT "': rows of %s hold a multiple of "

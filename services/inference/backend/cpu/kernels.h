@@ -42,7 +42,7 @@
 typedef struct tg_rows {
     uint32_t len;      /* tokens; memory is for whole tiles */
     uint32_t in;       /* inputs per row */
-    const float *x;    /* [len][in]: for F32 and F16 weights */
+    const float *x;    /* [len][in]: for F32, F16 and BF16 weights */
     /* An element for each tg_rows_at: */
     int8_t *q;         /* 32 values */
     int16_t *pairs;    /* 32 values, of each four 0, 2, 1, 3: what AVX2 multiplies Q8_0 weights by; NULL where no

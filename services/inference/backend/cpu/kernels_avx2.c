@@ -10,6 +10,7 @@
  *         share.
  *   Q4:   nibbles are unsigned, so vpmaddubsw takes them as they are; a pair is at most 15·127·2 =
  *         3,810 and a whole block's eight of them 30,480, which int16 holds. One widening per block.
+ *   wide: bytes of 0..63 likewise; two pairs are at most 2·63·127·2 = 32,004, so each two are widened.
  */
 #include "services/inference/backend/cpu/kernels.h"
 
@@ -166,6 +167,37 @@ TG_INLINE void dots_q4(const tile *in, size_t b, int m, int n, tg_dtype type, d1
             for (size_t half = 0; half < 2; half++) {
                 const __m256i wide = _mm256_madd_epi16(dots[p][t].half[half], ones);
                 dots[p][t].half[half] = type == TG_DTYPE_Q4_0 ? _mm256_sub_epi32(wide, off) : wide;
+            }
+        }
+    }
+}
+
+TG_INLINE void dots_wide(const tile *in, size_t b, size_t first, size_t len, int m, int n, d16 (*dots)[TILE])
+{
+    const __m256i ones = _mm256_set1_epi16(1);
+    TG_UNROLL
+    for (int p = 0; p < m; p++) {
+        TG_UNROLL
+        for (int t = 0; t < n; t++)
+            dots[p][t].half[0] = dots[p][t].half[1] = _mm256_setzero_si256();
+    }
+    TG_KEEP_LOOP
+    for (size_t g = first; g < first + len; g += 2) {
+        TG_UNROLL
+        for (int p = 0; p < m; p++) {
+            TG_UNROLL
+            for (size_t half = 0; half < 2; half++) {
+                const uint8_t *from = in->weights + (size_t)p * in->panel_bytes + ((b * 8 + g) * 2 + half) * 32;
+                const __m256i v = load32(from), w = load32(from + 64);
+                TG_UNROLL
+                for (int t = 0; t < n; t++) {
+                    const int8_t *q = in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
+                    __m256i *dot = &dots[p][t].half[half];
+                    const __m256i fours = _mm256_add_epi16(_mm256_maddubs_epi16(v, broadcast4(q)),
+                                                           _mm256_maddubs_epi16(w, broadcast4(q + 4)));
+                    *dot = _mm256_add_epi32(*dot, _mm256_madd_epi16(fours, ones));
+                    PIN(*dot);
+                }
             }
         }
     }

@@ -93,6 +93,25 @@ TG_INLINE void dots_q4(const tile *in, size_t b, int m, int n, tg_dtype type, d1
     }
 }
 
+TG_INLINE void dots_wide(const tile *in, size_t b, size_t first, size_t len, int m, int n, d16 (*dots)[TILE])
+{
+    start_dots(in, b, m, n, 0, dots);
+    TG_UNROLL
+    for (size_t g = first; g < first + len; g++) {
+        __m512i w[GROUP_MAX];
+        TG_UNROLL
+        for (int p = 0; p < m; p++)
+            w[p] = _mm512_loadu_si512(in->weights + (size_t)p * in->panel_bytes + (b * 8 + g) * 64);
+        TG_UNROLL
+        for (int t = 0; t < n; t++) {
+            const __m512i x = broadcast4(in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4);
+            TG_UNROLL
+            for (int p = 0; p < m; p++)
+                dots[p][t] = _mm512_dpbusd_epi32(dots[p][t], w[p], x);
+        }
+    }
+}
+
 TG_INLINE void sum_pairs(const uint8_t *quants, size_t blocks, int32_t *ret) /* not wanted */
 {
     (void)quants, (void)blocks, (void)ret;

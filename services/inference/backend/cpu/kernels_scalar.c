@@ -12,7 +12,7 @@ static float float_output(const tg_packed *w, const uint8_t *panel, uint32_t r, 
         if (w->type == TG_DTYPE_F32)
             memcpy(&value, panel + (k * (size_t)TG_PANEL + r) * 4, 4);
         else
-            value = tg_f16_to_f32(tg_load_u16(panel + (k * (size_t)TG_PANEL + r) * 2));
+            tg_dtype_to_f32(w->type, panel + (k * (size_t)TG_PANEL + r) * 2, 1, &value);
         acc = fmaf(value, x[k], acc);
     }
     return acc;
@@ -34,6 +34,33 @@ static int32_t dot_q4(const uint8_t *quants, uint32_t r, const int8_t *q) /* of 
         dot += (byte & 15) * q[k] + (byte >> 4) * q[k + 16];
     }
     return dot;
+}
+
+static float float_at(const uint8_t *floats, size_t index)
+{
+    float value;
+    memcpy(&value, floats + index * sizeof(value), sizeof(value));
+    return value;
+}
+
+/* The types of one form that pack.h describes: a chain over the scales' groups of inputs. */
+static float wide_output(const tg_packed *w, const uint8_t *panel, uint32_t r, const tg_rows *rows, uint32_t t)
+{
+    const size_t blocks = w->in / TG_QUANT_BLOCK, sets = tg_wide_scales(w->type), group = TG_QUANT_BLOCK / sets;
+    const uint8_t *scales = panel + blocks * TG_QUANT_BLOCK * TG_PANEL;
+    const uint8_t *mins = scales + blocks * sets * TG_PANEL * sizeof(float);
+    float acc = 0;
+    for (size_t k = 0; k < w->in; k += group) {
+        const size_t b = k / TG_QUANT_BLOCK, at = tg_rows_at(rows, t, b);
+        const int8_t *q = rows->q + at * TG_QUANT_BLOCK + k % TG_QUANT_BLOCK;
+        int32_t dot = 0;
+        for (size_t i = 0; i < group; i++)
+            dot += (panel[((k + i) / 4 * TG_PANEL + r) * 4 + i % 4] - tg_wide_middle(w->type)) * q[i];
+        acc = fmaf((float)dot, float_at(scales, k / group * TG_PANEL + r) * rows->scale[at], acc);
+        if (tg_wide_has_min(w->type))
+            acc = fmaf(float_at(mins, b * TG_PANEL + r), rows->scaled_sum[at], acc);
+    }
+    return acc;
 }
 
 static float quant_output(const tg_packed *w, const uint8_t *panel, uint32_t r, const tg_rows *rows,
@@ -66,9 +93,9 @@ static void tg_product_scalar(const tg_product *p, uint32_t first, uint32_t last
         const uint8_t *data = w->data + panel * w->panel_bytes;
         for (uint32_t t = 0; t < p->rows->len; t++) {
             for (uint32_t r = 0; r < TG_PANEL && panel * TG_PANEL + r < w->out; r++) {
-                float value = tg_packed_is_quantised(w)
-                                  ? quant_output(w, data, r, p->rows, t)
-                                  : float_output(w, data, r, p->rows->x + t * (size_t)w->in);
+                float value = tg_packed_is_wide(w->type)      ? wide_output(w, data, r, p->rows, t)
+                              : tg_packed_is_quantised(w) ? quant_output(w, data, r, p->rows, t)
+                                                          : float_output(w, data, r, p->rows->x + t * (size_t)w->in);
                 float *to = p->out + t * p->stride + panel * TG_PANEL + r;
                 *to = p->accumulate ? *to + value : value;
             }

@@ -17,6 +17,9 @@ size_t tg_pack_bytes(const tg_gguf_tensor *tensor, tg_packed *ret)
     ret->data = NULL;
     if (!tg_packed_is_quantised(ret))
         bytes = in * TG_PANEL * (tensor->type == TG_DTYPE_F32 ? 4 : 2);
+    else if (tg_packed_is_wide(tensor->type))
+        bytes = in / TG_QUANT_BLOCK * TG_PANEL *
+                (32 + (tg_wide_scales(tensor->type) + tg_wide_has_min(tensor->type)) * sizeof(float));
     else
         bytes = in / TG_QUANT_BLOCK * (quant_bytes(tensor->type) + scale_sets(tensor->type) * TG_PANEL * 2);
     ret->panel_bytes = (bytes + 63) & ~(size_t)63;
@@ -42,7 +45,7 @@ static void transpose8(const uint8_t *const rows[8], size_t at, uint8_t *to)
         memcpy(to + k * TG_PANEL * 2, &v[k], sizeof(v[k]));
 }
 
-/* Rows [0, rows) of F32 or F16 weights into a panel. */
+/* Rows [0, rows) of F32, F16 or BF16 weights into a panel. */
 static void pack_float(const uint8_t *from, size_t row_bytes, size_t in, size_t width, size_t rows, uint8_t *to)
 {
     enum { STEP = 32 }; /* inputs: what is written stays in the nearest cache until its lines are full */
@@ -91,8 +94,12 @@ void tg_pack_panel(const tg_gguf_tensor *tensor, const tg_packed *packed, uint32
         pack_float(from, row_bytes, in, info->block_bytes, rows, to);
         return;
     }
-    for (size_t r = 0; r < rows; r++)
-        pack_quant(from + r * row_bytes, tensor->type, in / TG_QUANT_BLOCK, r, to);
+    for (size_t r = 0; r < rows; r++) {
+        if (tg_packed_is_wide(tensor->type))
+            tg_pack_wide(from + r * row_bytes, tensor->type, in / TG_QUANT_BLOCK, r, to);
+        else
+            pack_quant(from + r * row_bytes, tensor->type, in / TG_QUANT_BLOCK, r, to);
+    }
 }
 
 void tg_unpack_row(const tg_packed *packed, uint32_t row, float *ret)
@@ -106,6 +113,10 @@ void tg_unpack_row(const tg_packed *packed, uint32_t row, float *ret)
         return;
     }
     const size_t blocks = packed->in / TG_QUANT_BLOCK, sets = scale_sets(packed->type);
+    if (tg_packed_is_wide(packed->type)) {
+        tg_unpack_wide(panel, packed->type, blocks, r, ret);
+        return;
+    }
     const size_t quants = quant_bytes(packed->type);
     const uint8_t *scales = panel + blocks * quants;
     for (size_t b = 0; b < blocks; b++) {

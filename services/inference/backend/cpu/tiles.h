@@ -4,10 +4,12 @@
  *   d16, v16_of_d16          sixteen int32, and the same as floats
  *   dots_q8, dots_q4         one block's dots of `n` tokens and `m` panels (the latter of unsigned nibbles, less
  *                            8 × sum for Q4_0)
+ *   dots_wide                the dots of `len` of a block's 8 fours of inputs from `first` on, an even number, with
+ *                            bytes of 0..63
  *   TG_TILE_PANELS(rows)     panels worked on together when there are so many rows; with float weights
  *                            TG_FLOAT_PANELS(rows)
  *   TG_TILE_FITS(m, n)       which tiles are wanted; a constant expression, so that no others are compiled
- *   TG_FLOAT_ROWS            tokens of a tile with F32 or F16 weights, at most FLOAT_ROWS_MAX
+ *   TG_FLOAT_ROWS            tokens of a tile with F32, F16 or BF16 weights, at most FLOAT_ROWS_MAX
  *   TG_WANTS_PAIR_SUMS       whether dots_q8 reads pair_sums for more than one token, and then sum_pairs
  *
  * An activation that was loaded meets the weights of all panels of a tile, a weight those of all tokens. While
@@ -39,6 +41,7 @@ typedef struct tile {
 TG_INLINE v16 v16_of_d16(d16 x);
 TG_INLINE void dots_q8(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE]);
 TG_INLINE void dots_q4(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE]);
+TG_INLINE void dots_wide(const tile *in, size_t b, size_t first, size_t len, int m, int n, d16 (*dots)[TILE]);
 TG_INLINE void sum_pairs(const uint8_t *quants, size_t blocks, int32_t *ret);
 
 TG_INLINE void fetch(const tile *in, size_t b)
@@ -78,6 +81,52 @@ TG_INLINE void tile_quant(const tile *in, int m, int n, tg_dtype type, v16 (*acc
     }
 }
 
+/* Of the first half of a block's activations. */
+TG_INLINE int32_t half_sum(const int8_t *q)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < TG_QUANT_BLOCK / 2; i++)
+        sum += q[i];
+    return sum;
+}
+
+/* Dots and what is taken off for the middle are whole numbers below 2^24: as floats they are as exact. */
+TG_INLINE void tile_wide(const tile *in, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
+{
+    const size_t sets = tg_wide_scales(type), fours = 8 / sets;
+    const uint8_t *scales = in->weights + in->blocks * TG_QUANT_BLOCK * TG_PANEL;
+    const uint8_t *mins = scales + in->blocks * sets * TG_PANEL * sizeof(float);
+    for (size_t b = 0; b < in->blocks; b++) {
+        fetch(in, b);
+        TG_UNROLL
+        for (size_t set = 0; set < sets; set++) {
+            d16 dots[GROUP_MAX][TILE];
+            dots_wide(in, b, set * fours, fours, m, n, dots);
+            TG_UNROLL
+            for (int t = 0; t < n; t++) {
+                const size_t at = b * TILE + (size_t)t;
+                int32_t sum = in->sum[at];
+                if (sets == 2) {
+                    const int32_t low = half_sum(in->q + at * TG_QUANT_BLOCK);
+                    sum = set == 0 ? low : sum - low;
+                }
+                const v16 off = v16_set((float)(tg_wide_middle(type) * sum));
+                TG_UNROLL
+                for (int p = 0; p < m; p++) {
+                    const size_t panel = (size_t)p * in->panel_bytes;
+                    const size_t scale_at = panel + (b * sets + set) * TG_PANEL * sizeof(float);
+                    const v16 scale = v16_load((const void *)(scales + scale_at));
+                    acc[p][t] = v16_fma(v16_sub(v16_of_d16(dots[p][t]), off), v16_mul(scale, v16_set(in->scale[at])),
+                                        acc[p][t]);
+                    if (tg_wide_has_min(type))
+                        acc[p][t] = v16_fma(v16_load((const void *)(mins + panel + b * TG_PANEL * sizeof(float))),
+                                            v16_set(in->scaled_sum[at]), acc[p][t]);
+                }
+            }
+        }
+    }
+}
+
 TG_INLINE void tile_float(const tile *in, uint32_t inputs, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
 {
     const size_t width = type == TG_DTYPE_F32 ? 4 : 2;
@@ -88,7 +137,9 @@ TG_INLINE void tile_float(const tile *in, uint32_t inputs, int m, int n, tg_dtyp
         TG_UNROLL
         for (int p = 0; p < m; p++) {
             const void *from = in->weights + (size_t)p * in->panel_bytes + k * TG_PANEL * width;
-            w[p] = type == TG_DTYPE_F32 ? v16_load(from) : v16_load_f16(from);
+            w[p] = type == TG_DTYPE_F32   ? v16_load(from)
+                   : type == TG_DTYPE_F16 ? v16_load_f16(from)
+                                          : v16_load_bf16(from);
         }
         TG_UNROLL
         for (int t = 0; t < n; t++) {
@@ -114,9 +165,14 @@ TG_INLINE void store_tile(const tg_product *product, uint32_t panel, uint32_t ro
         to[i] = product->accumulate ? to[i] + f[i] : f[i];
 }
 
+TG_INLINE bool is_float(tg_dtype type)
+{
+    return type == TG_DTYPE_F32 || type == TG_DTYPE_F16 || type == TG_DTYPE_BF16;
+}
+
 TG_INLINE int rows_of_tile(tg_dtype type)
 {
-    return type == TG_DTYPE_F32 || type == TG_DTYPE_F16 ? TG_FLOAT_ROWS : TILE;
+    return is_float(type) ? TG_FLOAT_ROWS : TILE;
 }
 
 TG_INLINE void run_tile(const tg_product *product, tile *in, uint32_t panel, uint32_t row, int m, int n, tg_dtype type)
@@ -131,7 +187,7 @@ TG_INLINE void run_tile(const tg_product *product, tile *in, uint32_t panel, uin
         for (int t = 0; t < n; t++)
             acc[p][t] = v16_set(0);
     }
-    if (type == TG_DTYPE_F32 || type == TG_DTYPE_F16) {
+    if (is_float(type)) {
         TG_UNROLL
         for (int t = 0; t < n; t++)
             in->x[t] = rows->x + (row + (size_t)t) * rows->in;
@@ -146,7 +202,10 @@ TG_INLINE void run_tile(const tg_product *product, tile *in, uint32_t panel, uin
             in->pairs = rows->pairs + at * TG_QUANT_BLOCK;
             in->pair_sum = rows->pair_sum + at;
         }
-        tile_quant(in, m, n, type, acc);
+        if (tg_packed_is_wide(type))
+            tile_wide(in, m, n, type, acc);
+        else
+            tile_quant(in, m, n, type, acc);
     }
     TG_UNROLL
     for (int p = 0; p < m; p++) {
@@ -215,6 +274,10 @@ TG_INLINE void run_panels(const tg_product *product, uint32_t first, uint32_t la
     }
 TG_PRODUCT_OF(product_f32, TG_DTYPE_F32)
 TG_PRODUCT_OF(product_f16, TG_DTYPE_F16)
+TG_PRODUCT_OF(product_bf16, TG_DTYPE_BF16)
+TG_PRODUCT_OF(product_q5_0, TG_DTYPE_Q5_0)
+TG_PRODUCT_OF(product_q5_k, TG_DTYPE_Q5_K) /* and what differs from it in the file only */
+TG_PRODUCT_OF(product_q6_k, TG_DTYPE_Q6_K)
 TG_PRODUCT_OF(product_q8_0, TG_DTYPE_Q8_0)
 TG_PRODUCT_OF(product_q4_0, TG_DTYPE_Q4_0)
 TG_PRODUCT_OF(product_q4_1, TG_DTYPE_Q4_1)
@@ -227,6 +290,12 @@ static void TG_OPS(tg_product)(const tg_product *product, uint32_t first, uint32
     case TG_DTYPE_Q8_0: product_q8_0(product, first, last, scratch); break;
     case TG_DTYPE_Q4_0: product_q4_0(product, first, last, scratch); break;
     case TG_DTYPE_Q4_1: product_q4_1(product, first, last, scratch); break;
+    case TG_DTYPE_BF16: product_bf16(product, first, last, scratch); break;
+    case TG_DTYPE_Q5_0: product_q5_0(product, first, last, scratch); break;
+    case TG_DTYPE_Q5_1:
+    case TG_DTYPE_Q4_K:
+    case TG_DTYPE_Q5_K: product_q5_k(product, first, last, scratch); break;
+    case TG_DTYPE_Q6_K: product_q6_k(product, first, last, scratch); break;
     }
 }
 

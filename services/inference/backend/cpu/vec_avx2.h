@@ -28,6 +28,12 @@ TG_VEC v16 v16_load_f16(const uint16_t *p)
     const __m128i *from = (const __m128i *)(const void *)p;
     return (v16){_mm256_cvtph_ps(_mm_loadu_si128(from)), _mm256_cvtph_ps(_mm_loadu_si128(from + 1))};
 }
+TG_VEC v16 v16_load_bf16(const uint16_t *p)
+{
+    const __m128i *from = (const __m128i *)(const void *)p;
+    return (v16){_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(from)), 16)),
+                 _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(from + 1)), 16))};
+}
 TG_VEC v16 v16_add(v16 x, v16 y) { TG_VEC_BOTH(_mm256_add_ps); }
 TG_VEC v16 v16_sub(v16 x, v16 y) { TG_VEC_BOTH(_mm256_sub_ps); }
 TG_VEC v16 v16_mul(v16 x, v16 y) { TG_VEC_BOTH(_mm256_mul_ps); }

@@ -19,6 +19,11 @@ TG_VEC v16 v16_load_f16(const uint16_t *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }
+TG_VEC v16 v16_load_bf16(const uint16_t *p)
+{
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
 TG_VEC v16 v16_add(v16 a, v16 b) { return _mm512_add_ps(a, b); }
 TG_VEC v16 v16_sub(v16 a, v16 b) { return _mm512_sub_ps(a, b); }
 TG_VEC v16 v16_mul(v16 a, v16 b) { return _mm512_mul_ps(a, b); }

@@ -107,6 +107,12 @@ static void test_invariance(void)
     check_invariance((tiny_conf){.seed = 6, .type = TG_DTYPE_Q8_0, .architecture = "qwen2", .window = 40});
     check_invariance((tiny_conf){.seed = 7, .type = TG_DTYPE_Q4_0, .architecture = "qwen3", .tied = true});
     check_invariance((tiny_conf){.seed = 8, .type = TG_DTYPE_Q4_1, .window = 260});
+    check_invariance((tiny_conf){.seed = 12, .type = TG_DTYPE_BF16});
+    check_invariance((tiny_conf){.seed = 13, .type = TG_DTYPE_Q5_0, .tied = true});
+    check_invariance((tiny_conf){.seed = 14, .type = TG_DTYPE_Q5_1});
+    check_invariance((tiny_conf){.seed = 15, .type = TG_DTYPE_Q4_K, .width = 256, .ffn = 512, .tied = true});
+    check_invariance((tiny_conf){.seed = 16, .type = TG_DTYPE_Q5_K, .width = 256, .ffn = 256});
+    check_invariance((tiny_conf){.seed = 17, .type = TG_DTYPE_Q6_K, .width = 256, .ffn = 256, .tied = true});
 }
 
 /* All instruction sets, and the tied and the separate output: the same bits on a quantised model. */

@@ -59,7 +59,7 @@ static void fixture_make(fixture *f, tg_dtype type, uint32_t in, uint32_t out, u
     f->rows.sum = malloc(blocks * sizeof(int32_t) + 1);
     f->rows.pair_sum = malloc(blocks * sizeof(int32_t) + 1);
     f->scratch = malloc(tg_product_scratch(in) * sizeof(int32_t));
-    if (type != TG_DTYPE_F32 && type != TG_DTYPE_F16)
+    if (tg_packed_is_quantised(&f->packed))
         for (uint32_t r = 0; r < rows; r++)
             tg_kernels_scalar.quantise(f->x + r * (size_t)in, &f->rows, r);
 }
@@ -78,9 +78,13 @@ static void fixture_free(fixture *f)
     free(f->scratch);
 }
 
+static const tg_dtype types[] = {TG_DTYPE_F32,  TG_DTYPE_F16,  TG_DTYPE_BF16, TG_DTYPE_Q8_0,
+                                 TG_DTYPE_Q4_0, TG_DTYPE_Q4_1, TG_DTYPE_Q5_0, TG_DTYPE_Q5_1,
+                                 TG_DTYPE_Q4_K, TG_DTYPE_Q5_K, TG_DTYPE_Q6_K};
+
 static void compare_products(const tg_cpu_kernels *kernels, tg_dtype type, uint64_t *random)
 {
-    const uint32_t block = tg_dtype_get(type)->block_len > 1 ? 32 : 1;
+    const uint32_t block = tg_dtype_get(type)->block_len;
     const uint32_t in = block * (1 + (uint32_t)(tiny_random(random) % 9));
     const uint32_t out = 1 + (uint32_t)(tiny_random(random) % 70);
     const uint32_t rows = 1 + (uint32_t)(tiny_random(random) % 19);
@@ -104,8 +108,6 @@ static void compare_products(const tg_cpu_kernels *kernels, tg_dtype type, uint6
 
 static void products_of(const char *path)
 {
-    static const tg_dtype types[] = {TG_DTYPE_F32, TG_DTYPE_F16, TG_DTYPE_Q8_0, TG_DTYPE_Q4_0,
-                                     TG_DTYPE_Q4_1};
     const tg_cpu_kernels *kernels = kernels_of(path);
     uint64_t random = tg_test_seed();
     for (size_t round = 0; kernels && round < tg_test_rounds(30); round++)
@@ -119,13 +121,11 @@ static void test_products_avx512(void) { products_of("avx512"); }
 /* The scalar product itself, against doubles of the dequantised weights. */
 static void test_products_are_products(void)
 {
-    static const tg_dtype types[] = {TG_DTYPE_F32, TG_DTYPE_F16, TG_DTYPE_Q8_0, TG_DTYPE_Q4_0,
-                                     TG_DTYPE_Q4_1};
     uint64_t random = 7;
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
-        enum { IN = 96, OUT = 20 };
+        enum { IN = 512, OUT = 20 };
         fixture f;
-        float out[OUT], row[IN];
+        float out[OUT], row[IN], unpacked[IN];
         fixture_make(&f, types[i], IN, OUT, 1, &random);
         tg_product product = {&f.packed, &f.rows, out, OUT, false};
         tg_kernels_scalar.product(&product, 0, f.packed.panels, f.scratch);
@@ -133,6 +133,8 @@ static void test_products_are_products(void)
         for (uint32_t o = 0; o < OUT; o++) {
             double want = 0, size = 0;
             tg_dtype_to_f32(types[i], f.raw + o * (IN / info->block_len * info->block_bytes), IN, row);
+            tg_unpack_row(&f.packed, o, unpacked);
+            CU_ASSERT_EQUAL(memcmp(row, unpacked, sizeof(row)), 0);
             for (uint32_t k = 0; k < IN; k++) {
                 want += (double)row[k] * (double)f.x[k];
                 size += fabs((double)row[k] * (double)f.x[k]);
