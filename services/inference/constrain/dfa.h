@@ -1,0 +1,53 @@
+/* Deterministic automata over bytes: what a lexeme (a string, a number, a key) may look like.
+ *
+ * Text is valid UTF-8 by construction. State 0 is dead, state 1 the start; from every other state an accepting one can be
+ * reached, so whoever avoids state 0 can always finish.
+ *
+ * Bounds: TG_DFA_STATES_MAX, TG_NFA_STATES_MAX. Immutable once made; any thread.
+ */
+#ifndef TG_INFERENCE_CONSTRAIN_DFA_H
+#define TG_INFERENCE_CONSTRAIN_DFA_H
+
+#include "services/inference/constrain/regex.h"
+
+#include <stdint.h>
+
+#define TG_DFA_STATES_MAX 40000   /* of one lexeme's automaton */
+#define TG_NFA_STATES_MAX 400000  /* while one is made of a regular expression */
+
+enum { TG_DFA_DEAD = 0, TG_DFA_START = 1 };
+
+typedef struct tg_dfa {
+    uint32_t states, classes;
+    uint8_t class_of[256]; /* bytes that no state tells apart */
+    uint16_t *next;        /* states × classes */
+    bool *accepts;
+} tg_dfa;
+
+/* 0; -EMSGSIZE past a bound or -EINVAL where nothing matches, with a message; -ENOMEM. */
+int tg_dfa_from_regex(const tg_regex *regex, tg_error *err, tg_dfa **ret);
+tg_dfa *tg_dfa_free(tg_dfa *dfa);
+
+static inline uint32_t tg_dfa_next(const tg_dfa *dfa, uint32_t state, uint8_t byte)
+{
+    return dfa->next[state * dfa->classes + dfa->class_of[byte]];
+}
+
+/* An automaton given by a function: states are numbers other than 0 of the caller's choosing, `start` is one, step gives the
+ * next or 0. Bytes of one class must not be told apart. */
+typedef struct tg_dfa_rule {
+    uint64_t (*step)(const void *user, uint64_t state, uint8_t byte);
+    bool (*accepts)(const void *user, uint64_t state);
+    const void *user;
+    uint64_t start;
+    const uint8_t *class_of; /* 256; NULL: every byte by itself */
+} tg_dfa_rule;
+
+int tg_dfa_explore(const tg_dfa_rule *rule, tg_error *err, tg_dfa **ret); /* errors as above */
+
+/* Texts of both, of a and not b; `least` to `most` texts of a, none of which begins another, between two quotes. */
+int tg_dfa_both(const tg_dfa *a, const tg_dfa *b, tg_error *err, tg_dfa **ret);
+int tg_dfa_without(const tg_dfa *a, const tg_dfa *b, tg_error *err, tg_dfa **ret);
+int tg_dfa_quoted(const tg_dfa *a, uint32_t least, uint32_t most, tg_error *err, tg_dfa **ret);
+
+#endif
