@@ -4,17 +4,19 @@
 agree up to the first token at which llama.cpp's own two best logits are closer than MARGIN: where they are,
 either choice is right. Token ids of all prompts must be equal. Perplexity over a fixed text must agree
 within 0.5%. Then every architecture on random F32 weights, which need no model file: the log likelihood of
-random tokens. Ends with status 3 where a bound is missed.
+random tokens; and every format of weights, likewise. Ends with status 3 where a bound is missed.
 """
 import math
 import pathlib
 import statistics
+import subprocess
 import sys
 import tempfile
 
-from engine import ROOT, SMOL, model_file, ours, peer
+from engine import BIN, ROOT, SMOL, model_file, ours, peer
 
 sys.path.insert(0, str(ROOT / "tests" / "tools"))
+import gguf_file  # noqa: E402
 import tiny_llm  # noqa: E402
 
 MARGIN = 0.3  # logits; set before anything was measured, and llama.cpp's own two builds part beyond it
@@ -115,6 +117,44 @@ def architectures():
     return wrong
 
 
+# GGUF's numbers of types, and how far log likelihoods may part. Both engines round activations, not alike: llama.cpp
+# by blocks of 256 where weights are of a K type.
+FORMATS = {"F16": (1, 0.01), "BF16": (30, 0.03), "Q8_0": (8, 0.05), "Q4_0": (2, 0.05), "Q4_1": (3, 0.05),
+           "Q5_0": (6, 0.05), "Q5_1": (7, 0.05), "Q4_K": (12, 0.05), "Q5_K": (13, 0.05), "Q6_K": (14, 0.05)}
+
+
+def write_format(path, shape, kind):
+    tensors = []
+    for name, value in tiny_llm.weights(shape).items():
+        data, stored = value.tobytes(), 0
+        if value.ndim == 2:
+            data = subprocess.run([BIN / "test-dtype", str(kind), str(value.shape[1]), "from"], input=data,
+                                  capture_output=True, check=True).stdout
+            stored = kind
+        tensors.append((name, stored, tuple(reversed(value.shape)), data))
+    gguf_file.write(path, tiny_llm.metadata(shape), tensors)
+
+
+def formats():
+    """The names of those that part."""
+    wrong = []
+    print(f"\n{RANDOM_TOKENS} random tokens, random weights: log likelihoods differ by (root mean square, most)")
+    for name, (kind, most) in FORMATS.items():
+        shape = tiny_llm.Shape(layers=3, width=512, heads=8, head_dim=64, ffn=512)
+        ids = [(7919 * i * i + 31 * i) % shape.vocab for i in range(RANDOM_TOKENS)]
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "random.gguf"
+            write_format(path, shape, kind)
+            with ours(path, seqs=1) as a, peer(path, seqs=1, context=2048) as b:
+                x, y = ([float(word) for word in one.ask("nll", *ids).split()] for one in (a, b))
+        off = [abs(p - q) for p, q in zip(x, y, strict=True)]
+        apart = math.sqrt(statistics.fmean(one * one for one in off))
+        print(f"{name:<24} {apart:.6f} {max(off):.6f}  {'' if apart <= most else 'missed'}", flush=True)
+        print(f'BENCH agree format="{name}" apart={apart:.6f} most={max(off):.6f}')
+        wrong += [name] * (apart > most)
+    return wrong
+
+
 def main():
     file = model_file(SMOL)
     with ours(file, seqs=1) as a, peer(file, seqs=1, context=8192) as b, \
@@ -136,7 +176,7 @@ def main():
           f"builds do by {apart[1]:.4f}")
     print(f"BENCH agree too_early={len(wrong)} perplexity={mine:.4f} peer_perplexity={theirs:.4f} "
           f"off_percent={off:.3f} apart={apart[0]:.4f} peer_apart={apart[1]:.4f}")
-    wrong += architectures()
+    wrong += architectures() + formats()
     return 3 if wrong or abs(off) > PERPLEXITY_PERCENT else 0
 
 
