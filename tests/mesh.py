@@ -62,6 +62,8 @@ class Mesh:
                       "TOLLGATE_TOPIC_USAGE": self.topic if kafka else "tollgate.usage.v1",
                       "TOLLGATE_TOPIC_OBSERVATIONS": self.topic.replace("usage", "observations") if kafka
                       else "tollgate.observations.v1",
+                      "TOLLGATE_TOPIC_DECISIONS": self.topic.replace("usage", "decisions") if kafka
+                      else "tollgate.decisions.v1",
                       "TOLLGATE_BILLING_GROUP": f"billing-{self.topic}",
                       "TOLLGATE_BIN": str(bin_dir())} | (env or {})
         self.env = {}

@@ -4,6 +4,7 @@
 #include "libs/base/list.h"
 #include "libs/base/str.h"
 #include "libs/usage/kafka.h"
+#include "libs/usage/publisher.h"
 #include "libs/usage/tsan.h"
 
 #include <errno.h>
@@ -14,9 +15,6 @@
 #include <string.h>
 
 #define WHAT "kafka observations"
-#define TEXT(number) TEXT_OF(number)
-#define TEXT_OF(number) #number
-
 enum {
     BATCH_MAX = 256,      /* messages applied in one turn of the loop */
     POLL_MS = 200,        /* how soon the thread notices that it is to stop */
@@ -27,7 +25,8 @@ enum {
 
 struct tg_share {
     tg_share_conf conf;
-    rd_kafka_t *producer, *consumer;
+    tg_publisher *out;
+    rd_kafka_t *consumer;
     uv_async_t wake;
     /* The reading thread's. */
     pthread_t thread;
@@ -42,7 +41,7 @@ struct tg_share {
     pthread_mutex_t lock;
     rd_kafka_message_t *pending[TG_SHARE_IN_MAX]; /* a ring, oldest at `first` */
     size_t first, count;
-    atomic_ullong produced, consumed, out_full, failed, in_full, late, unreadable;
+    atomic_ullong consumed, in_full, late, unreadable;
 };
 
 static void count(atomic_ullong *counter) { atomic_fetch_add_explicit(counter, 1, memory_order_relaxed); }
@@ -52,21 +51,8 @@ static void count(atomic_ullong *counter) { atomic_fetch_add_explicit(counter, 1
 void tg_share_observe(tg_share *s, const Tollgate__V1__Observation *o)
 {
     char key[256];
-    size_t size = tollgate__v1__observation__get_packed_size(o);
-    uint8_t *value = malloc(size + 1);
-    if (!value)
-        return;
     snprintf(key, sizeof key, "%s/%s", o->target, o->endpoint);
-    tollgate__v1__observation__pack(o, value);
-    rd_kafka_resp_err_t code = rd_kafka_producev(
-        s->producer, RD_KAFKA_V_TOPIC(s->conf.topic), RD_KAFKA_V_KEY(key, strlen(key)),
-        RD_KAFKA_V_VALUE(value, size),
-        RD_KAFKA_V_HEADER(TG_SHARE_HEADER, s->conf.instance_id, (ssize_t)strlen(s->conf.instance_id)),
-        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE), RD_KAFKA_V_END);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        count(&s->out_full);
-        free(value);
-    }
+    tg_publisher_send(s->out, tg_str_of(key), &o->base);
 }
 
 /* ---- in, on the loop ---- */
@@ -187,23 +173,14 @@ static void *run(void *user)
             hand_over(s, batch, 1 + (size_t)(more > 0 ? more : 0));
         }
         rd_kafka_poll(s->consumer, 0);
-        rd_kafka_poll(s->producer, 0);
+        tg_publisher_poll(s->out);
     }
     for (int32_t i = 0; i < s->partitions; i++)
         rd_kafka_consume_stop(s->topic, i);
     return NULL;
 }
 
-/* Both callbacks come from rd_kafka_poll, so on the thread. */
-static void on_report(rd_kafka_t *kafka, const rd_kafka_message_t *message, void *opaque)
-{
-    tg_share *s = opaque;
-    (void)kafka;
-    count(message->err ? &s->failed : &s->produced);
-    if (!message->err)
-        s->troubled = false;
-}
-
+/* From rd_kafka_poll, so on the thread. */
 static void on_error(rd_kafka_t *kafka, int code, const char *reason, void *opaque)
 {
     tg_share *s = opaque;
@@ -216,36 +193,32 @@ static void on_error(rd_kafka_t *kafka, int code, const char *reason, void *opaq
 
 /* ---- life ---- */
 
-static int open_kafka(tg_share *s, rd_kafka_type_t type, const tg_kafka_property *properties, size_t count, tg_error *err,
-                      rd_kafka_t **ret)
+static int open_consumer(tg_share *s, tg_error *err)
 {
+    static const tg_kafka_property properties[] = {
+        {"auto.offset.reset", "latest"},
+        {"queued.max.messages.kbytes", "4096"}, /* for each partition */
+    };
     rd_kafka_conf_t *conf;
-    int rc = tg_kafka_configure(WHAT, s->conf.link, s->conf.instance_id, properties, count, err, &conf);
+    int rc = tg_kafka_configure(WHAT, s->conf.link, s->conf.instance_id, properties,
+                                sizeof properties / sizeof *properties, err, &conf);
     if (rc < 0)
         return rc;
     rd_kafka_conf_set_opaque(conf, s);
     rd_kafka_conf_set_error_cb(conf, on_error);
-    if (type == RD_KAFKA_PRODUCER)
-        rd_kafka_conf_set_dr_msg_cb(conf, on_report);
-    return tg_kafka_new(WHAT, type, conf, err, ret);
+    return tg_kafka_new(WHAT, RD_KAFKA_CONSUMER, conf, err, &s->consumer);
 }
 
 static int open_both(tg_share *s, tg_error *err)
 {
-    static const tg_kafka_property out[] = {
-        {"acks", "1"},
-        {"partitioner", "murmur2_random"}, /* as other languages' clients place a key */
-        {"linger.ms", "20"},
-        {"message.timeout.ms", TEXT(TG_SHARE_OUT_MS)},
-        {"queue.buffering.max.messages", TEXT(TG_SHARE_OUT_MAX)},
-    };
-    static const tg_kafka_property in[] = {
-        {"auto.offset.reset", "latest"},
-        {"queued.max.messages.kbytes", "4096"}, /* for each partition */
-    };
-    int rc = open_kafka(s, RD_KAFKA_PRODUCER, out, sizeof out / sizeof *out, err, &s->producer);
+    const tg_publisher_conf out = {.what = WHAT,
+                                   .link = s->conf.link,
+                                   .topic = s->conf.topic,
+                                   .client_id = s->conf.instance_id,
+                                   .header = TG_SHARE_HEADER};
+    int rc = tg_publisher_new(&out, err, &s->out);
     if (rc == 0)
-        rc = open_kafka(s, RD_KAFKA_CONSUMER, in, sizeof in / sizeof *in, err, &s->consumer);
+        rc = open_consumer(s, err);
     if (rc < 0)
         return rc;
     s->queue = rd_kafka_queue_new(s->consumer);
@@ -266,10 +239,7 @@ static void release(tg_share *s)
         rd_kafka_queue_destroy(s->queue);
     if (s->consumer)
         rd_kafka_destroy(s->consumer);
-    if (s->producer) {
-        rd_kafka_purge(s->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-        rd_kafka_destroy(s->producer);
-    }
+    tg_publisher_free(s->out, 0);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
@@ -304,10 +274,12 @@ int tg_share_start(uv_loop_t *loop, const tg_share_conf *conf, tg_error *err, tg
 
 void tg_share_stats_get(tg_share *s, tg_share_stats *ret)
 {
-    *ret = (tg_share_stats){.produced = atomic_load(&s->produced),
+    tg_publisher_stats out;
+    tg_publisher_stats_get(s->out, &out);
+    *ret = (tg_share_stats){.produced = out.published,
                             .consumed = atomic_load(&s->consumed),
-                            .out_full = atomic_load(&s->out_full),
-                            .failed = atomic_load(&s->failed),
+                            .out_full = out.full,
+                            .failed = out.failed,
                             .in_full = atomic_load(&s->in_full),
                             .late = atomic_load(&s->late),
                             .unreadable = atomic_load(&s->unreadable)};

@@ -5,8 +5,8 @@
  * no consumer group, and applies what others produced; its own come back and are passed over, so an
  * instance id belongs to one replica only.
  *
- * Best effort, for these are statistics and not money: at most TG_SHARE_OUT_MAX wait for the broker, at
- * most TG_SHARE_IN_MAX wait for the loop, and what is older than `age_max_ms` when it arrives says nothing
+ * Best effort, for these are statistics and not money: what goes out waits in a publisher (libs/usage),
+ * at most TG_SHARE_IN_MAX wait for the loop, and what is older than `age_max_ms` when it arrives says nothing
  * about now. The rest is dropped and counted. With the broker away each replica knows its own routers'
  * observations.
  *
@@ -23,8 +23,6 @@
 #include <stdint.h>
 #include <uv.h>
 
-#define TG_SHARE_OUT_MAX 10000 /* observations waiting for the broker */
-#define TG_SHARE_OUT_MS 5000 /* longest wait for the broker's word */
 #define TG_SHARE_IN_MAX 4096 /* observations of others waiting for the loop */
 #define TG_SHARE_HEADER "health-instance"
 
@@ -47,8 +45,8 @@ typedef struct tg_share_stats {
     uint64_t produced;   /* acknowledged by the broker */
     uint64_t consumed;   /* of other replicas, applied */
     /* Dropped: */
-    uint64_t out_full;   /* TG_SHARE_OUT_MAX were waiting */
-    uint64_t failed;     /* not taken by the broker in TG_SHARE_OUT_MS */
+    uint64_t out_full;   /* TG_PUBLISHER_WAITING_MAX were waiting */
+    uint64_t failed;     /* not taken by the broker in TG_PUBLISHER_WAIT_MS_MAX */
     uint64_t in_full;    /* TG_SHARE_IN_MAX were waiting */
     uint64_t late;       /* older than age_max_ms */
     uint64_t unreadable; /* no replica's name, or no Observation */

@@ -8,7 +8,10 @@
 #include <errno.h>
 #include <string.h>
 
-enum { FLUSH_MS = 5000 }; /* a drain's patience with the broker */
+enum {
+    FLUSH_MS = 5000,           /* a drain's patience with the broker */
+    DECISIONS_FLUSH_MS = 1000, /* the same, for decisions */
+};
 
 typedef struct app {
     tg_router router;
@@ -56,9 +59,16 @@ static int start_usage(app *a, tg_error *err)
                            .limit_bytes = s->spool.limit_bytes};
     tg_producer_conf producer = {
         .link = &s->kafka.link, .topic = s->kafka.topic_usage, .client_id = s->common.instance_id};
+    const tg_publisher_conf decisions = {.what = "kafka decisions",
+                                         .link = &s->kafka.link,
+                                         .topic = s->kafka.topic_decisions,
+                                         .client_id = s->common.instance_id,
+                                         .header = "router-instance"};
     int rc = tg_spool_open(r->uv, &spool, tg_clock_wall_ns(), err, &r->spool);
     if (rc == 0 && *s->kafka.link.brokers) /* without brokers events stay in the spool */
         rc = tg_producer_new(r->uv, &producer, r->spool, err, &r->producer);
+    if (rc == 0 && *s->kafka.link.brokers && *s->kafka.topic_decisions)
+        rc = tg_publisher_new(&decisions, err, &r->decisions);
     return rc;
 }
 
@@ -143,6 +153,8 @@ static void on_tick(uv_timer_t *timer)
     app *a = timer->data;
     tg_dispatch_tick(&a->router.dispatch);
     tg_edge_http_sweep(&a->router);
+    if (a->router.decisions)
+        tg_publisher_poll(a->router.decisions);
 }
 
 static bool on_ready(void *user, const char **ret_why)
@@ -221,6 +233,7 @@ static void stop(app *a)
     tg_health_link_close(r->health);
     if (r->producer)
         tg_producer_close(r->producer);
+    r->decisions = tg_publisher_free(r->decisions, DECISIONS_FLUSH_MS);
     tg_http_client_close(r->http);
     uv_close((uv_handle_t *)&a->tick, NULL);
     r->rpc = tg_rpc_transport_free(r->rpc);

@@ -38,7 +38,11 @@ int tg_router_metrics_init(tg_router_metrics *r)
     r->observations_dropped = tg_metrics_one_counter(m, "tollgate_observations_dropped_total",
                                       "Observations dropped because health was away too long.");
     r->delivered = tg_metrics_one_counter(m, "tollgate_usage_delivered_total", "Usage events acknowledged by Kafka.");
-    return r->delivered && r->requests && r->attempts && r->tokens ? 0 : -ENOMEM;
+    r->decisions_published = tg_metrics_one_counter(m, "tollgate_decisions_published_total",
+                                                    "Routing decisions acknowledged by Kafka.");
+    r->decisions_dropped = tg_metrics_one_counter(m, "tollgate_decisions_dropped_total",
+                                                  "Routing decisions dropped because Kafka did not take them in time.");
+    return r->delivered && r->decisions_published && r->decisions_dropped && r->requests && r->attempts && r->tokens ? 0 : -ENOMEM;
 }
 
 static void set_counter(tg_counter *c, uint64_t value)
@@ -53,10 +57,13 @@ void tg_router_metrics_collect(tg_router *router)
     tg_router_metrics *m = &router->metrics;
     tg_spool_stats spool;
     tg_producer_stats producer = {0};
+    tg_publisher_stats decisions = {0};
     tg_health_link_stats health;
     tg_spool_stats_get(router->spool, &spool);
     if (router->producer)
         tg_producer_stats_get(router->producer, &producer);
+    if (router->decisions)
+        tg_publisher_stats_get(router->decisions, &decisions);
     tg_health_link_stats_get(router->health, &health);
     const tg_fleet *fleet = tg_fleet_view_get(router->fleet, uv_now(router->uv));
     tg_gauge_set(m->in_flight, (int64_t)router->dispatch.active_count);
@@ -68,4 +75,6 @@ void tg_router_metrics_collect(tg_router *router)
     tg_gauge_set(m->broker_up, producer.broker_up);
     set_counter(m->observations_dropped, health.dropped);
     set_counter(m->delivered, producer.delivered);
+    set_counter(m->decisions_published, decisions.published);
+    set_counter(m->decisions_dropped, decisions.full + decisions.failed);
 }

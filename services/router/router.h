@@ -12,6 +12,7 @@
 #include "libs/rpc/transport_rpc.h"
 #include "libs/service/service.h"
 #include "libs/usage/producer.h"
+#include "libs/usage/publisher.h"
 #include "services/router/fleet.h"
 #include "services/router/health_link.h"
 #include "services/router/live.h"
@@ -31,7 +32,7 @@ typedef struct tg_router_metrics {
         *broker_up, *policy_reload_failed;
     tg_counter *unspooled;           /* attempts served without a spool record (on_spool_full: allow) */
     tg_counter *closed_failed;       /* closed records that could not be written */
-    tg_counter *observations_dropped, *delivered;
+    tg_counter *observations_dropped, *delivered, *decisions_published, *decisions_dropped;
 } tg_router_metrics;
 
 typedef struct tg_router {
@@ -44,6 +45,7 @@ typedef struct tg_router {
     tg_health_link *health;
     tg_spool *spool;
     tg_producer *producer;
+    tg_publisher *decisions; /* NULL without brokers or a topic */
     tg_http_client *http;
     tg_rpc_transport *rpc;
     tg_dispatch_env dispatch;

@@ -2,6 +2,7 @@
 
 #include "libs/base/clock.h"
 #include "libs/base/id.h"
+#include "services/router/edge/decisions.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -174,6 +175,8 @@ int tg_edge_chat_plan(tg_edge_chat *chat, bool refused_is_problem, tg_edge_probl
         problem_set(problem, 500, "api_error", "out_of_memory", "the request is too large to plan");
         return -ENOMEM;
     }
+    if (refused_is_problem)
+        tg_edge_publish_decision(chat, &facts, state.fleet, now);
     if (chat->plan->refusal != TG_REFUSAL_NONE && refused_is_problem)
         return refuse(chat, problem);
     return 0;

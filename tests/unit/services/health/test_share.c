@@ -1,6 +1,7 @@
 /* Two replicas share a topic of librdkafka's own mock brokers: real requests over real sockets, in this process, each
  * replica with its reading thread. Also built under ThreadSanitizer. */
 #include "libs/base/clock.h"
+#include "libs/usage/publisher.h"
 #include "services/health/share.h"
 #include "tests/unit/harness.h"
 
@@ -260,7 +261,7 @@ static void test_brokers_that_are_away(void)
     start(&w);
     CU_ASSERT_EQUAL(rd_kafka_mock_broker_set_down(w.cluster, 1), 0);
     CU_ASSERT_TRUE(wait_until(&w, troubled));
-    for (unsigned i = 0; i < TG_SHARE_OUT_MAX + 10; i++)
+    for (unsigned i = 0; i < TG_PUBLISHER_WAITING_MAX + 10; i++)
         observe(&w.a, "t", 1);
     CU_ASSERT_TRUE(stats(&w.a).out_full >= 10); /* dropped and counted, never waited for */
     end(&w); /* with all that still waiting */
