@@ -125,28 +125,31 @@ void tg_dtype_k_scales(const uint8_t *block, size_t group, uint8_t *ret_scale, u
     *ret_min = (uint8_t)(packed[group + 4] >> 4 | packed[group] >> 6 << 4);
 }
 
-uint8_t tg_dtype_k_quant(tg_dtype type, const uint8_t *block, size_t index)
+void tg_dtype_k_quants(tg_dtype type, const uint8_t *block, size_t group, uint8_t ret[TG_QUANT_BLOCK])
 {
-    if (type == TG_DTYPE_Q6_K) { /* halves of 128; 32 bytes hold the two bits of four groups of 32 */
-        const size_t half = index / 128, in_half = index % 128, group = in_half / 32, at = index % 32;
-        unsigned low = block[half * 64 + in_half % 64] >> (group / 2 * 4) & 15;
-        unsigned high = block[128 + half * 32 + at] >> (group * 2) & 3;
-        return (uint8_t)(low | high << 4);
+    if (type == TG_DTYPE_Q6_K) { /* halves of 128; 32 bytes hold the two bits of four groups */
+        const uint8_t *low = block + group / 4 * 64 + group % 2 * 32, *high = block + 128 + group / 4 * 32;
+        const size_t low_shift = group % 4 / 2 * 4, high_shift = group % 4 * 2;
+        for (size_t i = 0; i < TG_QUANT_BLOCK; i++)
+            ret[i] = (uint8_t)((low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4);
+        return;
     }
-    const size_t group = index / 32, at = index % 32; /* 32 bytes of nibbles hold two groups */
-    const uint8_t *high = block + 16, *nibbles = type == TG_DTYPE_Q5_K ? high + 32 : high;
-    unsigned quant = nibbles[group / 2 * 32 + at] >> (group % 2 * 4) & 15;
-    if (type == TG_DTYPE_Q5_K)
-        quant |= (high[at] >> group & 1u) << 4;
-    return (uint8_t)quant;
+    const uint8_t *high = block + 16; /* 32 bytes of nibbles hold two groups */
+    const uint8_t *nibbles = (type == TG_DTYPE_Q5_K ? high + 32 : high) + group / 2 * 32;
+    for (size_t i = 0; i < TG_QUANT_BLOCK; i++)
+        ret[i] = nibbles[i] >> (group % 2 * 4) & 15;
+    for (size_t i = 0; type == TG_DTYPE_Q5_K && i < TG_QUANT_BLOCK; i++)
+        ret[i] = (uint8_t)(ret[i] | (high[i] >> group & 1) << 4);
 }
 
 static void from_q6_k(const uint8_t *block, float *to)
 {
     float d = tg_f16_to_f32(tg_load_u16(block + 208));
+    uint8_t q[TG_QUANT_SUPER];
+    for (size_t group = 0; group < TG_QUANT_SUPER / 32; group++)
+        tg_dtype_k_quants(TG_DTYPE_Q6_K, block, group, q + group * 32);
     for (size_t i = 0; i < TG_QUANT_SUPER; i++)
-        to[i] = d * (float)(int8_t)block[192 + i / 16] *
-                (float)(tg_dtype_k_quant(TG_DTYPE_Q6_K, block, i) - 32);
+        to[i] = d * (float)(int8_t)block[192 + i / 16] * (float)(q[i] - 32);
 }
 
 static void from_k(tg_dtype type, const uint8_t *block, float *to)
@@ -157,10 +160,11 @@ static void from_k(tg_dtype type, const uint8_t *block, float *to)
     }
     float d = tg_f16_to_f32(tg_load_u16(block)), dmin = tg_f16_to_f32(tg_load_u16(block + 2));
     for (size_t group = 0; group < TG_QUANT_SUPER / 32; group++) {
-        uint8_t scale, min;
+        uint8_t scale, min, q[TG_QUANT_BLOCK];
         tg_dtype_k_scales(block, group, &scale, &min);
-        for (size_t i = group * 32; i < group * 32 + 32; i++)
-            to[i] = d * (float)scale * (float)tg_dtype_k_quant(type, block, i) - dmin * (float)min;
+        tg_dtype_k_quants(type, block, group, q);
+        for (size_t i = 0; i < TG_QUANT_BLOCK; i++)
+            to[group * 32 + i] = d * (float)scale * (float)q[i] - dmin * (float)min;
     }
 }
 

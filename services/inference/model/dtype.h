@@ -12,7 +12,7 @@
  *   Q4_K: f16 d, f16 dmin, 12 bytes of scales, 128 of nibbles             w = d·sc·q − dmin·m
  *   Q5_K: the same with 32 bytes of high bits before the nibbles          w = d·sc·q − dmin·m
  *   Q6_K: 128 bytes of nibbles, 64 of high bits, 16 × int8 sc, f16 d      w = d·sc·(q − 32)
- * tg_dtype_k_scales and tg_dtype_k_quant say where in them what is.
+ * tg_dtype_k_scales and tg_dtype_k_quants say where in them what is.
  */
 #ifndef TG_INFERENCE_DTYPE_H
 #define TG_INFERENCE_DTYPE_H
@@ -52,8 +52,8 @@ void tg_dtype_to_f32(tg_dtype type, const uint8_t *row, size_t count, float *ret
 /* Of group `group` (of 32) in a block of Q4_K or Q5_K: its scale and minimum, 0..63. */
 void tg_dtype_k_scales(const uint8_t *block, size_t group, uint8_t *ret_scale, uint8_t *ret_min);
 
-/* Weight `index` of a block of Q4_K, Q5_K or Q6_K, as the unsigned number stored. */
-uint8_t tg_dtype_k_quant(tg_dtype type, const uint8_t *block, size_t index);
+/* The weights of group `group` (of 32) in a block of Q4_K, Q5_K or Q6_K, as the unsigned numbers stored. */
+void tg_dtype_k_quants(tg_dtype type, const uint8_t *block, size_t group, uint8_t ret[TG_QUANT_BLOCK]);
 
 /* The inverse, for tests and tools that write model files: round to nearest, scales as F16. The simplest
  * choice of scales, not the best one. */

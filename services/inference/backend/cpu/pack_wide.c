@@ -22,8 +22,7 @@ static void read_five(const uint8_t *from, bool with_min, wide_block *ret)
 /* The `group`th 32 weights of a block of a K type. */
 static void read_k(const uint8_t *from, tg_dtype type, size_t group, wide_block *ret)
 {
-    for (size_t i = 0; i < TG_QUANT_BLOCK; i++)
-        ret->q[i] = tg_dtype_k_quant(type, from, group * TG_QUANT_BLOCK + i);
+    tg_dtype_k_quants(type, from, group, ret->q);
     if (type == TG_DTYPE_Q6_K) {
         for (size_t i = 0; i < 2; i++)
             ret->scale[i] = half_at(from + 208) * (float)(int8_t)from[192 + group * 2 + i];
