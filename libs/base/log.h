@@ -20,7 +20,7 @@
 
 typedef enum tg_log_level { TG_LOG_DEBUG, TG_LOG_INFO, TG_LOG_WARN, TG_LOG_ERROR } tg_log_level;
 
-#define TG_LOG_LINE_MAX 4096
+#define TG_LOG_LINE_MAX 4096 /* bytes of one log line */
 
 void tg_log_setup(const char *service, const char *instance, tg_log_level least);
 int tg_log_level_parse(const char *name, tg_log_level *ret); /* debug, info, warn, error */

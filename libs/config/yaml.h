@@ -17,9 +17,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TG_YAML_BYTES_MAX ((size_t)4 << 20)
-#define TG_YAML_DEPTH_MAX 32
-#define TG_YAML_NODES_MAX 200000
+#define TG_YAML_BYTES_MAX ((size_t)4 << 20) /* bytes of one document */
+#define TG_YAML_DEPTH_MAX 32 /* nesting of mappings and sequences */
+#define TG_YAML_NODES_MAX 200000 /* nodes of one document */
 #define TG_YAML_MEMBERS_MAX 1024 /* of one mapping */
 
 typedef enum tg_yaml_type { TG_YAML_SCALAR, TG_YAML_SEQUENCE, TG_YAML_MAPPING } tg_yaml_type;

@@ -22,7 +22,7 @@
 extern "C" {
 #endif
 
-#define TG_JSON_DEPTH_MAX 64
+#define TG_JSON_DEPTH_MAX 64 /* nesting of arrays and objects */
 #define TG_JSON_KEYS_MAX 4096 /* members of one object */
 
 typedef struct tg_json_doc tg_json_doc;

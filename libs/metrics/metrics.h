@@ -15,8 +15,8 @@
 
 #include <stdint.h>
 
-#define TG_METRICS_LABELS_MAX 6
-#define TG_METRICS_SERIES_MAX 1000
+#define TG_METRICS_LABELS_MAX 6 /* labels of one family */
+#define TG_METRICS_SERIES_MAX 1000 /* series of one family */
 
 typedef struct tg_metrics tg_metrics;
 typedef struct tg_metric_family tg_metric_family;

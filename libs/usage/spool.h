@@ -54,7 +54,7 @@ int tg_spool_opened(tg_spool *spool, const tg_usage_event *event, uint64_t *ret_
 /* Writes closed. The event's identity must be that of the slot (-EINVAL). -ENOSPC, -EIO, -ENOMEM: the disk
  * refused; the spool keeps the event in memory (up to TG_SPOOL_PENDING_MAX) and writes it as soon as it can;
  * if the process dies before, recovery closes the attempt as estimated. */
-#define TG_SPOOL_PENDING_MAX 4096
+#define TG_SPOOL_PENDING_MAX 4096 /* closed events kept in memory that the disk refused */
 int tg_spool_closed(tg_spool *spool, uint64_t slot, const tg_usage_event *event);
 
 /* The next closed record after `after_sequence` (0: the first unacknowledged): serialised event, its

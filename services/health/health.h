@@ -11,7 +11,7 @@
 #include "services/health/fleet.h"
 #include "services/health/share.h"
 
-#define TG_HEALTH_WATCHERS_MAX 1024
+#define TG_HEALTH_WATCHERS_MAX 1024 /* streams of the fleet view open at once */
 
 typedef struct tg_health_metrics {
     tg_metrics *registry;

@@ -25,7 +25,7 @@
 #include "services/router/dialect/codec.h"
 #include "services/router/policy/decide.h"
 
-#define TG_DISPATCH_ERROR_BODY_MAX ((size_t)64 << 10)
+#define TG_DISPATCH_ERROR_BODY_MAX ((size_t)64 << 10) /* bytes of an upstream's error answer that are kept */
 #define TG_DISPATCH_TICK_MS 50 /* how exactly timeouts are kept */
 #define TG_NO_SLOT UINT64_MAX  /* an attempt served without a spool record (on_spool_full: allow) */
 

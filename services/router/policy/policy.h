@@ -14,8 +14,8 @@
 #include "libs/base/str.h"
 #include "libs/config/mesh.h"
 
-#define TG_POLICY_RULES_MAX 256
-#define TG_POLICY_FALLBACKS_MAX 8
+#define TG_POLICY_RULES_MAX 256 /* rules of one policy */
+#define TG_POLICY_FALLBACKS_MAX 8 /* fallbacks of one rule */
 
 typedef enum tg_on_cap {
     TG_ON_CAP_DEFAULT, /* reject when the client stated a maximum, else clamp */
