@@ -24,11 +24,14 @@ static const char usage_text[] =
     "  --min-tokens N     no end before N tokens\n"
     "  --seed S           for a temperature above 0 (default: drawn, and printed)\n"
     "  --stop TEXT        stop before TEXT; may be given up to 16 times\n"
+    "  --json             the answer is a JSON object\n"
+    "  --regex R          the answer matches R as a whole\n"
+    "  --choice TEXT      the answer is this text, or one of several; may be given up to 16 times\n"
     "  --logprobs N       after the answer, a line for each token: its log-probability and the N likeliest\n"
     "  --no-speculation   never guess tokens (the output is the same)\n"
     "  --threads N        default: one per processor\n";
 
-enum { BIAS_MAX = 16 };
+enum { BIAS_MAX = 16, CHOICES_MAX = 16 };
 
 typedef struct options {
     const char *model, *prompt, *system;
@@ -40,6 +43,8 @@ typedef struct options {
     size_t stop_len;
     tg_adjustments adjustments;
     tg_logit_bias bias[BIAS_MAX];
+    tg_constraint_spec constraint;
+    tg_str texts[CHOICES_MAX];
 } options;
 
 static int parse_number(const char *name, const char *text, double least, double most, double *ret)
@@ -80,6 +85,20 @@ static int parse_bias(const char *text, options *o)
     }
     o->bias[o->adjustments.bias_len++] = (tg_logit_bias){(uint32_t)id, bias};
     o->adjustments.bias = o->bias;
+    return 0;
+}
+
+static int add_constraint(options *o, tg_constraint_kind kind)
+{
+    const bool again = kind == TG_CONSTRAINT_CHOICE && o->constraint.kind == kind && o->constraint.texts_len < CHOICES_MAX;
+    if (o->constraint.kind != TG_CONSTRAINT_NONE && !again) {
+        fputs("tollgate generate: one of --json, --regex and up to 16 times --choice is allowed\n", stderr);
+        return -EINVAL;
+    }
+    o->constraint.kind = kind;
+    o->constraint.texts = o->texts;
+    if (kind != TG_CONSTRAINT_JSON_OBJECT)
+        o->texts[o->constraint.texts_len++] = tg_str_of(optarg);
     return 0;
 }
 
@@ -141,6 +160,9 @@ static int parse_option(int which, const char *name, options *o)
         o->logprobs = true;
         o->top_logprobs = (uint32_t)number;
         return rc;
+    case 'O': return add_constraint(o, TG_CONSTRAINT_JSON_OBJECT);
+    case 'X': return add_constraint(o, TG_CONSTRAINT_REGEX);
+    case 'C': return add_constraint(o, TG_CONSTRAINT_CHOICE);
     case 'G': o->no_speculation = true; return 0;
     case 'M':
         rc = parse_number(name, optarg, 0, 1, &number);
@@ -163,6 +185,8 @@ static int parse(int argc, char **argv, options *o)
         {"frequency-penalty", required_argument, NULL, 'F'},  {"logit-bias", required_argument, NULL, 'B'},
         {"min-tokens", required_argument, NULL, 'N'},  {"threads", required_argument, NULL, 'j'},
         {"logprobs", required_argument, NULL, 'L'},    {"no-speculation", no_argument, NULL, 'G'},
+        {"json", no_argument, NULL, 'O'},              {"regex", required_argument, NULL, 'X'},
+        {"choice", required_argument, NULL, 'C'},
         {NULL, 0, NULL, 0}};
     int which, index = 0;
     optind = 1;
@@ -216,7 +240,7 @@ static int generate(tg_engine *engine, const options *o, progress *p, tg_error *
                                    {TG_STR("user"), tg_str_of(o->prompt)}};
     const tg_str text = tg_str_of(o->prompt);
     tg_gen_request request = {.sampling = o->sampling, .adjustments = o->adjustments, .max_tokens = o->max_tokens, .stop = o->stop,
-                              .stop_len = o->stop_len, .logprobs = o->logprobs, .top_logprobs = o->top_logprobs};
+                              .stop_len = o->stop_len, .constraint = o->constraint, .logprobs = o->logprobs, .top_logprobs = o->top_logprobs};
     if (o->chat) {
         request.messages = o->system ? messages : messages + 1;
         request.messages_len = o->system ? 2 : 1;

@@ -1,5 +1,7 @@
 """Generate over gRPC, as an internal team calls it: choices, log-probabilities, echo, deadlines, and what is refused."""
+import json
 import math
+import re
 import time
 
 import grpc
@@ -76,6 +78,22 @@ def test_echo(ask, service, stubs):
     assert b"".join(t.token for t in told).decode() == PROMPT and all(t.logprob <= 0 for t in told)
     italy = [t for t in told if t.token == b" Italy"]
     assert italy and italy[0].logprob > math.log(1e-4), "a capital's country is not that unlikely"
+
+
+def test_constraints(ask, stubs):
+    inference = stubs["inference"]
+    constrain = lambda **kind: {"constraint": inference.Constraint(**kind)}
+    choice = ask(text="Is water wet? Answer:", max_tokens=20, **constrain(choice=inference.StringList(values=["yes", "no"])))[0]
+    assert text_of(choice) in ("yes", "no") and choice[1].finish == inference.FINISH_REASON_STOP
+    date = ask(text="Today is ", max_tokens=20, **constrain(regex="20[0-9]{2}-[01][0-9]-[0-3][0-9]"))[0]
+    assert re.fullmatch(r"20\d\d-[01]\d-[0-3]\d", text_of(date)), text_of(date)
+    for seed in range(6):
+        answer = ask(text="Ada is 36 and lives in London. As JSON: ", max_tokens=120,
+                     sampling={"temperature": 1.0, "has_seed": True, "seed": seed}, **constrain(json_object=True))[0]
+        if answer[1].finish == inference.FINISH_REASON_STOP:
+            assert isinstance(json.loads(text_of(answer)), dict)
+        else:
+            assert answer[1].finish == inference.FINISH_REASON_LENGTH and text_of(answer).startswith("{")
 
 
 @pytest.mark.parametrize("fields, code, words", [

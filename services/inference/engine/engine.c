@@ -87,9 +87,13 @@ static int start(tg_engine *e, tg_error *err)
     e->scratch = malloc((size_t)2 * e->model->shape.vocab * sizeof(*e->scratch));
     e->adjusted = malloc(e->model->shape.vocab * sizeof(*e->adjusted));
     e->seen = calloc(e->model->shape.vocab, sizeof(*e->seen));
+    e->allowed = malloc((e->model->shape.vocab / 64 + 1) * sizeof(*e->allowed));
     e->rows = malloc(e->rows_max * sizeof(*e->rows));
-    if (!e->scratch || !e->adjusted || !e->seen || !e->rows)
+    if (!e->scratch || !e->adjusted || !e->seen || !e->rows || !e->allowed)
         return -ENOMEM;
+    rc = tg_constraint_cache_new(e->model->tokenizer, &e->constraints);
+    if (rc < 0)
+        return rc;
     rc = tg_kv_new(backend.kv_blocks, key, &e->kv);
     if (rc == 0)
         rc = tg_backend_open_cpu(e->model, &backend, err, &e->backend);
@@ -169,6 +173,8 @@ tg_engine *tg_engine_free(tg_engine *e)
     free(e->adjusted);
     free(e->seen);
     free(e->rows);
+    free(e->allowed);
+    tg_constraint_cache_free(e->constraints);
     tg_model_free(e->model);
     free(e);
     return NULL;
@@ -224,21 +230,40 @@ static int check_door(tg_engine *e, const tg_gen_request *r, uint32_t n, tg_erro
     return full ? tg_error_set(err, -EAGAIN, "the queue is full: %u requests wait", e->conf.max_queue) : 0;
 }
 
+/* What was generated elsewhere has to satisfy the constraint as well. */
+static int constrain(tg_seq *seq, const tg_gen_request *r, tg_constraint *constraint, tg_error *err)
+{
+    int rc = tg_constraint_start(constraint, &seq->constraint);
+    for (size_t i = 0; i < r->generated_len && rc == 0; i++)
+        if (!tg_constraint_advance(seq->constraint, r->generated[i]))
+            rc = tg_error_set(err, -EINVAL, "generated token %zu does not satisfy the constraint", i);
+    if (rc == 0 && r->generated_len > 0 && tg_constraint_must_end(seq->constraint))
+        rc = tg_error_set(err, -EINVAL, "the tokens generated satisfy the constraint already, and nothing can follow");
+    return rc;
+}
+
 static int make_choices(const tg_engine *e, const tg_gen_request *request, uint32_t n, tg_error *err, tg_seq **ret_seqs)
 {
     tg_token_list tokens = {0};
     tg_gen_request r = *request;
-    int rc = encode_request(e, request, err, &tokens);
+    tg_constraint *constraint = NULL;
+    int rc = request->constraint.kind == TG_CONSTRAINT_NONE
+                 ? 0 : tg_constraint_cache_get(e->constraints, &request->constraint, err, &constraint);
+    if (rc == 0)
+        rc = encode_request(e, request, err, &tokens);
     const uint64_t now = tg_clock_mono_ns();
     for (uint32_t i = 0; i < n && rc == 0; i++) {
         r.sampling.choice = request->sampling.choice + i;
         rc = tg_seq_new(&r, e->model, e->kv, e->context_limit, e->conf.kv_tokens / TG_KV_BLOCK_TOKENS, &tokens, err, &ret_seqs[i]);
         if (rc == 0)
             ret_seqs[i]->submitted_ns = now;
+        if (rc == 0 && constraint)
+            rc = constrain(ret_seqs[i], request, constraint, err);
         if (rc == 0 && i > 0 && !ret_seqs[i]->scores_prompt)
             tg_sched_follow(ret_seqs[i], ret_seqs[0]);
     }
     tg_token_list_free(&tokens);
+    tg_constraint_release(constraint);
     return rc;
 }
 

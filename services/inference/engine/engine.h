@@ -22,6 +22,7 @@
 #ifndef TG_ENGINE_ENGINE_H
 #define TG_ENGINE_ENGINE_H
 
+#include "services/inference/constrain/constraint.h"
 #include "services/inference/engine/adjust.h"
 #include "services/inference/engine/logprobs.h"
 #include "services/inference/engine/sampler.h"
@@ -76,6 +77,7 @@ typedef struct tg_gen_request {
     size_t generated_len;
     tg_sampling sampling;
     tg_adjustments adjustments;
+    tg_constraint_spec constraint; /* of the answer's text; kind NONE: any */
     uint32_t max_tokens; /* of output, `generated` included; 0: until the context is full */
     const tg_str *stop;
     size_t stop_len; /* at most TG_STOP_STRINGS_MAX */

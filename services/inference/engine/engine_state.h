@@ -2,6 +2,7 @@
 #ifndef TG_ENGINE_STATE_H
 #define TG_ENGINE_STATE_H
 
+#include "services/inference/constrain/cache.h"
 #include "services/inference/engine/sched.h"
 
 #include <pthread.h>
@@ -24,6 +25,7 @@ void tg_batch_clear(tg_batch *batch);
 
 typedef struct tg_row_result { /* of a row of logits */
     uint32_t token; /* what comes next: sampled, or given; TG_TOKEN_NONE: the logits are not numbers */
+    bool complete;  /* with it the constraint is satisfied and nothing can follow */
     uint32_t logprobs_len;
     tg_logprob logprobs[1 + TG_LOGPROBS_TOP_MAX];
 } tg_row_result;
@@ -33,6 +35,7 @@ struct tg_engine {
     tg_model *model;
     tg_backend *backend;
     uint32_t context_limit;
+    tg_constraint_cache *constraints;
     pthread_t thread;
     bool started;
     tg_batch draining; /* the draining thread's */
@@ -55,6 +58,7 @@ struct tg_engine {
     /* The engine thread's. */
     tg_candidate *scratch; /* for the sampler */
     float *adjusted;       /* vocab logits as a request changes them */
+    uint64_t *allowed;     /* vocab bits, of a constraint */
     uint32_t *seen;        /* vocab counts, for that */
     tg_step_seq step_seqs[TG_ENGINE_SEQS_MAX];
     tg_seq *step_owners[TG_ENGINE_SEQS_MAX];

@@ -152,6 +152,7 @@ tg_seq *tg_seq_free(tg_seq *seq)
     if (!seq)
         return NULL;
     tg_stop_free(&seq->stop);
+    tg_constraint_state_free(seq->constraint);
     free((void *)(uintptr_t)seq->adjustments.bias);
     free(seq->tokens);
     free(seq->blocks);

@@ -2,6 +2,7 @@
 #ifndef TG_ENGINE_SEQ_H
 #define TG_ENGINE_SEQ_H
 
+#include "services/inference/constrain/constraint.h"
 #include "services/inference/engine/engine.h"
 #include "services/inference/engine/kv.h"
 #include "services/inference/engine/speculate.h"
@@ -48,6 +49,7 @@ struct tg_seq {
     uint32_t rows;    /* of logits in the step */
     tg_speculation speculation;
     uint32_t told;    /* echo: tokens of the prompt that have been shown */
+    tg_constraint_state *constraint; /* or NULL; behind all tokens that were drawn, some of which may not be taken in yet */
     tg_detokenizer detokenizer;
     tg_stop stop;
     uint64_t admitted_ns, first_token_ns;

@@ -3,6 +3,7 @@
 #include "services/inference/engine/engine_state.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 
 /* A step's time is divided by tokens, and by the keys each of them looks at: about so many keys cost
@@ -145,6 +146,18 @@ static uint32_t prepare(tg_engine *e, uint64_t now_ns)
     return len;
 }
 
+/* Leaves of `logits` what the constraint allows, in e->adjusted; end tokens where the answer may be over. */
+static int apply_constraint(tg_engine *e, const tg_seq *seq, const float *logits)
+{
+    const uint32_t vocab = e->model->shape.vocab;
+    int rc = tg_constraint_mask(seq->constraint, e->allowed);
+    for (size_t i = 0; i < seq->ends_len && rc == 0 && tg_constraint_may_end(seq->constraint); i++)
+        e->allowed[seq->ends[i] / 64] |= (uint64_t)1 << (seq->ends[i] % 64);
+    for (uint32_t id = 0; id < vocab && rc == 0; id++)
+        e->adjusted[id] = e->allowed[id / 64] >> (id % 64) & 1 ? logits[id] : -INFINITY;
+    return rc;
+}
+
 /* The token that comes after seq->tokens[0..len). */
 static uint32_t draw(tg_engine *e, const tg_seq *seq, uint32_t len, const float *logits)
 {
@@ -155,7 +168,20 @@ static uint32_t draw(tg_engine *e, const tg_seq *seq, uint32_t len, const float 
         tg_adjust_apply(&adjust, logits, e->seen, e->adjusted);
         logits = e->adjusted;
     }
+    if (seq->constraint) {
+        if (apply_constraint(e, seq, logits) < 0)
+            return TG_TOKEN_NONE;
+        logits = e->adjusted;
+    }
     return tg_sample(&seq->sampling, len, logits, vocab, e->scratch, &token) < 0 ? TG_TOKEN_NONE : token;
+}
+
+static bool is_end(const tg_seq *seq, uint32_t token)
+{
+    for (size_t i = 0; i < seq->ends_len; i++)
+        if (seq->ends[i] == token)
+            return true;
+    return false;
 }
 
 /* Without the lock: what the rows of one sequence say. A guess that is not what was sampled makes the rest void. */
@@ -169,6 +195,13 @@ static void read_rows(tg_engine *e, const tg_seq *seq, const tg_step_seq *step, 
         row->token = given ? seq->tokens[next] : draw(e, seq, next, logits);
         row->logprobs_len = seq->logprobs && row->token != TG_TOKEN_NONE
                                 ? tg_logprobs(logits, vocab, row->token, seq->top_logprobs, row->logprobs) : 0;
+        row->complete = false;
+        if (!given && seq->constraint && row->token != TG_TOKEN_NONE && !is_end(seq, row->token)) {
+            if (!tg_constraint_advance(seq->constraint, row->token))
+                row->token = TG_TOKEN_NONE;
+            else
+                row->complete = tg_constraint_must_end(seq->constraint);
+        }
         goes_on = given || (row->token != TG_TOKEN_NONE && next < seq->len + seq->guesses && row->token == seq->tokens[next]);
     }
 }
@@ -206,6 +239,8 @@ static bool take_token(tg_engine *e, tg_seq *seq, const tg_row_result *row, uint
     e->totals.output_tokens_total++;
     if (tg_seq_accept(seq, e->model, row->token, &e->ready.text, &finish) < 0)
         finish = TG_FINISH_ERROR;
+    else if (finish == TG_FINISH_NONE && row->complete)
+        finish = TG_FINISH_STOP;
     else if (finish == TG_FINISH_NONE && seq->len == seq->limit)
         finish = TG_FINISH_LENGTH;
     if (finish == TG_FINISH_NONE) {

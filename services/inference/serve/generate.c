@@ -298,7 +298,7 @@ static bool is_set(const char *text) { return text && *text; }
 /* Declared, and not there yet: a field that would change the answer is refused, never passed over. */
 static int refuse_unsupported(const Tollgate__V1__GenerateRequest *in, tg_error *err)
 {
-    const char *name = in->constraint ? "constraint"
+    const char *name = in->constraint && is_set(in->constraint->json_schema) ? "constraint.json_schema"
                        : is_set(in->tools_json) ? "tools_json"
                        : is_set(in->tool_choice) ? "tool_choice"
                        : is_set(in->template_args_json) ? "template_args_json"
@@ -309,6 +309,30 @@ static int refuse_unsupported(const Tollgate__V1__GenerateRequest *in, tg_error 
                : is_set(m->tool_calls_json) ? "tool_calls_json" : is_set(m->reasoning) ? "reasoning" : NULL;
     }
     return name ? tg_error_set(err, -ENOSYS, "%s is not supported yet", name) : 0;
+}
+
+static int decode_constraint(tg_rpc_call *call, const Tollgate__V1__Constraint *in, tg_constraint_spec *ret, tg_error *err)
+{
+    const size_t choices = in->choice ? at_most(in->choice->n_values, TG_CONSTRAINT_CHOICES_MAX) : 0;
+    tg_str *texts = tg_arena_zalloc(tg_rpc_call_arena(call), choices + 1, sizeof *texts);
+    if (!texts)
+        return tg_error_set(err, -ENOMEM, "out of memory");
+    if (in->json_object + is_set(in->regex) + (in->choice != NULL) != 1)
+        return tg_error_set(err, -EINVAL, "constraint: exactly one of json_object, json_schema, regex and choice must be given");
+    ret->texts = texts;
+    if (in->json_object) {
+        ret->kind = TG_CONSTRAINT_JSON_OBJECT;
+    } else if (in->choice) {
+        ret->kind = TG_CONSTRAINT_CHOICE;
+        ret->texts_len = in->choice->n_values;
+        for (size_t i = 0; i < choices; i++)
+            texts[i] = tg_str_of(in->choice->values[i]);
+    } else {
+        ret->kind = TG_CONSTRAINT_REGEX;
+        ret->texts_len = 1;
+        texts[0] = tg_str_of(in->regex);
+    }
+    return 0;
 }
 
 static int decode(tg_inference *inference, tg_rpc_call *call, const Tollgate__V1__GenerateRequest *in,
@@ -360,9 +384,12 @@ static int decode(tg_inference *inference, tg_rpc_call *call, const Tollgate__V1
                                       .top_k = s->top_k,
                                       .seed = s->seed};
     out->adjustments.min_tokens = in->min_tokens;
+    int rc = in->constraint ? decode_constraint(call, in->constraint, &out->constraint, err) : 0;
     if (!s || !s->has_seed)
         out->sampling.seed = tg_random_next(&inference->rng);
-    return s ? decode_adjustments(call, s, &out->adjustments, err) : 0;
+    if (rc == 0 && s)
+        rc = decode_adjustments(call, s, &out->adjustments, err);
+    return rc;
 }
 
 /* About when a place in the queue will be free: places have become free so fast lately. */

@@ -230,10 +230,56 @@ static void test_not_numbers(void)
     tg_buf_free(&file);
 }
 
+/* Answers are what was asked for, alone and in company, with and without guesses; and end by themselves. */
+static void test_constraints(void)
+{
+    const tg_str texts[] = {TG_STR("left"), TG_STR("right"), TG_STR("straight on")}, regex = TG_STR("[0-9]{3}-(ab){2,4}c");
+    world with, without;
+    world_make_as(&with, false, 4, 64, 4096);
+    world_make_as(&without, true, 1, 64, 4096);
+    for (uint32_t i = 0; i < 30; i++) {
+        tg_gen_request r = text_request(&text, 60, i);
+        r.constraint = i % 3 == 0 ? (tg_constraint_spec){TG_CONSTRAINT_CHOICE, texts, 3}
+                       : i % 3 == 1 ? (tg_constraint_spec){TG_CONSTRAINT_REGEX, &regex, 1}
+                                    : (tg_constraint_spec){TG_CONSTRAINT_JSON_OBJECT, NULL, 0};
+        CU_ASSERT_EQUAL(submit(&with, i, r, NULL), 0);
+        CU_ASSERT_EQUAL(submit(&without, i, r, NULL), 0);
+    }
+    drain_all(&with);
+    drain_all(&without);
+    for (uint32_t i = 0; i < 30; i++) {
+        const result *a = &with.results[i], *b = &without.results[i];
+        const tg_str got = tg_buf_str(&a->text);
+        CU_ASSERT(same_tokens(&a->tokens, &b->tokens) && same_bytes(&a->text, &b->text));
+        CU_ASSERT_FATAL(got.len > 0);
+        if (i % 3 == 0)
+            CU_ASSERT(a->finish == TG_FINISH_STOP && (tg_str_eq(got, texts[0]) || tg_str_eq(got, texts[1]) || tg_str_eq(got, texts[2])));
+        if (i % 3 == 1)
+            CU_ASSERT(a->finish == TG_FINISH_STOP && got.len >= 9 && got.data[3] == '-' && got.data[got.len - 1] == 'c');
+        if (i % 3 == 2)
+            CU_ASSERT(got.data[0] == '{' && (a->finish == TG_FINISH_LENGTH || got.data[got.len - 1] == '}'));
+    }
+    tg_error err = {""};
+    tg_gen_request r = text_request(&text, 60, 1);
+    const tg_str bad = TG_STR("(a");
+    r.constraint = (tg_constraint_spec){TG_CONSTRAINT_REGEX, &bad, 1};
+    CU_ASSERT_EQUAL(submit(&with, 0, r, &err), -EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "regular expression"));
+    err.text[0] = '\0';
+    r.constraint = (tg_constraint_spec){TG_CONSTRAINT_REGEX, &regex, 1};
+    r.generated = with.results[2].tokens.ids; /* a JSON object's beginning */
+    r.generated_len = 1;
+    CU_ASSERT_EQUAL(submit(&with, 0, r, &err), -EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "generated token 0"));
+    world_free(&with);
+    world_free(&without);
+}
+
 static const tg_test tests[] = {{"choices", test_choices},
                                 {"choices_outlive_the_first", test_choices_outlive_the_first},
                                 {"echo", test_echo},
                                 {"guesses_change_nothing", test_guesses_change_nothing},
+                                {"constraints", test_constraints},
                                 {"deadlines", test_deadlines},
                                 {"not_numbers", test_not_numbers}};
 TG_TEST_MAIN("services_inference_engine_step", tests)

@@ -1,0 +1,116 @@
+#include "services/inference/constrain/cache.h"
+
+#include "libs/base/buf.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+typedef struct entry {
+    tg_buf key;
+    tg_constraint *constraint;
+    uint64_t used; /* when, in lookups */
+} entry;
+
+struct tg_constraint_cache {
+    pthread_mutex_t lock;
+    const tg_tokenizer *tokenizer;
+    tg_vocab_trie *trie;
+    entry entries[TG_CONSTRAINT_CACHE_MAX];
+    uint32_t len;
+    uint64_t lookups;
+};
+
+int tg_constraint_cache_new(const tg_tokenizer *tokenizer, tg_constraint_cache **ret)
+{
+    tg_constraint_cache *cache = calloc(1, sizeof(*cache));
+    if (!cache)
+        return -ENOMEM;
+    pthread_mutex_init(&cache->lock, NULL);
+    cache->tokenizer = tokenizer;
+    *ret = cache;
+    return 0;
+}
+
+tg_constraint_cache *tg_constraint_cache_free(tg_constraint_cache *cache)
+{
+    if (!cache)
+        return NULL;
+    for (uint32_t i = 0; i < cache->len; i++) {
+        tg_constraint_release(cache->entries[i].constraint);
+        tg_buf_free(&cache->entries[i].key);
+    }
+    tg_vocab_trie_free(cache->trie);
+    pthread_mutex_destroy(&cache->lock);
+    free(cache);
+    return NULL;
+}
+
+/* Lengths stand before texts, so that no two specifications have one key. */
+static int make_key(const tg_constraint_spec *spec, tg_buf *key)
+{
+    int rc = tg_buf_printf(key, "%d", (int)spec->kind);
+    for (size_t i = 0; i < spec->texts_len && rc == 0; i++) {
+        rc = tg_buf_printf(key, ":%zu:", spec->texts[i].len);
+        if (rc == 0)
+            rc = tg_buf_add_str(key, spec->texts[i]);
+    }
+    return rc;
+}
+
+static entry *find(tg_constraint_cache *cache, tg_str key)
+{
+    for (uint32_t i = 0; i < cache->len; i++)
+        if (tg_str_eq(tg_buf_str(&cache->entries[i].key), key))
+            return &cache->entries[i];
+    return NULL;
+}
+
+static entry *make_room(tg_constraint_cache *cache)
+{
+    if (cache->len < TG_CONSTRAINT_CACHE_MAX)
+        return &cache->entries[cache->len++];
+    entry *oldest = &cache->entries[0];
+    for (uint32_t i = 1; i < cache->len; i++)
+        if (cache->entries[i].used < oldest->used)
+            oldest = &cache->entries[i];
+    tg_constraint_release(oldest->constraint);
+    tg_buf_free(&oldest->key);
+    return oldest;
+}
+
+/* Under the lock. The key is taken over where it is kept. */
+static int get(tg_constraint_cache *cache, const tg_constraint_spec *spec, tg_buf *key, tg_error *err, tg_constraint **ret)
+{
+    tg_constraint *made = NULL;
+    entry *e = find(cache, tg_buf_str(key));
+    int rc = e || cache->trie ? 0 : tg_vocab_trie_new(cache->tokenizer, &cache->trie);
+    if (rc == 0 && !e)
+        rc = tg_constraint_compile(spec, cache->trie, err, &made);
+    if (rc < 0)
+        return rc;
+    if (!e) {
+        e = make_room(cache);
+        *e = (entry){.key = *key, .constraint = made};
+        tg_buf_init(key, 0);
+    }
+    e->used = ++cache->lookups;
+    *ret = tg_constraint_retain(e->constraint);
+    return 0;
+}
+
+int tg_constraint_cache_get(tg_constraint_cache *cache, const tg_constraint_spec *spec, tg_error *err, tg_constraint **ret)
+{
+    tg_buf key;
+    if (spec->texts_len > TG_CONSTRAINT_CHOICES_MAX)
+        return tg_error_set(err, -EINVAL, "a choice of %zu texts; 1 to %d are allowed", spec->texts_len, TG_CONSTRAINT_CHOICES_MAX);
+    tg_buf_init(&key, 0);
+    int rc = make_key(spec, &key);
+    if (rc == 0) {
+        pthread_mutex_lock(&cache->lock);
+        rc = get(cache, spec, &key, err, ret);
+        pthread_mutex_unlock(&cache->lock);
+    }
+    tg_buf_free(&key);
+    return rc;
+}
