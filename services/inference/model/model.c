@@ -1,6 +1,7 @@
 #include "services/inference/model/model.h"
 
 #include "services/inference/model/chat.h"
+#include "services/inference/template/template.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -209,7 +210,7 @@ tg_model *tg_model_free(tg_model *model)
     if (!model)
         return NULL;
     tg_tokenizer_free(model->tokenizer);
-    free(model->chat_system);
+    tg_template_free(model->template);
     free(model->layers);
     tg_gguf_free(model->gguf);
     free(model);

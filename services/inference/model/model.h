@@ -53,8 +53,8 @@ typedef struct tg_model_layer { /* weights are [in] × out, dims[0] × dims[1] *
 
 typedef enum tg_chat_kind {
     TG_CHAT_NONE,        /* the file has no template: contents are joined by line ends */
-    TG_CHAT_CHATML,      /* <|im_start|>role\ncontent<|im_end|>\n */
-    TG_CHAT_UNSUPPORTED, /* a template of another kind: messages are refused */
+    TG_CHAT_TEMPLATE,    /* the file's */
+    TG_CHAT_UNSUPPORTED, /* the file's template has something that is not understood: messages are refused */
 } tg_chat_kind;
 
 typedef struct tg_model {
@@ -69,7 +69,8 @@ typedef struct tg_model {
     uint32_t stop_ids[TG_MODEL_STOP_IDS_MAX]; /* ids that end a generation */
     size_t stop_ids_len;
     tg_chat_kind chat;
-    char *chat_system; /* ChatML: put first when the conversation has no system message; or NULL */
+    struct tg_template *template; /* or NULL */
+    char template_problem[256];   /* of an unsupported one: what and where */
     char name[128];
     const char *quantisation; /* the type that holds most of the weights, "Q4_1" */
     uint64_t weight_bytes;

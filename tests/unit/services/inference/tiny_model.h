@@ -81,7 +81,9 @@ static inline void tiny_byte_text(unsigned byte, char *to)
 }
 
 static const char tiny_template[] =
-    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nBe brief<|im_end|>\n' }}{% endif %}";
+    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nBe brief<|im_end|>\n' }}{% endif %}"
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 /* ids 0..2: <|endoftext|> <|im_start|> <|im_end|>; then the bytes; then "he", "ll", "llo", "hello". */
 static inline void tiny_vocab_bpe(tg_buf *b)

@@ -49,7 +49,7 @@ static void test_chatml(void)
     tg_model *model = load((tiny_conf){.seed = 1, .bpe = true}, &file);
     const tg_prompt_message user = {TG_STR("user"), TG_STR("hello")};
     const tg_prompt_message with_system[] = {{TG_STR("system"), TG_STR("Be kind")}, user};
-    CU_ASSERT_EQUAL(model->chat, TG_CHAT_CHATML);
+    CU_ASSERT_EQUAL(model->chat, TG_CHAT_TEMPLATE);
     CU_ASSERT(encodes_as(model, &user, 1, "[1]system\nBe brief[2]\n[1]user\nhello[2]\n[1]assistant\n"));
     CU_ASSERT(encodes_as(model, with_system, 2,
                          "[1]system\nBe kind[2]\n[1]user\nhello[2]\n[1]assistant\n"));
@@ -90,7 +90,10 @@ static void test_refusals(void)
     CU_ASSERT_EQUAL(tg_chat_encode(model, &odd, 1, &err, &tokens), -EINVAL);
     CU_ASSERT_EQUAL(tg_chat_encode(model, &odd, 0, NULL, &tokens), -EINVAL);
     model->chat = TG_CHAT_UNSUPPORTED;
-    CU_ASSERT_EQUAL(tg_chat_encode(model, &odd, 1, NULL, &tokens), -ENOTSUP);
+    tg_str_copy(model->template_problem, sizeof(model->template_problem), TG_STR("line 3: no filter 'shout'"));
+    err.text[0] = '\0';
+    CU_ASSERT_EQUAL(tg_chat_encode(model, &odd, 1, &err, &tokens), -ENOTSUP);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "no filter 'shout'"));
     tg_model_free(model);
     tg_buf_free(&file);
 }
