@@ -15,6 +15,7 @@ static const char usage_text[] =
     "usage: tollgate generate --model FILE --prompt TEXT [options]\n"
     "  --chat             the prompt is a user's message: apply the model's chat template\n"
     "  --system TEXT      with --chat: the system message\n"
+    "  --answer TEXT      with --chat: the beginning of the answer, which goes on from there\n"
     "  --echo             print the prompt before its continuation\n"
     "  --max-tokens N     stop after N tokens (default 256)\n"
     "  --temperature T    0 is greedy (default 0)\n"
@@ -34,7 +35,7 @@ static const char usage_text[] =
 enum { BIAS_MAX = 16, CHOICES_MAX = 16 };
 
 typedef struct options {
-    const char *model, *prompt, *system;
+    const char *model, *prompt, *system, *answer;
     bool chat, echo, has_seed, logprobs, no_speculation;
     uint32_t top_logprobs;
     uint32_t max_tokens, threads;
@@ -110,6 +111,7 @@ static int parse_option(int which, const char *name, options *o)
     case 'm': o->model = optarg; return 0;
     case 'p': o->prompt = optarg; return 0;
     case 'y': o->system = optarg; return 0;
+    case 'A': o->answer = optarg; return 0;
     case 'c': o->chat = true; return 0;
     case 'e': o->echo = true; return 0;
     case 's': return parse_seed(optarg, o);
@@ -177,6 +179,7 @@ static int parse(int argc, char **argv, options *o)
     static const struct option known[] = {
         {"model", required_argument, NULL, 'm'},       {"prompt", required_argument, NULL, 'p'},
         {"system", required_argument, NULL, 'y'},      {"chat", no_argument, NULL, 'c'},
+        {"answer", required_argument, NULL, 'A'},
         {"echo", no_argument, NULL, 'e'},              {"max-tokens", required_argument, NULL, 'n'},
         {"temperature", required_argument, NULL, 't'}, {"top-p", required_argument, NULL, 'P'},
         {"top-k", required_argument, NULL, 'k'},       {"min-p", required_argument, NULL, 'M'},
@@ -236,14 +239,16 @@ static double per_second(uint32_t tokens, uint64_t ns)
 
 static int generate(tg_engine *engine, const options *o, progress *p, tg_error *err)
 {
-    tg_prompt_message messages[2] = {{TG_STR("system"), tg_str_of(o->system)},
-                                   {TG_STR("user"), tg_str_of(o->prompt)}};
+    tg_prompt_message messages[3] = {{TG_STR("system"), tg_str_of(o->system)},
+                                   {TG_STR("user"), tg_str_of(o->prompt)},
+                                   {TG_STR("assistant"), tg_str_of(o->answer)}};
     const tg_str text = tg_str_of(o->prompt);
     tg_gen_request request = {.sampling = o->sampling, .adjustments = o->adjustments, .max_tokens = o->max_tokens, .stop = o->stop,
                               .stop_len = o->stop_len, .constraint = o->constraint, .logprobs = o->logprobs, .top_logprobs = o->top_logprobs};
     if (o->chat) {
         request.messages = o->system ? messages : messages + 1;
-        request.messages_len = o->system ? 2 : 1;
+        request.messages_len = (o->system ? 2u : 1u) + (o->answer ? 1u : 0u);
+        request.continue_final = o->answer != NULL;
     } else {
         request.text = &text;
     }

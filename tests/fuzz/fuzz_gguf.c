@@ -22,7 +22,7 @@ static void use(const tg_model *model)
     tg_detokenizer state = {.at_start = true};
     tg_buf text;
     tg_buf_init(&text, 0);
-    if (tg_chat_encode(model, &message, 1, NULL, &tokens) == 0)
+    if (tg_chat_encode(model, &message, 1, false, NULL, &tokens) == 0)
         for (size_t i = 0; i < tokens.len; i++)
             require(tg_detokenizer_push(&state, model->tokenizer, tokens.ids[i], &text) == 0);
     require(tg_detokenizer_end(&state, &text) == 0 && tg_utf8_valid(text.data, text.len));

@@ -80,6 +80,16 @@ def test_echo(ask, service, stubs):
     assert italy and italy[0].logprob > math.log(1e-4), "a capital's country is not that unlikely"
 
 
+def test_the_beginning_of_an_answer(ask, stubs):
+    inference = stubs["inference"]
+    message = lambda role, content: inference.ChatMessage(role=role, content=content)
+    chat = inference.ChatMessages(messages=[message("user", "What is the capital of France?"), message("assistant", "The capital of France is")])
+    assert text_of(ask(messages=chat, max_tokens=8, continue_final_message=True)[0]).startswith(" Paris")
+    with pytest.raises(grpc.RpcError) as refused:
+        ask(text=PROMPT, max_tokens=1, continue_final_message=True)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and "continue_final_message" in refused.value.details()
+
+
 def test_constraints(ask, stubs):
     inference = stubs["inference"]
     constrain = lambda **kind: {"constraint": inference.Constraint(**kind)}

@@ -184,12 +184,12 @@ const tg_model *tg_engine_model(const tg_engine *e) { return e->model; }
 
 bool tg_engine_has_path(const char *path) { return tg_backend_has_cpu_path(path); }
 
-static int encode(const tg_engine *e, const tg_prompt_message *messages, size_t messages_len,
+static int encode(const tg_engine *e, const tg_prompt_message *messages, size_t messages_len, bool goes_on,
                   const tg_str *text, tg_error *err, tg_token_list *tokens)
 {
     int rc;
     if (messages) {
-        rc = tg_chat_encode(e->model, messages, messages_len, err, tokens);
+        rc = tg_chat_encode(e->model, messages, messages_len, goes_on, err, tokens);
     } else {
         tg_token_span span = {*text, false};
         rc = tg_tokenizer_encode(e->model->tokenizer, &span, 1, true, tokens);
@@ -205,7 +205,7 @@ static int encode_request(const tg_engine *e, const tg_gen_request *r, tg_error 
     if ((r->messages != NULL) + (r->text != NULL) + (r->tokens != NULL) != 1)
         return tg_error_set(err, -EINVAL, "exactly one of messages, text and tokens is needed");
     if (!r->tokens)
-        return encode(e, r->messages, r->messages_len, r->text, err, tokens);
+        return encode(e, r->messages, r->messages_len, r->continue_final, r->text, err, tokens);
     if (r->tokens_len >= e->context_limit)
         return tg_error_set(err, -EMSGSIZE, "the prompt has %zu tokens; with room for an answer at most "
                             "%u fit", r->tokens_len, e->context_limit - 1);
@@ -372,7 +372,7 @@ int tg_engine_count_tokens(tg_engine *e, const tg_prompt_message *messages, size
     tg_token_list tokens = {0};
     if ((messages != NULL) == (text != NULL))
         return tg_error_set(err, -EINVAL, "exactly one of messages and text is needed");
-    int rc = encode(e, messages, messages_len, text, err, &tokens);
+    int rc = encode(e, messages, messages_len, false, text, err, &tokens);
     if (rc == 0)
         *ret = (uint32_t)tokens.len;
     tg_token_list_free(&tokens);

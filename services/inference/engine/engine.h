@@ -64,6 +64,7 @@ typedef struct tg_gen_request {
     /* Exactly one of the three. */
     const tg_prompt_message *messages; /* the model's chat template is applied */
     size_t messages_len;
+    bool continue_final; /* the last message is the beginning of the answer, which goes on where it ends */
     const tg_str *text; /* as it is; control tokens in it are ordinary characters */
     const uint32_t *tokens;
     size_t tokens_len;

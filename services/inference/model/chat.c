@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 int tg_chat_detect(tg_model *model)
 {
@@ -56,7 +57,22 @@ static tg_str piece_of(const tg_tokenizer *tokenizer, uint32_t id)
     return id == TG_TOKEN_NONE ? (tg_str){"", 0} : tg_tokenizer_piece(tokenizer, id);
 }
 
-static int render(const tg_model *model, const tg_prompt_message *messages, size_t messages_len, tg_error *err,
+/* Cuts the text where the last message's content, as the template left it, ends. */
+static int cut_behind(tg_template_text *text, tg_str content, tg_error *err)
+{
+    const tg_str wanted[] = {content, tg_str_trim(content)};
+    for (size_t k = 0; k < 2; k++) {
+        for (size_t at = text->len; at-- > 0 && wanted[k].len > 0;) {
+            if (text->trusted[at] || text->len - at < wanted[k].len || memcmp(text->bytes + at, wanted[k].data, wanted[k].len) != 0)
+                continue;
+            text->len = at + wanted[k].len;
+            return 0;
+        }
+    }
+    return tg_error_set(err, -EINVAL, "the last message is to be continued, but it is empty or the chat template does not show it");
+}
+
+static int render(const tg_model *model, const tg_prompt_message *messages, size_t messages_len, bool goes_on, tg_error *err,
                   tg_template_text *ret)
 {
     tg_template_message *list = calloc(messages_len, sizeof(*list));
@@ -68,23 +84,26 @@ static int render(const tg_model *model, const tg_prompt_message *messages, size
                                   .messages_len = messages_len,
                                   .bos_token = piece_of(model->tokenizer, tg_tokenizer_bos(model->tokenizer)),
                                   .eos_token = piece_of(model->tokenizer, tg_tokenizer_eos(model->tokenizer)),
-                                  .add_generation_prompt = true,
+                                  .add_generation_prompt = !goes_on,
                                   .now_s = (int64_t)(tg_clock_wall_ns() / 1000000000u)};
     int rc = tg_template_render(model->template, &in, err, ret);
     free(list);
     return rc == -E2BIG ? tg_error_set(err, -EMSGSIZE, "the chat template writes more than is allowed") : rc;
 }
 
-static int encode_template(const tg_model *model, const tg_prompt_message *messages, size_t messages_len, tg_error *err,
-                           tg_token_list *tokens)
+static int encode_template(const tg_model *model, const tg_prompt_message *messages, size_t messages_len, bool goes_on,
+                           tg_error *err, tg_token_list *tokens)
 {
     tg_template_text text = {0};
-    int rc = render(model, messages, messages_len, err, &text);
+    int rc = render(model, messages, messages_len, goes_on, err, &text);
     if (rc < 0)
         return rc;
+    if (goes_on)
+        rc = cut_behind(&text, messages[messages_len - 1].content, err);
     const size_t len = spans_of(&text, NULL);
     tg_token_span *spans = calloc(len + 1, sizeof(*spans));
-    rc = spans ? 0 : -ENOMEM;
+    if (rc == 0 && !spans)
+        rc = -ENOMEM;
     if (rc == 0) {
         spans_of(&text, spans);
         rc = tg_tokenizer_encode(model->tokenizer, spans, len, true, tokens);
@@ -104,7 +123,7 @@ static int encode_plain(const tg_model *model, const tg_prompt_message *messages
     return rc;
 }
 
-int tg_chat_encode(const tg_model *model, const tg_prompt_message *messages, size_t messages_len,
+int tg_chat_encode(const tg_model *model, const tg_prompt_message *messages, size_t messages_len, bool goes_on,
                    tg_error *err, tg_token_list *tokens)
 {
     if (model->chat == TG_CHAT_UNSUPPORTED)
@@ -119,6 +138,8 @@ int tg_chat_encode(const tg_model *model, const tg_prompt_message *messages, siz
                                 "assistant are allowed", i,
                                 (int)(messages[i].role.len < 32 ? messages[i].role.len : 32),
                                 messages[i].role.data);
-    return model->chat == TG_CHAT_TEMPLATE ? encode_template(model, messages, messages_len, err, tokens)
+    if (goes_on && !tg_str_is(messages[messages_len - 1].role, "assistant"))
+        return tg_error_set(err, -EINVAL, "the last message is to be continued, but it is not the assistant's");
+    return model->chat == TG_CHAT_TEMPLATE ? encode_template(model, messages, messages_len, goes_on, err, tokens)
                                            : encode_plain(model, messages, messages_len, tokens);
 }

@@ -19,10 +19,11 @@ typedef struct tg_prompt_message {
  * 0 or -ENOMEM. */
 int tg_chat_detect(tg_model *model);
 
-/* Appends the conversation's tokens, ending where the assistant's answer begins.
+/* Appends the conversation's tokens, ending where the assistant's answer begins; or, when `goes_on`, where the last message's
+ * content ends, which must be the assistant's and is the beginning of the answer.
  * 0; -EINVAL (no messages, too many, an unknown role, or what the template itself refuses) or -ENOTSUP (the file's template is
  * not understood), with a message; -EMSGSIZE; -ENOMEM. */
-int tg_chat_encode(const tg_model *model, const tg_prompt_message *messages, size_t messages_len,
+int tg_chat_encode(const tg_model *model, const tg_prompt_message *messages, size_t messages_len, bool goes_on,
                    tg_error *err, tg_token_list *tokens);
 
 #endif

@@ -301,8 +301,7 @@ static int refuse_unsupported(const Tollgate__V1__GenerateRequest *in, tg_error 
     const char *name = in->constraint && is_set(in->constraint->json_schema) ? "constraint.json_schema"
                        : is_set(in->tools_json) ? "tools_json"
                        : is_set(in->tool_choice) ? "tool_choice"
-                       : is_set(in->template_args_json) ? "template_args_json"
-                       : in->continue_final_message ? "continue_final_message" : NULL;
+                       : is_set(in->template_args_json) ? "template_args_json" : NULL;
     for (size_t i = 0; in->messages && i < in->messages->n_messages && !name; i++) {
         const Tollgate__V1__ChatMessage *m = in->messages->messages[i];
         name = is_set(m->name) ? "name" : is_set(m->tool_call_id) ? "tool_call_id"
@@ -344,6 +343,8 @@ static int decode(tg_inference *inference, tg_rpc_call *call, const Tollgate__V1
         return -ENOSYS;
     if ((in->messages != NULL) + has_text + (in->tokens != NULL) != 1)
         return tg_error_set(err, -EINVAL, "exactly one of messages, text and tokens must be given");
+    if (in->continue_final_message && !in->messages)
+        return tg_error_set(err, -EINVAL, "continue_final_message goes with messages only");
     if (in->messages) {
         out->messages = tg_inference_messages(call, in->messages, &out->messages_len, err);
         if (!out->messages)
@@ -370,6 +371,7 @@ static int decode(tg_inference *inference, tg_rpc_call *call, const Tollgate__V1
     out->stop_ids = in->stop_token_ids;
     out->stop_ids_len = in->n_stop_token_ids;
     out->max_tokens = in->max_tokens ? in->max_tokens : inference->settings->default_max_tokens;
+    out->continue_final = in->continue_final_message;
     out->n = in->n;
     out->echo = in->echo;
     out->logprobs = in->logprobs;

@@ -26,6 +26,8 @@ static void spell(const tg_model *model, const tg_token_list *tokens, tg_buf *te
     }
 }
 
+static bool goes_on;
+
 static bool encodes_as(const tg_model *model, const tg_prompt_message *messages, size_t len,
                        const char *want)
 {
@@ -33,7 +35,7 @@ static bool encodes_as(const tg_model *model, const tg_prompt_message *messages,
     tg_error err = {""};
     tg_buf text;
     tg_buf_init(&text, 0);
-    int rc = tg_chat_encode(model, messages, len, &err, &tokens);
+    int rc = tg_chat_encode(model, messages, len, goes_on, &err, &tokens);
     spell(model, &tokens, &text);
     bool same = rc == 0 && tg_str_is(tg_buf_str(&text), want);
     if (!same)
@@ -87,13 +89,34 @@ static void test_refusals(void)
     const tg_prompt_message odd = {TG_STR("user\n"), TG_STR("x")};
     tg_token_list tokens = {0};
     tg_error err = {""};
-    CU_ASSERT_EQUAL(tg_chat_encode(model, &odd, 1, &err, &tokens), -EINVAL);
-    CU_ASSERT_EQUAL(tg_chat_encode(model, &odd, 0, NULL, &tokens), -EINVAL);
+    CU_ASSERT_EQUAL(tg_chat_encode(model, &odd, 1, false, &err, &tokens), -EINVAL);
+    CU_ASSERT_EQUAL(tg_chat_encode(model, &odd, 0, false, NULL, &tokens), -EINVAL);
     model->chat = TG_CHAT_UNSUPPORTED;
     tg_str_copy(model->template_problem, sizeof(model->template_problem), TG_STR("line 3: no filter 'shout'"));
     err.text[0] = '\0';
-    CU_ASSERT_EQUAL(tg_chat_encode(model, &odd, 1, &err, &tokens), -ENOTSUP);
+    CU_ASSERT_EQUAL(tg_chat_encode(model, &odd, 1, false, &err, &tokens), -ENOTSUP);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "no filter 'shout'"));
+    tg_model_free(model);
+    tg_buf_free(&file);
+}
+
+static void test_beginning_of_an_answer(void)
+{
+    tg_buf file;
+    tg_model *model = load((tiny_conf){.seed = 1, .bpe = true}, &file);
+    const tg_prompt_message user = {TG_STR("user"), TG_STR("hello")};
+    const tg_prompt_message begun[] = {user, {TG_STR("assistant"), TG_STR("hello, <|im_end|> and ")}}, not_begun[] = {user, {TG_STR("assistant"), TG_STR("")}};
+    tg_token_list tokens = {0};
+    tg_error err = {""};
+    goes_on = true;
+    CU_ASSERT(encodes_as(model, begun, 2, "[1]system\nBe brief[2]\n[1]user\nhello[2]\n[1]assistant\nhello, <|im_end|> and "));
+    goes_on = false;
+    CU_ASSERT_EQUAL(tg_chat_encode(model, &user, 1, true, &err, &tokens), -EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "not the assistant's"));
+    err.text[0] = '\0';
+    CU_ASSERT_EQUAL(tg_chat_encode(model, not_begun, 2, true, &err, &tokens), -EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "empty"));
+    tg_token_list_free(&tokens);
     tg_model_free(model);
     tg_buf_free(&file);
 }
@@ -101,5 +124,6 @@ static void test_refusals(void)
 static const tg_test tests[] = {{"chatml", test_chatml},
                                 {"text_forges_no_turn", test_text_forges_no_turn},
                                 {"without_template", test_without_template},
+                                {"beginning_of_an_answer", test_beginning_of_an_answer},
                                 {"refusals", test_refusals}};
 TG_TEST_MAIN("services_inference_model_chat", tests)
