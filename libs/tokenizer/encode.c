@@ -93,7 +93,7 @@ static int encode_all(encoder *e, tg_str text, const tg_token_span *spans, size_
         at += e->tokenizer->texts[id].len;
         from = at;
     }
-    return rc < 0 ? rc : encode_fragment(e, (tg_str){text.data + from, text.len - from});
+    return rc < 0 || from == text.len ? rc : encode_fragment(e, (tg_str){text.data + from, text.len - from});
 }
 
 int tg_tokenizer_encode(const tg_tokenizer *tokenizer, const tg_token_span *spans, size_t spans_len,

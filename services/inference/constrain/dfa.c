@@ -407,7 +407,7 @@ static int keep_set(subsets *s, tg_dfa *dfa, const closure *c, tg_error *err, ui
     }
     if (dfa->states >= TG_DFA_STATES_MAX)
         return too_large(err);
-    if (s->len + c->len > s->cap) {
+    if (!s->pool || s->len + c->len > s->cap) {
         const size_t cap = 2 * (s->len + c->len) + 1024;
         uint32_t *more = cap < (64u << 20) ? realloc(s->pool, cap * sizeof(*more)) : NULL;
         if (!more)
