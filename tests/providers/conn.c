@@ -62,8 +62,11 @@ static void on_timer(uv_timer_t *timer)
 
 void conn_wait(struct conn *conn, uint64_t delay_ms)
 {
-    if (!conn->closing)
-        uv_timer_start(&conn->timer, on_timer, delay_ms, 0);
+    if (conn->closing)
+        return;
+    /* Never early: the loop's clock counts whole milliseconds, and stands since its last turn. */
+    uv_update_time(conn->timer.loop);
+    uv_timer_start(&conn->timer, on_timer, delay_ms > 0 ? delay_ms + 1 : 0, 0);
 }
 
 static void on_shutdown(uv_shutdown_t *shutdown, int status)
