@@ -126,10 +126,15 @@ static void put_default(printer *p, const tg_field *field)
         put_quoted(p, field->fallback ? field->fallback : "");
     else if (field->fallback)
         put(p, field->fallback);
-    else
-        put(p, field->type == TG_FIELD_BOOL   ? "false"
-               : field->type == TG_FIELD_ENUM ? field->names[0]
-                                              : "0");
+    else if (field->type == TG_FIELD_BOOL)
+        put(p, "false");
+    else if (field->type == TG_FIELD_ENUM)
+        put(p, field->names[0]);
+    else { /* a required number is shown as the least that is allowed */
+        char text[40];
+        tg_scalar_format(field, field->required ? field->min : 0, text, sizeof text);
+        put(p, text);
+    }
 }
 
 static void put_schema(printer *p, const tg_schema *schema, const void *value);
