@@ -1,9 +1,8 @@
 #include "cli/call.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-enum { UNARY_DEADLINE_MS = 10000 };
 
 typedef struct call {
     tg_rpc_loop *loop;
@@ -43,9 +42,21 @@ static const char *setting(const char *name)
     return value && *value ? value : NULL;
 }
 
+int tg_cli_timeout(const char *program, const char *seconds, uint32_t *ret_ms)
+{
+    uint64_t value;
+    if (tg_str_u64(tg_str_of(seconds), &value) < 0 || value < 1 || value > TG_CLI_TIMEOUT_S_MAX) {
+        fprintf(stderr, "tollgate %s: --timeout is '%s'; whole seconds from 1 to %d are allowed\n", program, seconds,
+                TG_CLI_TIMEOUT_S_MAX);
+        return -EINVAL;
+    }
+    *ret_ms = (uint32_t)value * 1000;
+    return 0;
+}
+
 int tg_cli_call(const char *program, const char *address, const char *method,
                 const ProtobufCMessage *request, const ProtobufCMessageDescriptor *response,
-                bool streaming, bool (*use)(void *user, const ProtobufCMessage *reply), void *user)
+                uint32_t timeout_ms, bool (*use)(void *user, const ProtobufCMessage *reply), void *user)
 {
     call c = {.use = use, .user = user, .program = program, .address = address};
     tg_rpc_channel *channel = NULL;
@@ -56,13 +67,13 @@ int tg_cli_call(const char *program, const char *address, const char *method,
     tg_rpc_init();
     int rc = tg_rpc_loop_new(TG_RPC_LOOP_DEFAULT, &err, &c.loop);
     if (rc == 0)
-        rc = tg_rpc_channel_new(c.loop, address, &tls, &err, &channel);
+        rc = tg_rpc_channel_new(c.loop, address, &tls, 0, &err, &channel);
     if (rc == 0) {
         tg_rpc_start start = {
             .method = method,
             .request = request,
             .response = response,
-            .deadline_ms = streaming ? 0 : UNARY_DEADLINE_MS,
+            .deadline_ms = timeout_ms,
             .on_message = on_message,
             .on_done = on_done,
             .user = &c,

@@ -18,6 +18,7 @@
 typedef struct options {
     const char *tenant, *target, *billing, *database, *prices, *tenants;
     uint64_t from_unix_ns, to_unix_ns;
+    uint32_t timeout_ms;
     bool offline;
     tg_ledger_format format;
 } options;
@@ -30,7 +31,8 @@ static int usage(void)
         "       tollgate ledger verify --offline --database FILE --prices FILE [--tenants FILE]\n"
         "       tollgate ledger compare --target T [--tenant T] [--json]\n"
         "all but --offline ask the billing service: --billing HOST:PORT, or "
-        "TOLLGATE_BILLING_GRPC\n",
+        "TOLLGATE_BILLING_GRPC;\n"
+        "--timeout SECONDS: the longest wait for its answer (60)\n",
         stderr);
     return 2;
 }
@@ -43,9 +45,10 @@ static int parse(int argc, char **argv, options *ret)
         {"prices", required_argument, NULL, 'p'},  {"tenants", required_argument, NULL, 'n'},
         {"from", required_argument, NULL, 'f'},    {"to", required_argument, NULL, 'u'},
         {"offline", no_argument, NULL, 'o'},       {"json", no_argument, NULL, 'j'},
-        {"csv", no_argument, NULL, 'c'},           {NULL, 0, NULL, 0},
+        {"csv", no_argument, NULL, 'c'},           {"timeout", required_argument, NULL, 'w'},
+        {NULL, 0, NULL, 0},
     };
-    options o = {.tenant = "", .billing = getenv("TOLLGATE_BILLING_GRPC")};
+    options o = {.tenant = "", .billing = getenv("TOLLGATE_BILLING_GRPC"), .timeout_ms = TG_CLI_TIMEOUT_MS};
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         switch (c) {
         case 't':
@@ -74,6 +77,10 @@ static int parse(int argc, char **argv, options *ret)
             break;
         case 'c':
             o.format = TG_LEDGER_CSV;
+            break;
+        case 'w':
+            if (tg_cli_timeout("ledger", optarg, &o.timeout_ms) < 0)
+                return -EINVAL;
             break;
         case 'f':
         case 'u':
@@ -110,7 +117,7 @@ static int statement(options *o)
     request.from_unix_ns = (int64_t)o->from_unix_ns;
     request.to_unix_ns = (int64_t)o->to_unix_ns;
     return tg_cli_call("ledger", o->billing, "/tollgate.v1.Billing/Statement", &request.base,
-                       &tollgate__v1__statement_response__descriptor, false, use_statement, o);
+                       &tollgate__v1__statement_response__descriptor, o->timeout_ms, use_statement, o);
 }
 
 typedef struct verified {
@@ -133,7 +140,7 @@ static int verify(options *o)
     verified v = {.options = o};
     int status =
         tg_cli_call("ledger", o->billing, "/tollgate.v1.Billing/Verify", &request.base,
-                    &tollgate__v1__verify_response__descriptor, false, use_verification, &v);
+                    &tollgate__v1__verify_response__descriptor, o->timeout_ms, use_verification, &v);
     return status ? status : !v.ok;
 }
 
@@ -150,7 +157,7 @@ static int compare(options *o)
     request.target = (char *)(uintptr_t)o->target;
     request.tenant = (char *)(uintptr_t)o->tenant;
     return tg_cli_call("ledger", o->billing, "/tollgate.v1.Billing/Compare", &request.base,
-                       &tollgate__v1__compare_response__descriptor, false, use_comparison, o);
+                       &tollgate__v1__compare_response__descriptor, o->timeout_ms, use_comparison, o);
 }
 
 /* ---- offline ---- */

@@ -1,4 +1,4 @@
-/* tollgate targets [--watch] [--health HOST:PORT]: the fleet as the health service sees it. */
+/* tollgate targets [--watch] [--health HOST:PORT] [--timeout SECONDS]: the fleet as the health service sees it. */
 #include "cli/call.h"
 #include "cli/commands.h"
 
@@ -58,28 +58,33 @@ int tg_cli_targets(int argc, char **argv)
 {
     static const struct option options[] = {{"watch", no_argument, NULL, 'w'},
                                             {"health", required_argument, NULL, 'h'},
+                                            {"timeout", required_argument, NULL, 't'},
                                             {NULL, 0, NULL, 0}};
     const char *address = getenv("TOLLGATE_HEALTH_GRPC");
+    uint32_t timeout_ms = TG_CLI_TIMEOUT_MS;
     bool watch = false;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c == 'w') {
             watch = true;
         } else if (c == 'h') {
             address = optarg;
+        } else if (c == 't') {
+            if (tg_cli_timeout("targets", optarg, &timeout_ms) < 0)
+                return 2;
         } else {
             address = NULL;
             break;
         }
     }
     if (!address || optind < argc) {
-        fprintf(stderr, "usage: tollgate targets [--watch] [--health HOST:PORT]\n"
-                        "       (or TOLLGATE_HEALTH_GRPC in the environment); times are milliseconds\n");
+        fprintf(stderr, "usage: tollgate targets [--watch | --timeout SECONDS] [--health HOST:PORT]\n"
+                        "       (or TOLLGATE_HEALTH_GRPC in the environment); times shown are milliseconds\n");
         return 2;
     }
     Tollgate__V1__WatchFleetRequest request = TOLLGATE__V1__WATCH_FLEET_REQUEST__INIT;
     Tollgate__V1__GetFleetRequest get = TOLLGATE__V1__GET_FLEET_REQUEST__INIT;
     return tg_cli_call("targets", address,
                        watch ? "/tollgate.v1.Health/WatchFleet" : "/tollgate.v1.Health/GetFleet",
-                       watch ? &request.base : &get.base, &tollgate__v1__fleet_update__descriptor, watch,
-                       print_update, &watch);
+                       watch ? &request.base : &get.base, &tollgate__v1__fleet_update__descriptor,
+                       watch ? 0 : timeout_ms, print_update, &watch);
 }
