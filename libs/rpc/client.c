@@ -40,8 +40,8 @@ struct tg_rpc_client {
     tg_arena arena;
 };
 
-int tg_rpc_channel_new(tg_rpc_loop *loop, const char *address, const tg_rpc_tls *tls, tg_error *err,
-                       tg_rpc_channel **ret)
+int tg_rpc_channel_new(tg_rpc_loop *loop, const char *address, const tg_rpc_tls *tls,
+                       uint32_t connect_timeout_ms, tg_error *err, tg_rpc_channel **ret)
 {
     grpc_channel_credentials *credentials;
     grpc_arg args[TG_RPC_COMMON_ARGS + 7];
@@ -49,8 +49,8 @@ int tg_rpc_channel_new(tg_rpc_loop *loop, const char *address, const tg_rpc_tls 
     tg_rpc_common_args(args);
     args[count++] = tg_rpc_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, RECONNECT_FIRST_MS);
     args[count++] = tg_rpc_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_MAX_MS);
-    args[count++] =
-        tg_rpc_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_TIMEOUT_MS); /* core's name */
+    args[count++] = tg_rpc_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, /* core's name for it */
+                               connect_timeout_ms ? (int)connect_timeout_ms : CONNECT_TIMEOUT_MS);
     args[count++] = tg_rpc_arg(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS);
     args[count++] = tg_rpc_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_TIMEOUT_MS);
     args[count++] = tg_rpc_arg(GRPC_ARG_ENABLE_HTTP_PROXY, 0);

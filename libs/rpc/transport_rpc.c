@@ -8,13 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADERS_MAX = 16, NAME_MAX_BYTES = 64, ADDRESSES_MAX = 256, UPSTREAMS_MAX = 4096 };
+enum { HEADERS_MAX = 16, NAME_MAX_BYTES = 64, CHANNELS_MAX = 256, ADDRESS_MAX_BYTES = 512, UPSTREAMS_MAX = 4096 };
 
 struct tg_rpc_transport {
     tg_transport face;
     tg_rpc_loop *loop;
     tg_rpc_tls tls;
-    tg_map *channels;  /* by address */
+    tg_map *channels;  /* by connect timeout and address */
     tg_list upstreams; /* in flight */
     unsigned upstream_count;
 };
@@ -117,14 +117,20 @@ static void on_done(void *user, tg_rpc_code code, const char *message,
         on_event(owner, &event);
 }
 
-static tg_rpc_channel *channel_of(tg_rpc_transport *t, const char *address)
+/* How long connecting may take is a property of the channel, so each timeout that is asked for has its own. */
+static tg_rpc_channel *channel_of(tg_rpc_transport *t, const char *address, uint32_t connect_timeout_ms)
 {
-    tg_rpc_channel *channel = tg_map_get(t->channels, tg_str_of(address));
+    char key[ADDRESS_MAX_BYTES];
     tg_error err = {""};
-    if (channel || tg_map_count(t->channels) == ADDRESSES_MAX ||
-        tg_rpc_channel_new(t->loop, address, &t->tls, &err, &channel) < 0)
+    int len = snprintf(key, sizeof key, "%u %s", connect_timeout_ms, address);
+    if (len >= (int)sizeof key)
+        return NULL;
+    tg_str name = {key, (size_t)len};
+    tg_rpc_channel *channel = tg_map_get(t->channels, name);
+    if (channel || tg_map_count(t->channels) == CHANNELS_MAX ||
+        tg_rpc_channel_new(t->loop, address, &t->tls, connect_timeout_ms, &err, &channel) < 0)
         return channel;
-    if (tg_map_put(t->channels, tg_str_of(address), channel, NULL) < 0)
+    if (tg_map_put(t->channels, name, channel, NULL) < 0)
         channel = tg_rpc_channel_free(channel);
     return channel;
 }
@@ -143,8 +149,9 @@ static int start(tg_transport *self, const tg_upstream_request *request,
         tg_str_copy(names[i], sizeof names[i], request->headers[i].name);
         metadata[i] = (tg_rpc_metadata){names[i], request->headers[i].value};
     }
-    tg_rpc_channel *channel =
-        t->upstream_count < UPSTREAMS_MAX ? channel_of(t, request->url) : NULL;
+    tg_rpc_channel *channel = t->upstream_count < UPSTREAMS_MAX
+                                  ? channel_of(t, request->url, request->connect_timeout_ms)
+                                  : NULL;
     if (!channel)
         return -EAGAIN;
     tg_upstream *u = calloc(1, sizeof *u);

@@ -91,7 +91,7 @@ static int start_one(tg_health *health, const tg_target *target, const tg_endpoi
     w->address = endpoint->url;
     w->endpoint = tg_health_fleet_find(&health->fleet, target->id, endpoint->id);
     int rc = tg_rpc_channel_new(tg_service_loop(health->service), endpoint->url,
-                                tg_service_tls(health->service), err, &w->channel);
+                                tg_service_tls(health->service), 0, err, &w->channel);
     if (rc == 0)
         rc = uv_timer_init(tg_service_uv(health->service), &w->timer);
     if (rc == 0) {

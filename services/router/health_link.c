@@ -97,7 +97,7 @@ static void connect_next(tg_health_link *link)
         link->channel = tg_rpc_channel_free(link->channel);
     if (!link->channel &&
         tg_rpc_channel_new(link->loop, link->endpoints[link->current],
-                           link->conf.tls, &err, &link->channel) < 0) {
+                           link->conf.tls, 0, &err, &link->channel) < 0) {
         uv_timer_start(&link->retry, on_retry, link->backoff_ms, 0);
         return;
     }

@@ -121,7 +121,7 @@ static void measure(row *r, int which, const process *p, uint64_t ms)
               .http_path = r->path};
     snprintf(address, sizeof address, "127.0.0.1:%d", p->rpc_port);
     if (tg_rpc_loop_new(TG_RPC_LOOP_QUEUE, &err, &loop) < 0 ||
-        tg_rpc_channel_new(loop, address, NULL, &err, &l.channel) < 0)
+        tg_rpc_channel_new(loop, address, NULL, 0, &err, &l.channel) < 0)
         exit(1);
     l.loop = loop;
     load_start(&l);

@@ -235,7 +235,7 @@ static void connect_to(bench *b, const char *which, const char *address)
     tg_error err = {""};
     int rc = tg_rpc_loop_new(TG_RPC_LOOP_DEFAULT, &err, &b->loop);
     if (rc == 0 && strcmp(which, "ours") == 0)
-        rc = tg_rpc_channel_new(b->loop, address, NULL, &err, &b->channel);
+        rc = tg_rpc_channel_new(b->loop, address, NULL, 0, &err, &b->channel);
     else if (rc == 0 && strcmp(which, "llama") == 0)
         rc = tg_http_client_new(tg_rpc_loop_uv(b->loop), &(tg_http_client_conf){0}, &err, &b->http);
     else

@@ -168,7 +168,7 @@ int main(int argc, char **argv)
     must(tg_http_server_new(tg_rpc_loop_uv(s.loop), &conf, &err, &s.http), &err);
     if (argc > 3) {
         tg_http_client_conf client = {0};
-        must(tg_rpc_channel_new(s.loop, argv[2], NULL, &err, &s.backend), &err);
+        must(tg_rpc_channel_new(s.loop, argv[2], NULL, 0, &err, &s.backend), &err);
         must(tg_http_client_new(tg_rpc_loop_uv(s.loop), &client, &err, &s.client), &err);
         snprintf(s.backend_url, sizeof s.backend_url, "http://%s/plain", argv[3]);
     }

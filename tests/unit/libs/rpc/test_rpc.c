@@ -49,7 +49,7 @@ static void nobody_listens(world *w)
 {
     tg_error err = {""};
     tg_rpc_channel *mine = w->channel;
-    CU_ASSERT_EQUAL_FATAL(tg_rpc_channel_new(w->loop, "127.0.0.1:1", NULL, &err, &w->channel), 0);
+    CU_ASSERT_EQUAL_FATAL(tg_rpc_channel_new(w->loop, "127.0.0.1:1", NULL, 0, &err, &w->channel), 0);
     observe(w, 1, 5000, false);
     tg_rpc_loop_run(w->loop);
     CU_ASSERT_EQUAL(w->code, TG_RPC_UNAVAILABLE);

@@ -117,7 +117,7 @@ static void test_incomplete(void)
     CU_ASSERT_EQUAL_FATAL(tg_rpc_loop_new(TG_RPC_LOOP_DEFAULT, &err, &loop), 0);
     CU_ASSERT_EQUAL(tg_rpc_server_new(loop, "127.0.0.1:0", &only_ca, &err, &server), -EINVAL);
     CU_ASSERT_EQUAL(tg_rpc_server_new(loop, "127.0.0.1:0", &only_cert, &err, &server), -EINVAL);
-    CU_ASSERT_EQUAL(tg_rpc_channel_new(loop, "127.0.0.1:1", &only_cert, &err, &channel), -EINVAL);
+    CU_ASSERT_EQUAL(tg_rpc_channel_new(loop, "127.0.0.1:1", &only_cert, 0, &err, &channel), -EINVAL);
     err.text[0] = '\0';
     CU_ASSERT_EQUAL(tg_rpc_server_new(loop, "127.0.0.1:0", &missing, &err, &server), -ENOENT);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "/nowhere/x.pem"));

@@ -2,6 +2,10 @@
 #include "libs/rpc/transport_rpc.h"
 #include "tests/unit/libs/rpc/world.h"
 
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 typedef struct event_log {
     world *world;
     char text[256]; /* "head data data end 1000 0" */
@@ -188,6 +192,40 @@ static void paused_is_silent(world *w)
     transport = tg_rpc_transport_free(transport);
 }
 
+/* A port that takes connections and never says a word: 3 s, the channel's default, would outlast the whole call. */
+static void silent_upstream(world *w)
+{
+    event_log l;
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof to;
+    char url[32];
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_FATAL(listener >= 0 && bind(listener, (struct sockaddr *)&to, size) == 0 && listen(listener, 8) == 0 &&
+                    getsockname(listener, (struct sockaddr *)&to, &size) == 0);
+    snprintf(url, sizeof url, "127.0.0.1:%u", ntohs(to.sin_port));
+    open_transport(w);
+    tg_upstream_request request = {.url = url,
+                                   .method = "/tollgate.v1.Health/Observe",
+                                   .body = TG_STR(""),
+                                   .connect_timeout_ms = 200,
+                                   .total_timeout_ms = 2000};
+    tg_transport *face = tg_rpc_transport_face(transport);
+    l = (event_log){.world = w};
+    CU_ASSERT_EQUAL(face->start(face, &request, on_event, &l, &l.upstream), 0);
+    run_until(w, is_done);
+    CU_ASSERT_STRING_EQUAL(l.text, "end 1014 1"); /* CONNECT, not TIMEOUT */
+
+    w->done = 0; /* the same address with more patience is another channel: here the whole call's time is up first */
+    request.connect_timeout_ms = 60000;
+    request.total_timeout_ms = 100;
+    l = (event_log){.world = w};
+    CU_ASSERT_EQUAL(face->start(face, &request, on_event, &l, &l.upstream), 0);
+    run_until(w, is_done);
+    CU_ASSERT_STRING_EQUAL(l.text, "end 1004 3");
+    transport = tg_rpc_transport_free(transport);
+    close(listener);
+}
+
 static void limits(world *w)
 {
     tg_transport *face;
@@ -214,6 +252,7 @@ FOR_BOTH(reset_after_a_message)
 FOR_BOTH(cancelled_is_silent)
 FOR_BOTH(freed_with_one_in_flight)
 FOR_BOTH(paused_is_silent)
+FOR_BOTH(silent_upstream)
 FOR_BOTH(limits)
 
 static const tg_test tests[] = {
@@ -222,6 +261,7 @@ static const tg_test tests[] = {
     {"cancelled_is_silent", test_cancelled_is_silent},
     {"freed_with_one_in_flight", test_freed_with_one_in_flight},
     {"paused_is_silent", test_paused_is_silent},
+    {"silent_upstream", test_silent_upstream},
     {"limits", test_limits},
 };
 TG_TEST_MAIN("libs_rpc_transport", tests)
