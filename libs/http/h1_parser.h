@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TG_H1_HEADERS_MAX 128
+#define TG_H1_HEADERS_MAX 128 /* header fields of one message; more are refused */
 #define TG_H1_BLANK_LINES_MAX 4   /* tolerated before a request (RFC 9112, section 2.2) */
 #define TG_H1_CHUNK_EXT_MAX 4096u /* bytes of chunk extensions in one message */
 

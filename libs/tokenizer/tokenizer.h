@@ -29,8 +29,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TG_TOKENIZER_VOCAB_MAX ((size_t)1 << 20)
-#define TG_TOKENIZER_TEXT_BYTES_MAX ((size_t)16 << 20)
+#define TG_TOKENIZER_VOCAB_MAX ((size_t)1 << 20) /* tokens of a vocabulary; a larger one does not load */
+#define TG_TOKENIZER_TEXT_BYTES_MAX ((size_t)16 << 20) /* one text to encode; a longer one is refused */
 #define TG_TOKEN_NONE UINT32_MAX
 
 typedef struct tg_tokenizer tg_tokenizer;

@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define TG_HEALTH_BUCKETS 8
-#define TG_HEALTH_OPEN_FACTOR_MAX 8
+#define TG_HEALTH_OPEN_FACTOR_MAX 8 /* times open_ms: longest that failed probes keep a circuit open */
 
 typedef struct tg_circuit_conf {
     uint32_t window_ms;

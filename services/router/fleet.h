@@ -14,7 +14,7 @@
 
 #include "tollgate/v1/health.pb-c.h"
 
-#define TG_FLEET_FAILURES_MAX 5
+#define TG_FLEET_FAILURES_MAX 5 /* failures in a row before an endpoint counts as down, while health is silent */
 #define TG_FLEET_DOWN_MS 5000
 
 typedef struct tg_fleet_view tg_fleet_view;

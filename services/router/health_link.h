@@ -12,7 +12,7 @@
 #include "libs/rpc/rpc.h"
 #include "services/router/fleet.h"
 
-#define TG_HEALTH_LINK_PENDING_MAX 4096
+#define TG_HEALTH_LINK_PENDING_MAX 4096 /* observations waiting for health; past it the oldest are dropped */
 
 typedef struct tg_health_link_conf {
     const char *const *endpoints; /* host:port of health replicas; none: the link does nothing */

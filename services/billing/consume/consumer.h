@@ -18,7 +18,7 @@
 #include "services/billing/ledger/store.h"
 
 #define TG_CONSUMER_PAUSE_MIN_MS 100
-#define TG_CONSUMER_PAUSE_MAX_MS 5000
+#define TG_CONSUMER_PAUSE_MAX_MS 5000 /* longest pause before a refused batch is offered again */
 
 typedef struct tg_consumer_conf {
     const tg_kafka_link *link;

@@ -34,7 +34,7 @@ typedef struct tg_backend_needs { /* memory that opening takes */
     uint64_t kv_bytes, scratch_bytes;
 } tg_backend_needs;
 
-#define TG_THREADS_MAX 256
+#define TG_THREADS_MAX 256 /* threads of the forward pass */
 
 typedef struct tg_step_seq { /* the tokens of one sequence in a step; their positions are consecutive */
     const uint32_t *tokens;

@@ -46,10 +46,10 @@ typedef struct tg_engine_conf { /* 0 means the default in brackets */
     void *progress_user;
 } tg_engine_conf;
 
-#define TG_ENGINE_SEQS_MAX 256
-#define TG_ENGINE_QUEUE_MAX 16384
-#define TG_ENGINE_STEP_TOKENS_MAX 8192
-#define TG_ENGINE_STOP_IDS_MAX 16
+#define TG_ENGINE_SEQS_MAX 256 /* sequences computed together */
+#define TG_ENGINE_QUEUE_MAX 16384 /* requests waiting behind them; past it they are refused */
+#define TG_ENGINE_STEP_TOKENS_MAX 8192 /* tokens of one step, prompts and outputs together */
+#define TG_ENGINE_STOP_IDS_MAX 16 /* stop tokens of one request */
 #define TG_ENGINE_CHOICES_MAX 32 /* answers to one request */
 #define TG_ENGINE_SPARE_ROWS_MAX 64 /* rows of logits in a step besides one a sequence: for guesses and for echo's log-probabilities */
 #define TG_ENGINE_EVENTS_MAX 65536 /* undrained; then the engine waits for drain */

@@ -12,7 +12,7 @@
 #include "libs/base/buf.h"
 #include "libs/base/error.h"
 
-#define TG_STOP_STRINGS_MAX 16
+#define TG_STOP_STRINGS_MAX 16 /* stop strings of one request */
 #define TG_STOP_BYTES_MAX 256 /* of one string */
 
 typedef struct tg_stop {

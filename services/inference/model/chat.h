@@ -8,7 +8,7 @@
 
 #include "services/inference/model/model.h"
 
-#define TG_PROMPT_MESSAGES_MAX 4096
+#define TG_PROMPT_MESSAGES_MAX 4096 /* messages of a conversation; more are refused */
 
 typedef struct tg_prompt_message {
     tg_str role; /* system, user or assistant */

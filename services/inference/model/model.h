@@ -17,9 +17,9 @@
 #include "libs/tokenizer/tokenizer.h"
 #include "services/inference/model/gguf.h"
 
-#define TG_MODEL_LAYERS_MAX 512
-#define TG_MODEL_HEAD_DIM_MAX 256
-#define TG_MODEL_STOP_IDS_MAX 8
+#define TG_MODEL_LAYERS_MAX 512 /* layers; a file with more does not load */
+#define TG_MODEL_HEAD_DIM_MAX 256 /* width of an attention head; a file with wider ones does not load */
+#define TG_MODEL_STOP_IDS_MAX 8 /* tokens of the model itself that end an answer */
 
 typedef struct tg_model_arch {
     const char *name;

@@ -9,7 +9,7 @@
 #include "libs/service/service.h"
 #include "services/inference/engine/engine.h"
 
-#define TG_INFERENCE_WATCHERS_MAX 256
+#define TG_INFERENCE_WATCHERS_MAX 256 /* WatchStatus streams; more are refused */
 #define TG_INFERENCE_TICK_MS 50
 #define TG_INFERENCE_RETRY_MIN_MS 50    /* least that it is told */
 #define TG_INFERENCE_RETRY_MAX_MS 30000 /* most that a client is told to wait when the queue is full */

@@ -9,8 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TG_CHAT_MESSAGES_MAX 4096
-#define TG_CHAT_STOPS_MAX 16
+#define TG_CHAT_MESSAGES_MAX 4096 /* messages of a conversation; more are refused */
+#define TG_CHAT_STOPS_MAX 16 /* stop strings of one request; more are refused */
 
 typedef enum tg_dialect { TG_DIALECT_OPENAI, TG_DIALECT_ANTHROPIC, TG_DIALECT_BEDROCK, TG_DIALECT_TOLLGATE } tg_dialect;
 

@@ -17,8 +17,8 @@
 #include "libs/json/json.h"
 #include "services/router/dialect/chat.h"
 
-#define TG_CODEC_EVENT_MAX ((size_t)1 << 20)
-#define TG_CODEC_BODY_MAX ((size_t)32 << 20)
+#define TG_CODEC_EVENT_MAX ((size_t)1 << 20) /* one event of an upstream's stream; a larger one fails the attempt */
+#define TG_CODEC_BODY_MAX ((size_t)32 << 20) /* one request, or one whole answer; a larger answer fails the attempt */
 
 /* ---- client requests ---- */
 

@@ -4,7 +4,7 @@
 
 #include "services/router/dispatch/dispatch.h"
 
-#define TG_ASK_HEADERS_MAX 12
+#define TG_ASK_HEADERS_MAX 12 /* headers of one request to an upstream */
 
 typedef struct tg_ask {
     tg_upstream_request request; /* points into the fields below */
