@@ -355,6 +355,7 @@ typedef struct closure {
     const nfa *n;
     uint32_t *stack, *set, *seen; /* seen: by state, the round in which it was */
     uint32_t len, round;
+    uint64_t work; /* states looked at so far */
 } closure;
 
 static void close_over(closure *c, uint32_t state)
@@ -363,6 +364,7 @@ static void close_over(closure *c, uint32_t state)
     c->stack[depth++] = state;
     while (depth > 0) {
         const uint32_t at = c->stack[--depth];
+        c->work++;
         if (at == NONE || c->seen[at] == c->round)
             continue;
         c->seen[at] = c->round;
@@ -454,6 +456,10 @@ static int determinise(const nfa *n, uint32_t start, tg_dfa *dfa, subsets *s, cl
                 byte++;
             c->len = 0;
             c->round++;
+            c->work += s->at[from + 1] - s->at[from];
+            if (c->work > TG_DFA_WORK_MAX)
+                return tg_error_set(err, -EMSGSIZE, "this regular expression takes more than %d million steps to compile; smaller "
+                                    "counts, or parts that cannot match the same text, are needed", TG_DFA_WORK_MAX / 1000000);
             for (size_t i = s->at[from]; i < s->at[from + 1]; i++) {
                 const nfa_state *t = &n->states[s->pool[i]];
                 if (s->pool[i] != 0 && t->first <= byte && byte <= t->last)

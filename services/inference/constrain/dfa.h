@@ -3,7 +3,7 @@
  * Text is valid UTF-8 by construction. State 0 is dead, state 1 the start; from every other state an accepting one can be
  * reached, so whoever avoids state 0 can always finish.
  *
- * Bounds: TG_DFA_STATES_MAX, TG_NFA_STATES_MAX. Immutable once made; any thread.
+ * Bounds: TG_DFA_STATES_MAX, TG_NFA_STATES_MAX, TG_DFA_WORK_MAX. Immutable once made; any thread.
  */
 #ifndef TG_INFERENCE_CONSTRAIN_DFA_H
 #define TG_INFERENCE_CONSTRAIN_DFA_H
@@ -14,6 +14,7 @@
 
 #define TG_DFA_STATES_MAX 40000   /* of one lexeme's automaton */
 #define TG_NFA_STATES_MAX 400000  /* while one is made of a regular expression */
+#define TG_DFA_WORK_MAX 20000000  /* steps from that one to an automaton: a few tenths of a second */
 
 enum { TG_DFA_DEAD = 0, TG_DFA_START = 1 };
 

@@ -271,9 +271,29 @@ static void test_nothing_leads_nowhere(void)
     tg_dfa_free(dfa);
 }
 
+/* Few states of large sets are work all the same: short patterns must not take long. */
+static void test_work_is_bounded(void)
+{
+    static const char *const patterns[] = {"^((a?){200}){200}$", "SS>.\\._>.\\>.{100}_>.", "^(a?b?){4000}c$"};
+    for (size_t i = 0; i < sizeof(patterns) / sizeof(*patterns); i++) {
+        tg_arena arena;
+        tg_error err = {""};
+        tg_dfa *dfa = NULL;
+        const tg_regex *regex = NULL;
+        tg_arena_init(&arena, 0);
+        CU_ASSERT_EQUAL_FATAL(tg_regex_parse(tg_str_of(patterns[i]), false, &arena, NULL, &regex), 0);
+        CU_ASSERT_EQUAL(tg_dfa_from_regex(regex, &err, &dfa), -EMSGSIZE);
+        if (!strstr(err.text, "steps"))
+            printf("# %s: %s\n", patterns[i], err.text);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "steps"));
+        tg_arena_free(&arena);
+    }
+}
+
 static const tg_test tests[] = {{"syntax", test_syntax},
                                 {"refusals", test_refusals},
                                 {"random_expressions", test_random_expressions},
                                 {"combinations", test_combinations},
-                                {"nothing_leads_nowhere", test_nothing_leads_nowhere}};
+                                {"nothing_leads_nowhere", test_nothing_leads_nowhere},
+                                {"work_is_bounded", test_work_is_bounded}};
 TG_TEST_MAIN("services_inference_constrain_dfa", tests)
