@@ -20,6 +20,8 @@ BIN = pathlib.Path(os.environ.get("TG_BIN", BUILD / "bin"))
 THREADS = os.cpu_count()
 SEQS = 32
 PREFILL = 512
+GUESS_TOKENS = 192  # of an answer with guesses and without
+TOPICS = ("a bicycle", "the tides", "bread", "a game of chess", "a steam engine", "the Moon", "honey bees", "a volcano")
 PEER_CONTEXT = SEQS * 640  # it gives each sequence an equal part, and prefill needs one of 512
 
 SMOL = "SmolLM2-135M Q4_1"
@@ -47,10 +49,8 @@ GOALS["amx"] = GOALS["avx512"]
 class Driver:
     """One of the two engines, loaded."""
 
-    def __init__(self, program, model, seqs, context, cpu=None):
-        environment = dict(os.environ)
-        if cpu:
-            environment["TOLLGATE_CPU"] = cpu
+    def __init__(self, program, model, seqs, context, **environment):
+        environment = os.environ | {key: value for key, value in environment.items() if value}
         self.process = subprocess.Popen(
             [program, model, str(THREADS), str(seqs), str(context)], env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -69,11 +69,11 @@ class Driver:
         return self.read()
 
     def rate(self, row, steps):
-        """Tokens a second."""
+        """Tokens a second, and microseconds of processor time a token."""
         kind, count = row
-        if kind == "prefill":
-            return count * 1e9 / int(self.ask("prefill", count))
-        return count * steps * 1e9 / int(self.ask("decode", count, steps))
+        tokens = count if kind == "prefill" else count * steps
+        wall_ns, cpu_ns = map(int, self.ask(kind, count, *([steps] if steps else [])).split())
+        return tokens * 1e9 / wall_ns, cpu_ns / 1e3 / tokens
 
     def __enter__(self):
         return self
@@ -83,8 +83,8 @@ class Driver:
         self.process.wait()
 
 
-def ours(model, seqs=SEQS, context=8192, cpu=None):
-    return Driver(BIN / "bench_engine", model, seqs, context, cpu)
+def ours(model, seqs=SEQS, context=8192, cpu=None, guess=None):
+    return Driver(BIN / "bench_engine", model, seqs, context, TOLLGATE_CPU=cpu, GUESS=guess)
 
 
 def peer(model, variant="native", seqs=SEQS, context=PEER_CONTEXT):
@@ -117,7 +117,7 @@ def compare(row, a, b, options, peaks):
     steps = 0
     if kind == "decode":
         a.rate(row, 4)
-        steps = max(4, min(64, round(options.target_s * b.rate(row, 4) / count)))
+        steps = max(4, min(64, round(options.target_s * b.rate(row, 4)[0] / count)))
     else:
         a.rate((kind, 64), 0), b.rate((kind, 64), 0)
     rates = {a: [], b: []}
@@ -128,11 +128,16 @@ def compare(row, a, b, options, peaks):
         for one in (a, b) if i % 2 else (b, a):
             time.sleep(0.02)  # the other's threads stop spinning
             rates[one].append(one.rate(row, steps))
-    return statistics.median(rates[a]), statistics.median(rates[b])
+    return medians(rates[a]), medians(rates[b])
+
+
+def medians(rows):
+    return tuple(statistics.median(column) for column in zip(*rows))
 
 
 def show(name, row, mine, theirs, goal, facts, peaks, path):
     kind, count = row
+    (mine, my_us), (theirs, their_us) = mine, theirs
     note = ""
     if kind == "prefill":
         floats = "avx2" if path == "avx2" else "avx512"
@@ -143,9 +148,9 @@ def show(name, row, mine, theirs, goal, facts, peaks, path):
         note = f"{100 * int(facts['weights']) * mine / 1e9 / peaks['read_gbs']:.0f}% of read bandwidth"
     verdict = "" if goal is None else f"{goal:.1f}{'' if mine / theirs >= goal else ' missed'}"
     print(f"{name:<18} {kind + ' ' + str(count):<12} {mine:9.1f} {theirs:10.1f} {mine / theirs:7.2f}  "
-          f"{verdict:<11} {note}", flush=True)
+          f"{verdict:<11} {my_us:10.0f} {their_us:10.0f}   {note}", flush=True)
     print(f'BENCH engine model="{name}" path={path} row={kind}_{count} tps={mine:.1f} peer_tps={theirs:.1f} '
-          f"ratio={mine / theirs:.3f}")
+          f"ratio={mine / theirs:.3f} cpu_us={my_us:.0f} peer_cpu_us={their_us:.0f}")
 
 
 def table(models, cpu, variant, options, all_peaks):
@@ -160,14 +165,15 @@ def table(models, cpu, variant, options, all_peaks):
             if head is None:
                 head = path
                 print(f"\nours on {path} (numerics {a.facts['numerics']}), llama.cpp: {b.info.strip(' |')}")
-                print(f"{'':<18} {'tokens/s':<12} {'ours':>9} {'llama.cpp':>10} {'ratio':>7}  {'goal':<11}")
+                print(f"{'':<18} {'tokens/s':<12} {'ours':>9} {'llama.cpp':>10} {'ratio':>7}  {'goal':<11} "
+                      f"{'CPU µs':>10} {'llama.cpp':>10}")
             decode = {}
             for i, row in enumerate(ROWS):
                 if options.rows and f"{row[0]}{row[1]}" not in options.rows.split(","):
                     continue
                 goal = GOALS.get(path, {}).get(name.split()[-1], (None,) * 4)[i]
                 mine, theirs = compare(row, a, b, options, peaks)
-                decode[row] = mine
+                decode[row] = mine[0]
                 best = {key: max(one[key] for one in peaks) for key in peaks[0]}
                 show(name, row, mine, theirs, goal, a.facts, best, path)
             many = decode.get(("decode", 8), 0) / decode.get(("decode", 1), 1)
@@ -227,12 +233,55 @@ def prefix_table(concurrencies, requests):
                   f"off_ttft_ms={cells[1]:.0f} on_ttft_ms={cells[4]:.0f}")
 
 
+def asking(driver, words):
+    """A turn of a chat, as token ids."""
+    def ids(text):
+        return list(map(int, driver.ask("tokenize", text.encode().hex()).split()))
+    return [1, *ids("user\n" + words), 2, *ids("\n"), 1, *ids("assistant\n")]  # <|im_start|>, <|im_end|>
+
+
+def guess_prompts(driver, kind, count):
+    """Stretches of a text to copy, or things to tell a story about."""
+    text = " ".join((ROOT / "tests" / "bench" / "engine" / "passage.txt").read_text().split())
+    sentences = text.split(". ")
+    for i in range(count):
+        first = i * (len(sentences) - 12) // len(TOPICS)
+        part = ". ".join(sentences[first:first + 12]) + "."
+        yield asking(driver, "Repeat the following text word for word.\n\n" + part if kind == "copying" else
+                     f"Write a long story about {TOPICS[i]}.")
+
+
+def guess_table(runs):
+    """Answers with guessing of tokens and without, which are the same answers."""
+    print(f"\n{'tokens guessed, ' + SMOL:<34} {'off':>9} {'on':>9} {'ratio':>7}  {'goal':<11} right of computed")
+    with ours(model_file(SMOL), guess="0") as off, ours(model_file(SMOL)) as on:
+        for kind, goal in (("copying", 1.8), ("story", 0.97)):
+            for count in (1, 8):
+                words = [GUESS_TOKENS]
+                for ids in guess_prompts(on, kind, count):
+                    words += [len(ids), *ids]
+                rates, said = {off: [], on: []}, set()
+                for i in range(runs + 1):
+                    for one in (off, on) if i % 2 else (on, off):
+                        wall, cpu, guessed, right, hashed = one.ask("answer", *words).split()
+                        said.add(hashed)
+                        rates[one].append((count * GUESS_TOKENS * 1e9 / int(wall), int(cpu)))
+                        time.sleep(0.02)
+                if len(said) != 1:
+                    raise SystemExit(f"{kind}, {count}: guessing changed what was said")
+                (without, _), (fast, _) = medians(rates[off][1:]), medians(rates[on][1:])
+                print(f"{kind + ', ' + str(count) + ' at once':<34} {without:9.1f} {fast:9.1f} {fast / without:7.2f}  "
+                      f"{goal:<4}{'' if fast / without >= goal else ' missed':<7} {right} of {guessed}", flush=True)
+                print(f"BENCH engine row=guess_{kind}_{count} off_tps={without:.1f} on_tps={fast:.1f} "
+                      f"ratio={fast / without:.3f}")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="two models, three runs, one instruction set")
     parser.add_argument("--models", help="only those whose name ends so, by commas: Q4_1,Q8_0,Q4_0,F16")
     parser.add_argument("--rows", help="only those, by commas: decode1,decode8,decode32,prefill512")
-    parser.add_argument("--only-ratios", action="store_true", help="nothing after the ratios")
+    parser.add_argument("--only", choices=("ratios", "guesses"), help="only those tables")
     parser.add_argument("--cpu", choices=("native", "avx2"), help="only that one of the two tables")
     options = parser.parse_args()
     options.runs, options.target_s = (3, 0.4) if options.quick else (5, 0.45)
@@ -244,13 +293,16 @@ def main():
 
     peaks, left = [], []
     print(f"medians of {options.runs} interleaved runs ({options.runs + 4} for decode 1), {THREADS} threads, "
-          f"llama.cpp of llama-cpp-python {version()}")
-    if options.cpu != "avx2":
+          f"llama.cpp of llama-cpp-python {version()}; CPU µs: processor time of both threads a token")
+    if options.cpu != "avx2" and options.only != "guesses":
         left = table(models, os.environ.get("TOLLGATE_CPU"), "native", options, peaks)
     beyond_avx2 = any(key.startswith(("avx512", "amx")) for key in machine())
-    if options.cpu == "avx2" or (options.cpu is None and beyond_avx2 and not options.quick):
+    if options.only != "guesses" and (options.cpu == "avx2" or
+                                      (options.cpu is None and beyond_avx2 and not options.quick)):
         table(models, "avx2", "avx2", options, peaks)
-    if not options.only_ratios:
+    if options.only != "ratios":
+        guess_table(options.runs)
+    if options.only is None:
         memory_table(left)
         start_table(models, options.runs)
         prefix_table((8,) if options.quick else (1, 8, 32), 16)

@@ -1,7 +1,7 @@
 /* What the two engines' drivers share: one command a line on stdin, one answer a line on stdout.
  *
- *     prefill TOKENS          nanoseconds for a prompt of that many tokens
- *     decode SEQS STEPS       nanoseconds for STEPS tokens of each of SEQS sequences at once
+ *     prefill TOKENS          for a prompt of that many tokens: nanoseconds, and those of processor time
+ *     decode SEQS STEPS       the same for STEPS tokens of each of SEQS sequences at once
  *     greedy TOKENS ID...     "ID:GAP ..." the greedy continuation; GAP: how far the second logit is behind
  *     tokenize HEX            the ids of a text
  *     nll ID...               the negative log likelihood of each but the first
@@ -32,6 +32,29 @@ static inline uint64_t driver_now_ns(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* A moment, or the time between two: on the clock, and of all of the process's threads. */
+typedef struct driver_time {
+    uint64_t wall_ns, cpu_ns;
+} driver_time;
+
+static inline driver_time driver_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (driver_time){driver_now_ns(), (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec};
+}
+
+static inline driver_time driver_since(driver_time began)
+{
+    const driver_time now = driver_now();
+    return (driver_time){now.wall_ns - began.wall_ns, now.cpu_ns - began.cpu_ns};
+}
+
+static inline void driver_print_time(driver_time t)
+{
+    printf("%llu %llu", (unsigned long long)t.wall_ns, (unsigned long long)t.cpu_ns);
 }
 
 static inline uint32_t driver_random(uint64_t *state, uint32_t below)
@@ -100,8 +123,8 @@ static inline void driver_fail(const char *what)
 }
 
 typedef struct driver_ops {
-    uint64_t (*prefill_ns)(void *self, uint32_t tokens);
-    uint64_t (*decode_ns)(void *self, uint32_t seqs, uint32_t steps);
+    driver_time (*prefill)(void *self, uint32_t tokens);
+    driver_time (*decode)(void *self, uint32_t seqs, uint32_t steps);
     void (*greedy)(void *self, const uint32_t *prompt, size_t prompt_len, uint32_t tokens);
     size_t (*tokenize)(void *self, const char *text, size_t text_len, uint32_t *out, size_t most);
     void (*nll)(void *self, const uint32_t *ids, size_t len);
@@ -117,9 +140,9 @@ static inline void driver_answer(const driver_ops *ops, char *line)
     if (space)
         *space = '\0';
     if (strcmp(line, "prefill") == 0 && driver_numbers(rest, ids, 1) == 1) {
-        printf("%llu", (unsigned long long)ops->prefill_ns(ops->self, ids[0]));
+        driver_print_time(ops->prefill(ops->self, ids[0]));
     } else if (strcmp(line, "decode") == 0 && driver_numbers(rest, ids, 2) == 2) {
-        printf("%llu", (unsigned long long)ops->decode_ns(ops->self, ids[0], ids[1]));
+        driver_print_time(ops->decode(ops->self, ids[0], ids[1]));
     } else if (strcmp(line, "greedy") == 0) {
         size_t n = driver_numbers(rest, ids, DRIVER_TOKENS_MAX);
         if (n < 2)

@@ -14,7 +14,7 @@ typedef struct peer {
     const struct llama_vocab *vocab;
     struct llama_batch batch;
     uint32_t vocab_len, seqs;
-    uint32_t prompted; /* sequences whose prompt for decode_ns is in the cache */
+    uint32_t prompted; /* sequences whose prompt for decode is in the cache */
     uint64_t random;
 } peer;
 
@@ -49,15 +49,15 @@ static void forget_all(peer *p)
     p->prompted = 0;
 }
 
-static uint64_t prefill_ns(void *self, uint32_t tokens)
+static driver_time prefill(void *self, uint32_t tokens)
 {
     peer *p = self;
     forget_all(p);
-    uint64_t started_ns = driver_now_ns();
+    const driver_time started = driver_now();
     for (uint32_t i = 0; i < tokens; i++)
         add(p, driver_random(&p->random, p->vocab_len), i, 0, i + 1 == tokens);
     run(p);
-    return driver_now_ns() - started_ns;
+    return driver_since(started);
 }
 
 /* Every sequence at the end of its prompt, as at the end of a prefill. */
@@ -76,19 +76,19 @@ static void begin(peer *p, uint32_t seqs)
     p->prompted = seqs;
 }
 
-static uint64_t decode_ns(void *self, uint32_t seqs, uint32_t steps)
+static driver_time decode(void *self, uint32_t seqs, uint32_t steps)
 {
     peer *p = self;
     if (seqs > p->seqs)
         driver_fail("more sequences than it was started for");
     begin(p, seqs);
-    uint64_t started_ns = driver_now_ns();
+    const driver_time started = driver_now();
     for (uint32_t k = 0; k < steps; k++) {
         for (uint32_t s = 0; s < seqs; s++)
             add(p, driver_random(&p->random, p->vocab_len), DRIVER_PROMPT + k, s, true);
         run(p);
     }
-    return driver_now_ns() - started_ns;
+    return driver_since(started);
 }
 
 /* The best token and how far the next is behind. */
@@ -175,14 +175,14 @@ int main(int argc, char **argv)
     p.vocab_len = (uint32_t)llama_vocab_n_tokens(p.vocab);
     p.batch = llama_batch_init(DRIVER_TOKENS_MAX, 0, 1);
     if (first) {
-        prefill_ns(&p, (uint32_t)strtoul(first, NULL, 10));
+        prefill(&p, (uint32_t)strtoul(first, NULL, 10));
         printf("first\n");
         return 0;
     }
     printf("load_ms=%.0f info=%s\n", (double)(driver_now_ns() - started_ns) / 1e6,
            llama_print_system_info());
     fflush(stdout);
-    const driver_ops ops = {prefill_ns, decode_ns, greedy, tokenize, nll, &p};
+    const driver_ops ops = {prefill, decode, greedy, tokenize, nll, &p};
     driver_serve(&ops);
     llama_batch_free(p.batch);
     llama_free(p.ctx);

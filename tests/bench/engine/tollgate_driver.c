@@ -1,10 +1,14 @@
 /* bench_engine MODEL [THREADS [SEQS [CONTEXT]]]: our engine, through its public face, behind the commands
- * of driver.h, and one more:
+ * of driver.h, and two more:
  *
  *     shared CACHE SEQS REQUESTS   nanoseconds, and those to each request's first token, of prompts that
  *                                  share 60% of their 640 tokens; CACHE 0: each is another tenant's
+ *     answer TOKENS LEN ID... [LEN ID...]...
+ *                                  greedy answers of so many tokens to these prompts, all at once: nanoseconds, those of
+ *                                  processor time, tokens guessed, those of them that were right, and a hash of all answers
  *
- * With FIRST=N in the environment it loads, prefills N tokens, takes one more, says so and ends. */
+ * With FIRST=N in the environment it loads, prefills N tokens, takes one more, says so and ends. With GUESS=0 it never
+ * guesses tokens. */
 #include "libs/base/clock.h"
 #include "services/inference/backend/backend.h"
 #include "services/inference/engine/engine.h"
@@ -30,11 +34,12 @@ typedef struct ours {
 
     /* of the generations under way */
     uint32_t open, first_pending, count;
-    uint64_t all_began_ns; /* when the last of them had its first token */
+    driver_time all_began; /* when the last of them had its first token */
     uint64_t tokens_since; /* after that moment */
     bool print_tokens;
     uint32_t seen[DRIVER_SEQS_MAX];
-    tg_gen_usage last;
+    uint32_t guessed, right;
+    uint64_t hash[DRIVER_SEQS_MAX]; /* of each sequence's tokens */
 
     uint64_t *first_token_ns; /* of `shared`, by request */
     uint64_t submitted_ns[SHARED_REQUESTS_MAX];
@@ -76,10 +81,13 @@ static void on_rate_event(void *user, const tg_engine_event *event)
         if (o->first_pending == 0)
             o->tokens_since++;
         else if (o->seen[(uintptr_t)event->user]++ == 0 && --o->first_pending == 0)
-            o->all_began_ns = driver_now_ns();
+            o->all_began = driver_now();
+        uint64_t *hash = &o->hash[(uintptr_t)event->user];
+        *hash = (*hash ^ event->token) * 0x100000001b3u; /* FNV-1a, of tokens */
     }
     if (event->finish != TG_FINISH_NONE) {
-        o->last = event->usage;
+        o->guessed += event->usage.guessed_tokens;
+        o->right += event->usage.right_tokens;
         o->open--;
     }
 }
@@ -88,26 +96,41 @@ static void begin(ours *o, uint32_t count)
 {
     o->first_pending = o->count = count;
     o->tokens_since = 0;
+    o->guessed = o->right = 0;
     memset(o->seen, 0, sizeof(o->seen));
+    memset(o->hash, 0, sizeof(o->hash));
 }
 
-static uint64_t prefill_ns(void *self, uint32_t tokens)
+static void drain_all(ours *o)
+{
+    while (o->open > 0)
+        drain(o, on_rate_event);
+}
+
+/* Since all of them had begun, as if just `tokens` had come from then on. */
+static driver_time time_of(const ours *o, uint64_t tokens)
+{
+    const driver_time t = driver_since(o->all_began);
+    const double part = (double)tokens / (double)o->tokens_since;
+    return (driver_time){(uint64_t)((double)t.wall_ns * part), (uint64_t)((double)t.cpu_ns * part)};
+}
+
+static driver_time prefill(void *self, uint32_t tokens)
 {
     ours *o = self;
     static uint32_t prompt[DRIVER_TOKENS_MAX];
     for (uint32_t i = 0; i < tokens; i++)
         prompt[i] = driver_random(&o->random, o->vocab);
     begin(o, 1);
-    uint64_t started_ns = driver_now_ns();
+    const driver_time started = driver_now();
     must_submit(o, &(tg_gen_request){.tokens = prompt, .tokens_len = tokens, .max_tokens = 1,
                                      .ignore_end = true});
-    while (o->open > 0)
-        drain(o, on_rate_event);
-    return driver_now_ns() - started_ns;
+    drain_all(o);
+    return driver_since(started);
 }
 
 /* Counted from the moment at which the last sequence has begun: before it, the batch is not whole. */
-static uint64_t decode_ns(void *self, uint32_t seqs, uint32_t steps)
+static driver_time decode(void *self, uint32_t seqs, uint32_t steps)
 {
     ours *o = self;
     uint32_t prompt[DRIVER_PROMPT];
@@ -121,10 +144,33 @@ static uint64_t decode_ns(void *self, uint32_t seqs, uint32_t steps)
                                          .max_tokens = steps + 1, .ignore_end = true,
                                          .user = (void *)(uintptr_t)s});
     }
-    while (o->open > 0)
-        drain(o, on_rate_event);
-    double elapsed_ns = (double)(driver_now_ns() - o->all_began_ns);
-    return (uint64_t)(elapsed_ns * seqs * steps / (double)o->tokens_since);
+    drain_all(o);
+    return time_of(o, (uint64_t)seqs * steps);
+}
+
+static void answer(ours *o, const uint32_t *numbers, size_t len)
+{
+    uint32_t seqs = 0;
+    uint64_t hash = 0;
+    for (size_t at = 1; at < len; at += 1 + numbers[at])
+        seqs++;
+    if (seqs == 0 || seqs > o->seqs || seqs > DRIVER_SEQS_MAX)
+        driver_fail("answer: a count and at least one prompt");
+    begin(o, seqs);
+    seqs = 0;
+    for (size_t at = 1; at < len; at += 1 + numbers[at]) {
+        if (numbers[at] >= len - at)
+            driver_fail("answer: a prompt is cut off");
+        must_submit(o, &(tg_gen_request){.tokens = numbers + at + 1, .tokens_len = numbers[at],
+                                         .max_tokens = numbers[0] + 1, .ignore_end = true,
+                                         .user = (void *)(uintptr_t)seqs++});
+    }
+    drain_all(o);
+    driver_print_time(time_of(o, (uint64_t)seqs * numbers[0]));
+    for (uint32_t s = 0; s < seqs; s++)
+        hash = (hash ^ o->hash[s]) * 0x100000001b3u;
+    printf(" %u %u %016llx\n", o->guessed, o->right, (unsigned long long)hash);
+    fflush(stdout);
 }
 
 /* ---- agreement ---- */
@@ -136,8 +182,7 @@ static void greedy(void *self, const uint32_t *prompt, size_t prompt_len, uint32
     o->print_tokens = true;
     must_submit(o, &(tg_gen_request){.tokens = prompt, .tokens_len = prompt_len, .max_tokens = tokens,
                                      .ignore_end = true});
-    while (o->open > 0)
-        drain(o, on_rate_event);
+    drain_all(o);
     o->print_tokens = false;
 }
 
@@ -237,11 +282,14 @@ static uint64_t layer_weights(const tg_gguf *gguf)
 static void serve(ours *o)
 {
     static char line[DRIVER_LINE_MAX];
-    const driver_ops ops = {prefill_ns, decode_ns, greedy, tokenize, nll, o};
+    static uint32_t numbers[DRIVER_TOKENS_MAX];
+    const driver_ops ops = {prefill, decode, greedy, tokenize, nll, o};
     while (fgets(line, sizeof(line), stdin)) {
         uint32_t n[3];
         if (strncmp(line, "shared ", 7) == 0 && driver_numbers(line + 7, n, 3) == 3)
             shared(o, n[0], n[1], n[2]);
+        else if (strncmp(line, "answer ", 7) == 0)
+            answer(o, numbers, driver_numbers(line + 7, numbers, DRIVER_TOKENS_MAX));
         else
             driver_answer(&ops, line);
     }
@@ -258,7 +306,7 @@ int main(int argc, char **argv)
     tg_error err = {""};
     tg_engine_status s;
     const uint64_t started_ns = driver_now_ns();
-    const char *first = getenv("FIRST");
+    const char *first = getenv("FIRST"), *guess = getenv("GUESS");
     if (argc < 2)
         driver_fail("usage: bench_engine MODEL [THREADS [SEQS [CONTEXT]]]");
     sem_init(&o.ready, 0, 0);
@@ -267,14 +315,14 @@ int main(int argc, char **argv)
     const tg_engine_conf conf = {.model_path = argv[1], .threads = o.threads, .max_seqs = o.seqs,
                                  .kv_tokens = number(argc, argv, 4, 8192),
                                  .step_token_budget = STEP_TOKENS, .notify = on_ready,
-                                 .notify_user = &o};
+                                 .no_speculation = guess && strcmp(guess, "0") == 0, .notify_user = &o};
     if (tg_engine_new(&conf, &err, &o.engine) < 0)
         driver_fail(err.text);
     const tg_model *model = tg_engine_model(o.engine);
     o.vocab = model->shape.vocab;
     tg_engine_get_status(o.engine, &s);
     if (first) {
-        prefill_ns(&o, (uint32_t)strtoul(first, NULL, 10));
+        prefill(&o, (uint32_t)strtoul(first, NULL, 10));
         printf("first\n");
         return 0;
     }
