@@ -17,7 +17,7 @@ RANKS = {"base": 0, "json": 1, "money": 1, "metrics": 1, "tokenizer": 1, "config
 PURE = ("services/router/policy/", "services/router/dialect/")
 ENGINE = ("services/inference/engine/", "services/inference/model/", "services/inference/backend/",
           "services/inference/embed/", "services/inference/template/", "services/inference/text/",
-          "services/inference/constrain/")
+          "services/inference/constrain/", "services/inference/answer/")
 ENGINE_LIBS = ("libs/base/", "libs/tokenizer/")
 IO_HEADERS = re.compile(r"(uv\.h|sqlite3\.h|time\.h|unistd\.h|fcntl\.h|threads\.h|pthread\.h|sys/(socket|time|stat|"
                         r"mman|epoll)\.h|(curl|grpc|librdkafka|netinet|arpa)/.*)$")
