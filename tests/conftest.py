@@ -1,5 +1,6 @@
 """A real Kafka for the session, one mesh shared by the tests that leave it as they found it, and gRPC stubs."""
 import importlib
+import os
 import pathlib
 import subprocess
 import sys
@@ -8,6 +9,9 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "tools"))
+
+# Before numpy is loaded: threads of its that wait for one another, spinning, take from all else that runs beside.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from kafka_fixture import Kafka  # noqa: E402
 from mesh import Mesh  # noqa: E402
