@@ -135,38 +135,86 @@ TG_ISA static void TG_OPS(tg_quantise)(const float *x, const tg_rows *rows, uint
 
 /* ---- attention ---- */
 
-/* Scores of `rows` ≤ TG_ATTEND_STEP query rows against one block of 16 keys; lanes are keys. */
-TG_ISA static inline void score_block(const tg_attend *a, uint32_t row, uint32_t rows,
-                                      const uint16_t *keys, float *scores)
+/* Rows are taken n at a time, at most TG_ATTEND_STEP, and so many vectors m of keys or values with them that enough
+ * sums are under way: n·m is at most TG_ATTEND_STEP. n and m are constants wherever these are called. */
+#define TG_ATTEND_WAYS(n, m) ((n) * (m) <= TG_ATTEND_STEP)
+#define TG_ATTEND_AHEAD 8 /* blocks, at least the largest m */
+
+typedef struct attend_keys { /* of one span */
+    uint32_t base; /* the first one's position */
+    uint32_t len;
+    /* Of each block; after the span's come those that will be next. */
+    const uint16_t *keys[TG_ATTENTION_SPAN / 16 + TG_ATTEND_AHEAD], *values[TG_ATTENTION_SPAN / 16];
+} attend_keys;
+
+/* Scores of n query rows against m blocks of 16 keys; lanes are keys. Blocks lie apart, so the processor cannot guess
+ * what to fetch meanwhile: their values, and the keys of those to come. */
+TG_BODY TG_ISA void score_tile(const tg_attend *a, uint32_t row, const attend_keys *span, uint32_t block, int n,
+                               int m, float *scores)
 {
-    v16 sums[TG_ATTEND_STEP];
-    const float *q[TG_ATTEND_STEP];
+    const uint16_t *const *keys = span->keys + block, *const *values = span->values + block;
+    v16 sums[TG_ATTEND_STEP][TG_ATTEND_STEP], k[TG_ATTEND_STEP];
     TG_UNROLL
-    for (uint32_t r = 0; r < TG_ATTEND_STEP; r++) {
-        sums[r] = v16_set(0);
-        q[r] = a->q[row + (r < rows ? r : 0)];
+    for (int r = 0; r < n; r++) {
+        TG_UNROLL
+        for (int i = 0; i < m; i++)
+            sums[r][i] = v16_set(0);
     }
     for (uint32_t d = 0; d < a->head_dim; d++) {
-        const v16 k = v16_load_f16(keys + d * 16);
         TG_UNROLL
-        for (uint32_t r = 0; r < TG_ATTEND_STEP; r++)
-            sums[r] = v16_fma(v16_set(q[r][d]), k, sums[r]);
+        for (int i = 0; i < m; i++) {
+            k[i] = v16_load_f16(keys[i] + d * 16);
+            if (d % 2 == 0) {
+                __builtin_prefetch(values[i] + d * 16, 0, 2);
+                __builtin_prefetch(keys[i + (m > 2 ? m : 2)] + d * 16, 0, 2);
+            }
+        }
+        TG_UNROLL
+        for (int r = 0; r < n; r++) {
+            const v16 q = v16_set(a->q[row + (uint32_t)r][d]);
+            TG_UNROLL
+            for (int i = 0; i < m; i++)
+                sums[r][i] = v16_fma(q, k[i], sums[r][i]);
+        }
     }
-    for (uint32_t r = 0; r < rows; r++)
-        v16_store(scores + r * TG_ATTENTION_SPAN, v16_mul(sums[r], v16_set(a->scale)));
+    TG_UNROLL
+    for (int r = 0; r < n; r++) {
+        TG_UNROLL
+        for (int i = 0; i < m; i++)
+            v16_store(scores + r * TG_ATTENTION_SPAN + i * 16, v16_mul(sums[r][i], v16_set(a->scale)));
+    }
+}
+
+TG_BODY TG_ISA void score_rows(const tg_attend *a, const attend_keys *keys, uint32_t row, int n, float *scores)
+{
+    const uint32_t blocks = (keys->len + 15) / 16;
+    uint32_t b = 0;
+    for (; TG_ATTEND_WAYS(n, 8) && b + 8 <= blocks; b += 8)
+        score_tile(a, row, keys, b, n, 8, scores + b * 16);
+    for (; TG_ATTEND_WAYS(n, 4) && b + 4 <= blocks; b += 4)
+        score_tile(a, row, keys, b, n, 4, scores + b * 16);
+    for (; TG_ATTEND_WAYS(n, 2) && b + 2 <= blocks; b += 2)
+        score_tile(a, row, keys, b, n, 2, scores + b * 16);
+    for (; b < blocks; b++)
+        score_tile(a, row, keys, b, n, 1, scores + b * 16);
 }
 
 /* Turns one row's scores into weights e^(s − max), zero before `from` and past `valid`; returns max and sum. */
 TG_ISA static inline void soften(float *scores, uint32_t from, uint32_t valid, uint32_t padded, float *ret_max,
                                  float *ret_sum)
 {
-    float top = scores[from];
-    for (uint32_t i = from + 1; i < valid; i++)
-        top = scores[i] > top ? scores[i] : top;
     for (uint32_t i = 0; i < from; i++)
         scores[i] = -INFINITY;
     for (uint32_t i = valid; i < padded; i++)
         scores[i] = -INFINITY;
+    v16 most = v16_set(-INFINITY);
+    for (uint32_t i = 0; i < padded; i += 16)
+        most = v16_max(v16_load(scores + i), most);
+    float f[16], top;
+    v16_store(f, most);
+    top = f[0];
+    for (int i = 1; i < 16; i++)
+        top = f[i] > top ? f[i] : top;
     v16 sums = v16_set(0);
     for (uint32_t i = 0; i < padded; i += 16) {
         v16 a = v16_exp(v16_sub(v16_load(scores + i), v16_set(top)));
@@ -177,40 +225,65 @@ TG_ISA static inline void soften(float *scores, uint32_t from, uint32_t valid, u
     *ret_sum = fold16(sums);
 }
 
-/* sums[r][d..d+16) = Σ over keys of weights[r][key] · V[key][d..d+16); lanes are dimensions. */
-TG_ISA static inline void weigh_16(const tg_attend *a, const uint16_t *const *values, uint32_t keys,
-                                   const float *weights, uint32_t rows, uint32_t d, float *sums)
+/* sums[r][d..d + 16·m) = Σ over keys of weights[r][key] · V[key][d..d + 16·m); lanes are dimensions. */
+TG_BODY TG_ISA void weigh_tile(const tg_attend *a, const attend_keys *keys, const float *weights, int n, int m,
+                               uint32_t d, float *sums)
 {
-    v16 acc[TG_ATTEND_STEP];
-    const float *w[TG_ATTEND_STEP];
+    v16 acc[TG_ATTEND_STEP][TG_ATTEND_STEP], v[TG_ATTEND_STEP];
     TG_UNROLL
-    for (uint32_t r = 0; r < TG_ATTEND_STEP; r++) {
-        acc[r] = v16_set(0);
-        w[r] = weights + (r < rows ? r : 0) * TG_ATTENTION_SPAN;
-    }
-    for (uint32_t key = 0; key < keys; key++) {
-        const v16 v = v16_load_f16(values[key / 16] + (size_t)(key % 16) * a->head_dim + d);
+    for (int r = 0; r < n; r++) {
         TG_UNROLL
-        for (uint32_t r = 0; r < TG_ATTEND_STEP; r++)
-            acc[r] = v16_fma(v16_set(w[r][key]), v, acc[r]);
+        for (int i = 0; i < m; i++)
+            acc[r][i] = v16_set(0);
     }
-    for (uint32_t r = 0; r < rows; r++)
-        v16_store(sums + r * a->head_dim + d, acc[r]);
+    for (uint32_t key = 0; key < keys->len; key++) {
+        const uint16_t *values = keys->values[key / 16] + (size_t)(key % 16) * a->head_dim + d;
+        TG_UNROLL
+        for (int i = 0; i < m; i++)
+            v[i] = v16_load_f16(values + i * 16);
+        TG_UNROLL
+        for (int r = 0; r < n; r++) {
+            const v16 w = v16_set(weights[(uint32_t)r * TG_ATTENTION_SPAN + key]);
+            TG_UNROLL
+            for (int i = 0; i < m; i++)
+                acc[r][i] = v16_fma(w, v[i], acc[r][i]);
+        }
+    }
+    TG_UNROLL
+    for (int r = 0; r < n; r++) {
+        TG_UNROLL
+        for (int i = 0; i < m; i++)
+            v16_store(sums + (uint32_t)r * a->head_dim + d + i * 16, acc[r][i]);
+    }
 }
 
 /* The same for the last head_dim mod 16 dimensions, one by one. */
-TG_ISA static inline void weigh_rest(const tg_attend *a, const uint16_t *const *values, uint32_t keys,
-                                     const float *weights, uint32_t rows, uint32_t d, float *sums)
+TG_ISA static inline void weigh_rest(const tg_attend *a, const attend_keys *keys, const float *weights, uint32_t rows,
+                                     uint32_t d, float *sums)
 {
     for (uint32_t r = 0; r < rows; r++) {
         for (uint32_t k = d; k < a->head_dim; k++) {
             float acc = 0;
-            for (uint32_t key = 0; key < keys; key++)
+            for (uint32_t key = 0; key < keys->len; key++)
                 acc = fmaf(weights[r * TG_ATTENTION_SPAN + key],
-                           tg_f16_to_f32(values[key / 16][(size_t)(key % 16) * a->head_dim + k]), acc);
+                           tg_f16_to_f32(keys->values[key / 16][(size_t)(key % 16) * a->head_dim + k]), acc);
             sums[r * a->head_dim + k] = acc;
         }
     }
+}
+
+TG_BODY TG_ISA void weigh_rows(const tg_attend *a, const attend_keys *keys, const float *weights, int n, float *sums)
+{
+    uint32_t d = 0;
+    for (; TG_ATTEND_WAYS(n, 8) && d + 128 <= a->head_dim; d += 128)
+        weigh_tile(a, keys, weights, n, 8, d, sums);
+    for (; TG_ATTEND_WAYS(n, 4) && d + 64 <= a->head_dim; d += 64)
+        weigh_tile(a, keys, weights, n, 4, d, sums);
+    for (; TG_ATTEND_WAYS(n, 2) && d + 32 <= a->head_dim; d += 32)
+        weigh_tile(a, keys, weights, n, 2, d, sums);
+    for (; d + 16 <= a->head_dim; d += 16)
+        weigh_tile(a, keys, weights, n, 1, d, sums);
+    weigh_rest(a, keys, weights, (uint32_t)n, d, sums);
 }
 
 /* Merges a span's (max, sum, sums) into the running ones. */
@@ -234,37 +307,52 @@ static inline uint32_t first_key(const tg_attend *a, uint32_t row)
     return a->window && a->position[row] >= a->window ? a->position[row] + 1 - a->window : 0;
 }
 
-TG_ISA static void attend_span(const tg_attend *a, uint32_t base, float *max, float *sum, float *span)
+/* Rows row..row + n of a span. */
+TG_BODY TG_ISA void attend_rows(const tg_attend *a, const attend_keys *keys, uint32_t row, int n, float *max,
+                                float *sum, float *span)
 {
-    const uint32_t end = a->position[a->rows - 1] + 1;
-    const uint32_t keys = end - base < TG_ATTENTION_SPAN ? end - base : TG_ATTENTION_SPAN;
-    const uint32_t blocks = (keys + 15) / 16;
-    const uint16_t *values[TG_ATTENTION_SPAN / 16];
-    for (uint32_t b = 0; b < blocks; b++) {
-        const uint16_t *block = a->kv + a->blocks[base / 16 + b] * a->block_stride;
-        for (uint32_t r = 0; r < a->rows; r += TG_ATTEND_STEP)
-            score_block(a, r, a->rows - r < TG_ATTEND_STEP ? a->rows - r : TG_ATTEND_STEP, block,
-                        a->scores + r * TG_ATTENTION_SPAN + b * 16);
-        values[b] = block + (size_t)16 * a->head_dim;
-    }
-    for (uint32_t r = 0; r < a->rows; r++) {
+    float *scores = a->scores + row * TG_ATTENTION_SPAN;
+    const uint32_t base = keys->base, padded = (keys->len + 15) / 16 * 16;
+    score_rows(a, keys, row, n, scores);
+    for (uint32_t r = row; r < row + (uint32_t)n; r++) {
         uint32_t past = a->position[r] + 1 > base ? a->position[r] + 1 - base : 0;
         uint32_t from = first_key(a, r) > base ? first_key(a, r) - base : 0;
-        float *scores = a->scores + r * TG_ATTENTION_SPAN;
-        if (past == 0 || from >= keys) { /* this row ends before the span, or its window begins after */
-            memset(scores, 0, keys * sizeof(float));
+        float *its = a->scores + r * TG_ATTENTION_SPAN;
+        if (past == 0 || from >= keys->len) { /* this row ends before the span, or its window begins after */
+            memset(its, 0, keys->len * sizeof(float));
             sum[r] = 0;
             continue;
         }
-        soften(scores, from, past < keys ? past : keys, blocks * 16, &max[r], &sum[r]);
+        soften(its, from, past < keys->len ? past : keys->len, padded, &max[r], &sum[r]);
     }
-    for (uint32_t r = 0; r < a->rows; r += TG_ATTEND_STEP) {
-        const uint32_t rows = a->rows - r < TG_ATTEND_STEP ? a->rows - r : TG_ATTEND_STEP;
-        const float *weights = a->scores + r * TG_ATTENTION_SPAN;
-        uint32_t d = 0;
-        for (; d + 16 <= a->head_dim; d += 16)
-            weigh_16(a, values, keys, weights, rows, d, span + r * a->head_dim);
-        weigh_rest(a, values, keys, weights, rows, d, span + r * a->head_dim);
+    weigh_rows(a, keys, scores, n, span + row * a->head_dim);
+}
+
+TG_ISA static void attend_span(const tg_attend *a, uint32_t base, float *max, float *sum, float *span)
+{
+    const uint32_t end = a->position[a->rows - 1] + 1;
+    attend_keys keys = {.base = base, .len = end - base < TG_ATTENTION_SPAN ? end - base : TG_ATTENTION_SPAN};
+    const uint32_t blocks = (keys.len + 15) / 16, last = (end - 1) / 16;
+    for (uint32_t b = 0; b < blocks + TG_ATTEND_AHEAD; b++) {
+        const uint32_t at = base / 16 + b;
+        keys.keys[b] = a->kv + a->blocks[at < last ? at : last] * a->block_stride;
+        if (b < blocks)
+            keys.values[b] = keys.keys[b] + (size_t)16 * a->head_dim;
+    }
+    for (uint32_t row = 0, n; row < a->rows; row += n) {
+        n = a->rows - row < TG_ATTEND_STEP ? a->rows - row : TG_ATTEND_STEP;
+        switch (n) {
+        case 1: attend_rows(a, &keys, row, 1, max, sum, span); break;
+        case 2: attend_rows(a, &keys, row, 2, max, sum, span); break;
+        case 3: attend_rows(a, &keys, row, 3, max, sum, span); break;
+        case 4: attend_rows(a, &keys, row, 4, max, sum, span); break;
+#if TG_ATTEND_STEP > 4
+        case 5: attend_rows(a, &keys, row, 5, max, sum, span); break;
+        case 6: attend_rows(a, &keys, row, 6, max, sum, span); break;
+        case 7: attend_rows(a, &keys, row, 7, max, sum, span); break;
+        case 8: attend_rows(a, &keys, row, 8, max, sum, span); break;
+#endif
+        }
     }
 }
 
