@@ -2,7 +2,7 @@
  *
  * TOLLGATE_FAULT_POINT=name:N in the environment makes the process raise SIGKILL when it passes the
  * point of that name for the Nth time (N defaults to 1). Unset, a point costs one load and one
- * branch. Points: ledger_in_transaction, ledger_after_commit, spool_after_opened,
+ * branch. Points: ledger_in_transaction, ledger_after_commit, outbox_after_ack, spool_after_opened,
  * spool_after_closed, producer_after_ack. Threads: any.
  */
 #ifndef TG_BASE_FAULT_H

@@ -70,7 +70,7 @@ static const tg_field billing_kafka_fields[] = {
      .fallback = "tollgate-billing",
      .doc = "Consumer group; its members share the topic's partitions."},
     {"topic_ledger", TG_FIELD_STRING, IN(tg_billing_settings, kafka, topic_ledger),
-     .fallback = "tollgate.ledger.v1", .doc = "Topic of ledger transactions."},
+     .fallback = "tollgate.ledger.v1", .doc = "Topic of ledger transactions; empty: they stay in the outbox."},
 };
 #undef LINK
 static const tg_schema billing_kafka_schema =

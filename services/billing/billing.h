@@ -3,7 +3,7 @@
  *
  * Threads: `ledger`, `store` and the prices in them are used under `lock`, by the consumer's thread
  * and, when prices change, by the thread pool. Questions are answered in the thread pool from
- * stores of their own. All else belongs to the loop. */
+ * stores of their own; the outbox has a thread and a store of its own too. All else belongs to the loop. */
 #ifndef TG_BILLING_BILLING_H
 #define TG_BILLING_BILLING_H
 
@@ -12,6 +12,7 @@
 #include "libs/service/service.h"
 #include "services/billing/consume/consumer.h"
 #include "services/billing/ledger/ledger.h"
+#include "services/billing/publish/outbox.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -31,7 +32,8 @@ typedef struct tg_billing_metrics {
     tg_counter *posted, *duplicates, *quarantined, *batches;
     tg_counter *cost; /* pico-dollars, modulo 2^64 */
     tg_histogram *post_time;
-    tg_gauge *assigned, *partitions, *stalled, *lag, *reload_failed;
+    tg_counter *published, *publish_failed;
+    tg_gauge *assigned, *partitions, *stalled, *lag, *reload_failed, *unpublished;
 } tg_billing_metrics;
 
 typedef struct tg_billing {
@@ -43,6 +45,8 @@ typedef struct tg_billing {
     tg_billing_prices *ledger_prices; /* those the ledger uses */
     tg_billing_prices *prices;        /* the newest; the loop's */
     tg_consumer *consumer;
+    tg_store *outbox_store;
+    tg_outbox *outbox; /* NULL without a topic */
     uv_async_t consumer_done;
     uv_timer_t tick;
     bool serving;

@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TICK_MS = 200 };
+enum {
+    TICK_MS = 200,
+    OUTBOX_FLUSH_MS = 5000 /* what Kafka has not taken by then stays in the outbox */
+};
 
 /* ---- on the consumer's thread ---- */
 
@@ -33,6 +36,8 @@ static int take(void *user, const tg_store_message *messages, size_t count)
     pthread_mutex_unlock(&b->lock);
     if (rc < 0)
         return rc;
+    if (b->outbox)
+        tg_outbox_wake(b->outbox);
     tg_histogram_observe(b->metrics.post_time, tg_clock_mono_ns() - begun);
     tg_counter_add(b->metrics.batches, 1);
     tg_counter_add(b->metrics.posted, tally.posted);
@@ -50,6 +55,14 @@ static void trouble(void *user, const char *what, const char *why)
     (void)user;
     tg_log(TG_LOG_WARN, what, "reason", "%s", why, "note", "%s",
            "offsets stay where they are until it works again", NULL);
+}
+
+/* On the outbox's thread. */
+static void not_published(void *user, const char *what, const char *why)
+{
+    (void)user;
+    tg_log(TG_LOG_WARN, what, "reason", "%s", why, "note", "%s", "transactions stay in the outbox until it works again",
+           NULL);
 }
 
 static void consumer_done(void *user)
@@ -208,6 +221,23 @@ static int start_ledger(tg_billing *b, tg_error *err)
     return rc;
 }
 
+static int start_outbox(tg_billing *b, tg_error *err)
+{
+    const tg_billing_settings *s = b->settings;
+    if (!*s->kafka.topic_ledger)
+        return 0;
+    int rc = tg_store_sqlite_open(s->database, false, err, &b->outbox_store);
+    if (rc < 0)
+        return rc;
+    const tg_outbox_conf conf = {.store = b->outbox_store,
+                                 .link = &s->kafka.link,
+                                 .topic = s->kafka.topic_ledger,
+                                 .client_id = s->common.instance_id,
+                                 .trouble = not_published,
+                                 .user = b};
+    return tg_outbox_start(&conf, err, &b->outbox);
+}
+
 static int start_handles(tg_billing *b)
 {
     uv_loop_t *loop = tg_service_uv(b->service);
@@ -228,6 +258,8 @@ static int start(tg_billing *b, tg_arena *arena, const char *config, tg_error *e
         rc = start_service(b, err);
     if (rc == 0)
         rc = start_ledger(b, err);
+    if (rc == 0)
+        rc = start_outbox(b, err);
     if (rc == 0)
         rc = start_handles(b);
     if (rc == 0)
@@ -252,6 +284,9 @@ static int start(tg_billing *b, tg_arena *arena, const char *config, tg_error *e
 static void stop(tg_billing *b, tg_arena *arena)
 {
     b->consumer = tg_consumer_free(b->consumer);
+    b->outbox = tg_outbox_free(b->outbox, OUTBOX_FLUSH_MS);
+    if (b->outbox_store)
+        b->outbox_store = b->outbox_store->ops->close(b->outbox_store);
     uv_close((uv_handle_t *)&b->consumer_done, NULL);
     uv_close((uv_handle_t *)&b->tick, NULL);
     b->service = tg_service_free(b->service);

@@ -44,6 +44,9 @@ const char *const tg_store_sqlite_migrations[] = {
     "INSERT INTO counters VALUES ('duplicates', 0);"
     "CREATE TABLE price_books ("
     " version TEXT PRIMARY KEY, first_loaded_unix_ns INTEGER NOT NULL) STRICT;",
+    /* Version 2. Transactions that are to be published, those posted so far among them. */
+    "CREATE TABLE outbox (transaction_id INTEGER PRIMARY KEY REFERENCES transactions (id)) STRICT;"
+    "INSERT INTO outbox SELECT id FROM transactions;",
 };
 const int tg_store_sqlite_version =
     sizeof tg_store_sqlite_migrations / sizeof *tg_store_sqlite_migrations;

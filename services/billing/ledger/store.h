@@ -63,6 +63,17 @@ typedef struct tg_posted_row {
     tg_picousd debit, credit;
 } tg_posted_row;
 
+/* A transaction that was posted and is not known to be published; strings are valid during the callback. */
+typedef struct tg_outbox_row {
+    int64_t transaction_id;
+    const char *request_id, *tenant, *target, *model, *task_type, *price_book;
+    uint32_t attempt;
+    uint64_t opened_unix_ns, posted_unix_ns;
+    bool price_assumed;
+    const char *debited, *credited; /* owners: of a receivable, of revenue */
+    tg_picousd debit, credit;
+} tg_outbox_row;
+
 typedef struct tg_account_row {
     tg_account_kind kind;
     const char *owner;
@@ -90,6 +101,7 @@ typedef struct tg_store_ops {
     /* -EEXIST when (request_id, attempt) is there. */
     int (*event_add)(tg_store *store, const tg_usage_event *event, int64_t *ret_id);
     int (*event_exists)(tg_store *store, const char *request_id, uint32_t attempt, bool *ret);
+    /* Also puts the transaction into the outbox. */
     int (*transaction_add)(tg_store *store, int64_t event_id, uint64_t now_unix_ns,
                            const tg_posting *postings, size_t count);
     int (*account_find)(tg_store *store, tg_account_kind kind, const char *owner, int64_t *ret_id);
@@ -100,11 +112,16 @@ typedef struct tg_store_ops {
     int (*quarantine_resolve)(tg_store *store, int64_t id, uint64_t now_unix_ns);
     int (*offset_set)(tg_store *store, const char *topic, int32_t partition, int64_t next_offset);
     int (*price_book_add)(tg_store *store, const char *version, uint64_t now_unix_ns);
+    /* Takes out of the outbox what is in it up to and with this transaction. */
+    int (*outbox_remove)(tg_store *store, int64_t transaction_id);
 
     /* -ENOENT when nothing of that partition was ever read. */
     int (*offset_get)(tg_store *store, const char *topic, int32_t partition, int64_t *ret_next);
     int (*price_book_known)(tg_store *store, const char *version, bool *ret);
     int (*counts)(tg_store *store, tg_store_counts *ret);
+    int (*outbox_count)(tg_store *store, uint64_t *ret);
+    /* The first `limit` transactions of the outbox, by rising id. */
+    int (*outbox)(tg_store *store, uint32_t limit, int (*row)(void *user, const tg_outbox_row *row), void *user);
     int (*statement)(tg_store *store, const tg_statement_filter *filter,
                      int (*row)(void *user, const tg_statement_row *row), void *user);
     int (*posted)(tg_store *store, const char *tenant /* "": all */,

@@ -147,6 +147,51 @@ int tg_store_sqlite_posted(tg_store *store, const char *tenant,
     return walk(s, each_posted, &w);
 }
 
+int tg_store_sqlite_outbox_count(tg_store *store, uint64_t *ret)
+{
+    sqlite3_stmt *s = tg_store_sqlite_stmt(store, TG_SQL_OUTBOX_COUNT);
+    int rc = tg_store_sqlite_row(s);
+    if (rc < 0)
+        return rc;
+    *ret = u64(s, 0);
+    sqlite3_reset(s);
+    return 0;
+}
+
+typedef struct outbox_walk {
+    int (*row)(void *user, const tg_outbox_row *row);
+    void *user;
+} outbox_walk;
+
+static int each_outbox(sqlite3_stmt *s, void *user)
+{
+    const outbox_walk *w = user;
+    tg_outbox_row row = {.transaction_id = sqlite3_column_int64(s, 0),
+                         .request_id = text(s, 1),
+                         .tenant = text(s, 2),
+                         .target = text(s, 3),
+                         .model = text(s, 4),
+                         .task_type = text(s, 5),
+                         .price_book = text(s, 6),
+                         .attempt = (uint32_t)sqlite3_column_int64(s, 7),
+                         .opened_unix_ns = u64(s, 8),
+                         .posted_unix_ns = u64(s, 9),
+                         .price_assumed = sqlite3_column_int(s, 10) != 0,
+                         .debited = text(s, 11),
+                         .credited = text(s, 12),
+                         .debit = sqlite3_column_int64(s, 13),
+                         .credit = sqlite3_column_int64(s, 14)};
+    return w->row(w->user, &row);
+}
+
+int tg_store_sqlite_outbox(tg_store *store, uint32_t limit, int (*row)(void *user, const tg_outbox_row *row), void *user)
+{
+    sqlite3_stmt *s = tg_store_sqlite_stmt(store, TG_SQL_OUTBOX);
+    sqlite3_bind_int64(s, 1, limit);
+    outbox_walk w = {row, user};
+    return walk(s, each_outbox, &w);
+}
+
 typedef struct accounts_walk {
     int (*row)(void *user, const tg_account_row *row);
     void *user;

@@ -123,7 +123,18 @@ int tg_store_sqlite_transaction_add(tg_store *store, int64_t event_id, uint64_t 
         sqlite3_bind_int64(line, 4, postings[i].amount);
         rc = tg_store_sqlite_run(line);
     }
-    return rc;
+    if (rc < 0)
+        return rc;
+    s = tg_store_sqlite_stmt(store, TG_SQL_OUTBOX_ADD);
+    sqlite3_bind_int64(s, 1, id);
+    return tg_store_sqlite_run(s);
+}
+
+int tg_store_sqlite_outbox_remove(tg_store *store, int64_t transaction_id)
+{
+    sqlite3_stmt *s = tg_store_sqlite_stmt(store, TG_SQL_OUTBOX_REMOVE);
+    sqlite3_bind_int64(s, 1, transaction_id);
+    return tg_store_sqlite_run(s);
 }
 
 int tg_store_sqlite_account_find(tg_store *store, tg_account_kind kind, const char *owner,

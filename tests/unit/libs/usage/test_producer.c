@@ -1,20 +1,17 @@
 /* The producer against librdkafka's own mock brokers: real requests over real sockets, in this
  * process. */
 #include "libs/usage/producer.h"
-#include "tests/unit/harness.h"
+#include "tests/unit/libs/usage/brokers.h"
 #include "tests/unit/libs/usage/sample.h"
 #include "tests/unit/libs/usage/spool_dir.h"
 
 #include <errno.h>
-#include <librdkafka/rdkafka.h>
-#include <librdkafka/rdkafka_mock.h>
 
-enum { PARTITIONS = 4, API_PRODUCE = 0, WAIT_MS = 20000 };
+enum { PARTITIONS = 4, WAIT_MS = 20000 };
 #define TOPIC "usage"
 
 typedef struct bench {
-    rd_kafka_t *host; /* the mock cluster hangs on it */
-    rd_kafka_mock_cluster_t *cluster;
+    brokers brokers;
     uv_loop_t loop;
     uv_timer_t watch;
     tg_spool *spool;
@@ -28,22 +25,10 @@ typedef struct bench {
 
 static char dir[64];
 
-static void start_brokers(bench *b)
-{
-    char reason[256];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_conf_set(conf, "log_level", "0", reason, sizeof reason);
-    b->host = rd_kafka_new(RD_KAFKA_PRODUCER, conf, reason, sizeof reason);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(b->host);
-    b->cluster = rd_kafka_mock_cluster_new(b->host, 1);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(b->cluster);
-    CU_ASSERT_EQUAL_FATAL(rd_kafka_mock_topic_create(b->cluster, TOPIC, PARTITIONS, 1), 0);
-}
-
 static void start_producer(bench *b, uint32_t in_flight_max)
 {
     tg_error err = {""};
-    b->link = (tg_kafka_link){.brokers = rd_kafka_mock_cluster_bootstraps(b->cluster)};
+    b->link = (tg_kafka_link){.brokers = b->brokers.addresses};
     tg_producer_conf conf = {.link = &b->link,
                              .topic = TOPIC,
                              .client_id = "test",
@@ -55,7 +40,7 @@ static void start(bench *b, uint32_t in_flight_max)
 {
     *b = (bench){.flushed = -1};
     spool_dir_clear(dir);
-    start_brokers(b);
+    b->brokers = brokers_start(TOPIC, PARTITIONS);
     uv_loop_init(&b->loop);
     uv_timer_init(&b->loop, &b->watch);
     tg_spool_conf conf = {.dir = dir, .sync_ms = 5, .segment_bytes = 20000};
@@ -71,8 +56,7 @@ static void end(bench *b)
     uv_close((uv_handle_t *)&b->watch, NULL);
     uv_run(&b->loop, UV_RUN_DEFAULT);
     CU_ASSERT_EQUAL(uv_loop_close(&b->loop), 0);
-    rd_kafka_mock_cluster_destroy(b->cluster);
-    rd_kafka_destroy(b->host);
+    brokers_stop(&b->brokers);
 }
 
 static void on_watch(uv_timer_t *timer)
@@ -128,51 +112,32 @@ static void attempt(bench *b, unsigned number)
     CU_ASSERT_EQUAL_FATAL(tg_spool_closed(b->spool, slot, &event), 0);
 }
 
-/* Reads the topic to its end: how often each number is there. Checks key and order within a tenant.
- */
+typedef struct reading {
+    unsigned *seen; /* by number */
+    size_t numbers;
+    long last[3]; /* by tenant */
+    bool check_order;
+} reading;
+
+static void see(void *user, const rd_kafka_message_t *m)
+{
+    reading *r = user;
+    tg_usage_event event;
+    CU_ASSERT_EQUAL_FATAL(tg_usage_event_decode(m->payload, m->len, NULL, &event), 0);
+    unsigned number = (unsigned)strtoul(event.request_id + 24, NULL, 16);
+    CU_ASSERT_TRUE(tg_str_is((tg_str){m->key, m->key_len}, event.tenant));
+    CU_ASSERT_TRUE_FATAL(number < r->numbers);
+    if (r->check_order)
+        CU_ASSERT_TRUE(r->last[number % 3] < (long)number);
+    r->last[number % 3] = (long)number;
+    r->seen[number]++;
+}
+
+/* Reads the topic to its end: how often each number is there. Checks key and order within a tenant. */
 static size_t read_topic(bench *b, unsigned *seen, size_t numbers, bool check_order)
 {
-    char reason[256];
-    size_t total = 0;
-    long last[3] = {-1, -1, -1};
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_conf_set(conf, "bootstrap.servers", rd_kafka_mock_cluster_bootstraps(b->cluster),
-                      reason, sizeof reason);
-    rd_kafka_conf_set(conf, "group.id", "reader", reason, sizeof reason);
-    rd_kafka_conf_set(conf, "enable.partition.eof", "true", reason, sizeof reason);
-    rd_kafka_conf_set(conf, "log_level", "0", reason, sizeof reason);
-    rd_kafka_t *reader = rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason, sizeof reason);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(reader);
-    rd_kafka_poll_set_consumer(reader);
-    rd_kafka_topic_partition_list_t *all = rd_kafka_topic_partition_list_new(PARTITIONS);
-    for (int i = 0; i < PARTITIONS; i++)
-        rd_kafka_topic_partition_list_add(all, TOPIC, i)->offset = RD_KAFKA_OFFSET_BEGINNING;
-    rd_kafka_assign(reader, all);
-    for (int ends = 0, idle = 0; ends < PARTITIONS && idle < 100;) {
-        rd_kafka_message_t *m = rd_kafka_consumer_poll(reader, 100);
-        tg_usage_event event;
-        if (!m) {
-            idle++;
-            continue;
-        }
-        if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-            ends++;
-        } else if (!m->err && tg_usage_event_decode(m->payload, m->len, NULL, &event) == 0) {
-            unsigned number = (unsigned)strtoul(event.request_id + 24, NULL, 16);
-            CU_ASSERT_TRUE(tg_str_is((tg_str){m->key, m->key_len}, event.tenant));
-            CU_ASSERT_TRUE_FATAL(number < numbers);
-            if (check_order)
-                CU_ASSERT_TRUE(last[number % 3] < (long)number);
-            last[number % 3] = (long)number;
-            seen[number]++;
-            total++;
-        }
-        rd_kafka_message_destroy(m);
-    }
-    rd_kafka_topic_partition_list_destroy(all);
-    rd_kafka_consumer_close(reader);
-    rd_kafka_destroy(reader);
-    return total;
+    reading r = {.seen = seen, .numbers = numbers, .last = {-1, -1, -1}, .check_order = check_order};
+    return brokers_read(&b->brokers, see, &r);
 }
 
 static void test_delivers_everything_once_and_in_order(void)
@@ -223,11 +188,11 @@ static void test_a_broker_that_is_away(void)
     unsigned seen[COUNT] = {0};
     start(&b, 4096);
     CU_ASSERT_TRUE(wait_until(&b, broker_up));
-    rd_kafka_mock_broker_set_down(b.cluster, 1);
+    rd_kafka_mock_broker_set_down(b.brokers.cluster, 1);
     CU_ASSERT_TRUE(wait_until(&b, broker_down));
     for (unsigned i = 0; i < COUNT; i++)
         attempt(&b, i);
-    rd_kafka_mock_broker_set_up(b.cluster, 1);
+    rd_kafka_mock_broker_set_up(b.brokers.cluster, 1);
     CU_ASSERT_TRUE(wait_until(&b, all_delivered));
     read_topic(&b, seen, COUNT, false);
     for (unsigned i = 0; i < COUNT; i++)
@@ -244,7 +209,7 @@ static void test_failed_deliveries_are_sent_again(void)
     unsigned seen[COUNT] = {0};
     tg_producer_stats stats;
     start(&b, 4096);
-    rd_kafka_mock_push_request_errors(b.cluster, API_PRODUCE, 2,
+    rd_kafka_mock_push_request_errors(b.brokers.cluster, BROKERS_API_PRODUCE, 2,
                                       RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
                                       RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
     for (unsigned i = 0; i < COUNT; i++)
@@ -273,7 +238,7 @@ static void test_flush(void)
     tg_producer_flush(b.producer, WAIT_MS, on_flushed, &b);
     CU_ASSERT_TRUE(wait_until(&b, flush_ended));
     CU_ASSERT_EQUAL(b.flushed, 1);
-    rd_kafka_mock_broker_set_down(b.cluster, 1);
+    rd_kafka_mock_broker_set_down(b.brokers.cluster, 1);
     attempt(&b, 20);
     b.flushed = -1;
     tg_producer_flush(b.producer, 200, on_flushed, &b);

@@ -2,11 +2,9 @@
  * small model of the ledger: numbers seen, and the next offset of each partition, changed together.
  */
 #include "services/billing/consume/consumer.h"
-#include "tests/unit/harness.h"
+#include "tests/unit/libs/usage/brokers.h"
 
 #include <errno.h>
-#include <librdkafka/rdkafka.h>
-#include <librdkafka/rdkafka_mock.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,31 +26,13 @@ typedef struct model {
     bool done;
 } model;
 
-static rd_kafka_t *host;
-static rd_kafka_mock_cluster_t *cluster;
-
-static void start_brokers(void)
-{
-    char reason[256];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_conf_set(conf, "log_level", "0", reason, sizeof reason);
-    host = rd_kafka_new(RD_KAFKA_PRODUCER, conf, reason, sizeof reason);
-    cluster = host ? rd_kafka_mock_cluster_new(host, 1) : NULL;
-    CU_ASSERT_PTR_NOT_NULL_FATAL(cluster);
-    CU_ASSERT_EQUAL_FATAL(rd_kafka_mock_topic_create(cluster, TOPIC, PARTITIONS, 1), 0);
-}
-
-static void stop_brokers(void)
-{
-    rd_kafka_mock_cluster_destroy(cluster);
-    rd_kafka_destroy(host);
-}
+static brokers mock;
 
 static void produce(unsigned from, unsigned to)
 {
     char reason[256];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_conf_set(conf, "bootstrap.servers", rd_kafka_mock_cluster_bootstraps(cluster), reason,
+    rd_kafka_conf_set(conf, "bootstrap.servers", mock.addresses, reason,
                       sizeof reason);
     rd_kafka_conf_set(conf, "log_level", "0", reason, sizeof reason);
     rd_kafka_t *producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, reason, sizeof reason);
@@ -133,7 +113,7 @@ static model *model_new(void)
 static tg_consumer *start_consumer(model *m, const char *group)
 {
     static tg_kafka_link link;
-    link = (tg_kafka_link){.brokers = rd_kafka_mock_cluster_bootstraps(cluster)};
+    link = (tg_kafka_link){.brokers = mock.addresses};
     tg_consumer_conf conf = {.link = &link,
                              .topic = TOPIC,
                              .group = group,
@@ -176,7 +156,7 @@ static void test_reads_from_the_beginning_and_goes_on(void)
 {
     model *m = model_new();
     tg_consumer_state state;
-    start_brokers();
+    mock = brokers_start(TOPIC, PARTITIONS);
     produce(0, 100);
     tg_consumer *consumer = start_consumer(m, "goes-on");
     CU_ASSERT_TRUE(wait_total(m, 100));
@@ -194,7 +174,7 @@ static void test_reads_from_the_beginning_and_goes_on(void)
     expect_each_once(m, 150);
     tg_consumer_free(consumer);
     free(m);
-    stop_brokers();
+    brokers_stop(&mock);
 }
 
 /* Kafka's idea of where we were counts for nothing: a ledger restored from yesterday reads again.
@@ -202,7 +182,7 @@ static void test_reads_from_the_beginning_and_goes_on(void)
 static void test_the_ledger_decides_where_to_start(void)
 {
     model *m = model_new();
-    start_brokers();
+    mock = brokers_start(TOPIC, PARTITIONS);
     produce(0, 150);
     tg_consumer *consumer = start_consumer(m, "ledger-decides");
     CU_ASSERT_TRUE(wait_total(m, 150));
@@ -214,13 +194,13 @@ static void test_the_ledger_decides_where_to_start(void)
     CU_ASSERT_TRUE(wait_total(m, 40 + 50));
     tg_consumer_free(consumer);
     free(m);
-    stop_brokers();
+    brokers_stop(&mock);
 }
 
 static void test_a_refused_batch_is_offered_again(void)
 {
     model *m = model_new();
-    start_brokers();
+    mock = brokers_start(TOPIC, PARTITIONS);
     produce(0, 150);
     m->refusals_left = 3;
     m->unreadable_left = 2;
@@ -230,14 +210,14 @@ static void test_a_refused_batch_is_offered_again(void)
     CU_ASSERT_EQUAL(m->troubles, 1); /* told once until it works again */
     tg_consumer_free(consumer);
     free(m);
-    stop_brokers();
+    brokers_stop(&mock);
 }
 
 static void test_stops_while_refused(void)
 {
     model *m = model_new();
     tg_consumer_state state = {0};
-    start_brokers();
+    mock = brokers_start(TOPIC, PARTITIONS);
     produce(0, 150);
     m->refusals_left = 1000000;
     tg_consumer *consumer = start_consumer(m, "stops");
@@ -252,7 +232,7 @@ static void test_stops_while_refused(void)
     for (int i = 0; i < PARTITIONS; i++)
         CU_ASSERT_EQUAL(m->next[i], -1);
     free(m);
-    stop_brokers();
+    brokers_stop(&mock);
 }
 
 static void test_bad_settings(void)
