@@ -109,7 +109,9 @@ static int start(tg_engine *e, tg_error *err)
     if (rc < 0)
         return rc;
     e->told = true;
-    e->mark_ns = tg_clock_mono_ns();
+    rc = tg_account_init(&e->account, &e->model->shape, tg_clock_mono_ns());
+    if (rc < 0)
+        return rc;
     rc = -pthread_create(&e->thread, NULL, tg_engine_main, e);
     e->started = rc == 0;
     return rc;
@@ -162,6 +164,7 @@ tg_engine *tg_engine_free(tg_engine *e)
         tg_seq_free(seq);
     }
     tg_sched_free(&e->sched);
+    tg_account_free(&e->account);
     tg_batch_free(&e->ready);
     tg_batch_free(&e->draining);
     pthread_cond_destroy(&e->drained);
@@ -268,7 +271,7 @@ static int make_choices(const tg_engine *e, const tg_gen_request *request, uint3
 }
 
 /* Under the lock. All or none. */
-static int enqueue(tg_engine *e, tg_seq **seqs, uint32_t n)
+static int enqueue(tg_engine *e, tg_seq **seqs, uint32_t n, tg_str tenant)
 {
     int rc = e->sched.waiting_len + n > e->conf.max_queue ? -EAGAIN : 0;
     for (uint32_t i = 0; i < n && rc == 0; i++) {
@@ -279,6 +282,8 @@ static int enqueue(tg_engine *e, tg_seq **seqs, uint32_t n)
     }
     if (rc < 0)
         return rc;
+    for (uint32_t i = 0; i < n; i++)
+        seqs[i]->account = tg_account_join(&e->account, tenant);
     e->last_id += n;
     e->deadlines += seqs[0]->deadline_ns != UINT64_MAX ? n : 0;
     pthread_cond_signal(&e->work);
@@ -296,7 +301,7 @@ int tg_engine_submit(tg_engine *e, const tg_gen_request *request, tg_error *err,
     if (rc == 0) {
         const uint32_t prompt_len = seqs[0]->prompt_len;
         pthread_mutex_lock(&e->lock); /* the sequences are the engine thread's once it is let go */
-        rc = enqueue(e, seqs, n);
+        rc = enqueue(e, seqs, n, request->tenant);
         if (rc == 0)
             *ret = (tg_gen_ticket){e->last_id - n + 1, prompt_len};
         pthread_mutex_unlock(&e->lock);
@@ -344,12 +349,15 @@ void tg_engine_get_status(tg_engine *e, tg_engine_status *ret)
 {
     pthread_mutex_lock(&e->lock);
     const tg_kv_counts kv = tg_kv_count(e->kv);
+    tg_account_upto(&e->account, tg_clock_mono_ns());
     *ret = e->totals;
+    ret->age_ns = e->account.mark_ns - e->account.born_ns;
+    ret->shared_ns = e->account.shared_ns;
+    ret->overhead_ns = e->account.overhead_ns;
+    ret->idle_ns = e->account.idle_ns;
     ret->queue_depth = e->sched.waiting_len;
     ret->running = e->sched.running_len;
     ret->preempted_total = e->sched.preempted;
-    if (e->idle)
-        ret->idle_ns += tg_clock_mono_ns() - e->mark_ns;
     pthread_mutex_unlock(&e->lock);
     ret->model = e->model->name;
     ret->quantisation = e->model->quantisation;
@@ -364,6 +372,13 @@ void tg_engine_get_status(tg_engine *e, tg_engine_status *ret)
     ret->kv_blocks_used = kv.used;
     ret->kv_blocks_cached = kv.cached;
     ret->memory_bytes = e->backend->memory_bytes;
+}
+
+void tg_engine_take_interval(tg_engine *e, tg_engine_interval *ret)
+{
+    pthread_mutex_lock(&e->lock);
+    tg_account_take(&e->account, tg_clock_mono_ns(), ret);
+    pthread_mutex_unlock(&e->lock);
 }
 
 int tg_engine_count_tokens(tg_engine *e, const tg_prompt_message *messages, size_t messages_len,

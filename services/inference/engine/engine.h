@@ -119,7 +119,7 @@ typedef struct tg_gen_usage {
     uint64_t queue_ns;      /* submitted → admitted */
     uint64_t prefill_ns;    /* admitted → first token */
     uint64_t decode_ns;     /* first token → end */
-    uint64_t engine_ns;     /* this sequence's share of the steps' wall time */
+    uint64_t engine_ns;     /* this sequence's share of the steps' wall time (account.h) */
 } tg_gen_usage;
 
 typedef struct tg_engine_event { /* valid during the callback */
@@ -153,14 +153,33 @@ typedef struct tg_engine_status {
     uint64_t steps_total;
     uint64_t guessed_tokens_total, right_tokens_total;
     uint64_t preempted_total; /* sequences that gave way to another tenant's and were computed anew */
-    /* Where the engine thread's time went; they sum to its age, to the nanosecond. */
+    /* Where the engine thread's time went (account.h): shared + overhead + idle = age, to the nanosecond. */
+    uint64_t age_ns;
     uint64_t shared_ns;   /* steps, divided among their sequences as engine_ns */
-    uint64_t overhead_ns; /* turns in which nothing ran */
+    uint64_t overhead_ns; /* between steps; and what was computed anew after giving way */
     uint64_t idle_ns;
     uint64_t memory_bytes; /* weights, KV and scratch */
 } tg_engine_status;
 
 void tg_engine_get_status(tg_engine *engine, tg_engine_status *ret);
+
+typedef struct tg_tenant_time { /* what an interval brought one tenant */
+    const char *tenant;
+    bool others; /* all tenants that could not be told apart (account.h); `tenant` is "" */
+    uint64_t engine_ns;
+    uint64_t prompt_tokens, cached_tokens; /* of sequences admitted in it; cached ones are among the prompt's */
+    uint64_t output_tokens;
+} tg_tenant_time;
+
+typedef struct tg_engine_interval { /* the tenants' engine_ns + overhead + idle = end − begin, exactly */
+    uint64_t begin_ns, end_ns; /* of the engine's age; it begins where the one before ended */
+    uint64_t overhead_ns, idle_ns;
+    const tg_tenant_time *tenants; /* those with anything in it, in no order; valid until the next is taken */
+    size_t tenants_len;
+} tg_engine_interval;
+
+/* What happened since it was called last, or since the engine began. From one thread at a time. */
+void tg_engine_take_interval(tg_engine *engine, tg_engine_interval *ret);
 
 /* Tokens of a prompt as submit would count them. Exactly one of messages and text. */
 int tg_engine_count_tokens(tg_engine *engine, const tg_prompt_message *messages, size_t messages_len,

@@ -3,6 +3,7 @@
 #define TG_ENGINE_STATE_H
 
 #include "services/inference/constrain/cache.h"
+#include "services/inference/engine/account.h"
 #include "services/inference/engine/sched.h"
 
 #include <pthread.h>
@@ -46,14 +47,13 @@ struct tg_engine {
     pthread_cond_t drained; /* room for events, or stop */
     bool stop, cancels;
     uint32_t deadlines; /* sequences that have one */
-    bool idle; /* the engine thread waits for work since mark_ns */
     uint64_t last_id;
     tg_kv *kv;
     tg_sched sched;
     tg_batch ready;
     bool told; /* the owner has been notified of all that is in `ready` */
     tg_engine_status totals; /* the counters of it */
-    uint64_t mark_ns;        /* time is accounted for up to here */
+    tg_account account;
 
     /* The engine thread's. */
     tg_candidate *scratch; /* for the sampler */
@@ -67,7 +67,7 @@ struct tg_engine {
     uint32_t rows_max;   /* of logits in a step */
     tg_block_copy copies[TG_ENGINE_SEQS_MAX];
     uint32_t copies_len;
-    uint64_t weights[TG_ENGINE_SEQS_MAX], shares[TG_ENGINE_SEQS_MAX];
+    tg_account_part parts[TG_ENGINE_SEQS_MAX];
 };
 
 void *tg_engine_main(void *engine);

@@ -303,6 +303,7 @@ static bool make_way(tg_sched *sched, const tg_seq *for_whom)
     tg_seq *seq = sched->running[victim];
     stop_running(sched, victim);
     seq->gave_way = true;
+    seq->paid = seq->computed;
     sched->preempted++;
     seq->computed = seq->sealed = seq->planned = 0;
     seq->hash = seq->salt;
@@ -341,11 +342,17 @@ typedef struct budget {
     uint32_t tokens, rows;
 } budget;
 
+uint32_t tg_sched_again(const tg_seq *seq, uint32_t tokens)
+{
+    return seq->computed < seq->paid ? smaller32(tokens, seq->paid - seq->computed) : 0;
+}
+
 static void plan_tokens(tg_sched *sched, tg_seq *seq, uint32_t tokens, budget *left)
 {
+    const uint32_t again = tg_sched_again(seq, tokens);
     seq->planned += tokens;
     left->tokens -= tokens;
-    charge(sched, seq->share, (uint64_t)tokens * (seq->computed < seq->prompt_len ? PROMPT_TOKEN : OUTPUT_TOKEN));
+    charge(sched, seq->share, (uint64_t)(tokens - again) * (seq->computed < seq->prompt_len ? PROMPT_TOKEN : OUTPUT_TOKEN));
     while (seq->blocks_len * TG_KV_BLOCK_TOKENS < seq->computed + seq->planned)
         take_block(sched, seq);
 }
@@ -442,19 +449,4 @@ tg_seq *tg_sched_find(const tg_sched *sched, uint64_t id)
             if (seq->id == id)
                 return seq;
     return NULL;
-}
-
-void tg_share(uint64_t total, const uint64_t *weights, uint32_t len, uint64_t *ret_shares)
-{
-    __extension__ typedef unsigned __int128 wide;
-    wide sum = 0, upto = 0;
-    uint64_t given = 0;
-    for (uint32_t i = 0; i < len; i++)
-        sum += weights[i];
-    for (uint32_t i = 0; i < len; i++) {
-        upto += weights[i];
-        uint64_t edge = sum ? (uint64_t)(upto * total / sum) : total;
-        ret_shares[i] = edge - given;
-        given = edge;
-    }
 }

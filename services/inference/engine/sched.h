@@ -15,7 +15,8 @@
  * Preemption: a tenant without a running sequence does not wait for a full engine. A sequence of the tenant that was served
  * most, and has others running, gives way: its blocks go back (full ones stay cached for it), it waits again as the
  * first of its tenant, and what it had is computed anew. It gives way once at most while it lives, so nothing thrashes,
- * and only where the memory of those who may give way, without what others share of it, is certain to be enough.
+ * and only where the memory of those who may give way, without what others share of it, is certain to be enough. What it had
+ * is not counted to its tenant again, nor charged (account.h).
  * Plan: one token for every sequence that decodes, then prompt chunks of those who were served least, then guesses
  * (speculate.h) as far as they pay, within the budget of tokens and of rows of logits. Decoding never waits for somebody's
  * long prompt.
@@ -72,6 +73,9 @@ uint32_t tg_sched_admit(tg_sched *sched, uint64_t now_ns);
 /* Sets `planned`, `guesses` and `rows` of every running sequence, takes their blocks, and returns the sum of tokens. */
 uint32_t tg_sched_plan(tg_sched *sched);
 
+/* Of the next `tokens` of a sequence, those that it had computed before it gave way. */
+uint32_t tg_sched_again(const tg_seq *seq, uint32_t tokens);
+
 /* The planned tokens of this sequence are computed, and the first `right` of its guesses came true: they are tokens now,
  * though not counted in `len` yet. Full blocks go to the prefix cache. */
 void tg_sched_advance(tg_sched *sched, tg_seq *seq, uint32_t right);
@@ -80,8 +84,5 @@ void tg_sched_advance(tg_sched *sched, tg_seq *seq, uint32_t right);
 void tg_sched_remove(tg_sched *sched, tg_seq *seq);
 
 tg_seq *tg_sched_find(const tg_sched *sched, uint64_t id); /* or NULL */
-
-/* Divides `total` by weights in whole numbers that sum to it exactly. */
-void tg_share(uint64_t total, const uint64_t *weights, uint32_t len, uint64_t *ret_shares);
 
 #endif

@@ -28,6 +28,8 @@ struct tg_seq {
     tg_kv_hash salt;
     struct tg_tenant_share *share; /* of its tenant, while it waits or runs */
     bool gave_way;                 /* was preempted */
+    uint32_t paid;                 /* tokens it had computed by then: doing them again costs its tenant nothing */
+    struct tg_tenant_account *account; /* of its tenant's time, while it is in the engine */
     tg_seq *leader;  /* of the choices of one request the first, while it is here: the others wait for its prompt */
     uint32_t followers; /* that have this one as leader */
     bool counted;                  /* in the totals of what was admitted */

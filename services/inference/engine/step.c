@@ -6,10 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* A step's time is divided by tokens, and by the keys each of them looks at: about so many keys cost
- * as much as a token's way through the weights. */
-#define KEYS_PER_TOKEN 1024
-
 /* ---- batches of events ---- */
 
 int tg_batch_init(tg_batch *batch)
@@ -79,6 +75,7 @@ static void finish_seq(tg_engine *e, tg_seq *seq, const told *last, tg_finish fi
         seq->usage.decode_ns = now - seq->first_token_ns;
     e->deadlines -= seq->deadline_ns != UINT64_MAX;
     tg_sched_remove(&e->sched, seq);
+    tg_account_leave(&e->account, seq->account);
     emit(e, seq, last, finish);
     tg_seq_free(seq);
 }
@@ -128,6 +125,8 @@ static uint32_t prepare(tg_engine *e, uint64_t now_ns)
         if (seq->sampling.choice == 0) { /* the others share its prompt */
             e->totals.prompt_tokens_total += seq->given_len;
             e->totals.cached_tokens_total += seq->usage.cached_tokens;
+            seq->account->time.prompt_tokens += seq->given_len;
+            seq->account->time.cached_tokens += seq->usage.cached_tokens;
         }
     }
     uint32_t len = 0, rows = 0;
@@ -140,7 +139,8 @@ static uint32_t prepare(tg_engine *e, uint64_t now_ns)
         e->first_row[len] = rows;
         rows += seq->rows;
         e->step_seqs[len] = (tg_step_seq){seq->tokens + seq->computed, seq->planned, seq->computed, seq->blocks, seq->rows};
-        e->weights[len] = (uint64_t)seq->planned * (KEYS_PER_TOKEN + seq->computed + seq->planned / 2);
+        e->parts[len] = (tg_account_part){seq->account, &seq->usage.engine_ns, seq->computed, seq->planned, seq->rows,
+                                          tg_sched_again(seq, seq->planned)};
         len++;
     }
     return len;
@@ -237,6 +237,7 @@ static bool take_token(tg_engine *e, tg_seq *seq, const tg_row_result *row, uint
     seq->tokens[seq->len++] = row->token;
     seq->usage.output_tokens++;
     e->totals.output_tokens_total++;
+    seq->account->time.output_tokens++;
     if (tg_seq_accept(seq, e->model, row->token, &e->ready.text, &finish) < 0)
         finish = TG_FINISH_ERROR;
     else if (finish == TG_FINISH_NONE && row->complete)
@@ -298,15 +299,12 @@ static void settle_one(tg_engine *e, tg_seq *seq, const tg_step_seq *step, const
 
 static void settle(tg_engine *e, uint32_t len, int rc)
 {
-    const uint64_t now = tg_clock_mono_ns(), spent = now - e->mark_ns;
-    e->mark_ns = now;
+    const uint64_t now = tg_clock_mono_ns();
     e->totals.steps_total++;
-    e->totals.shared_ns += spent;
-    tg_share(spent, e->weights, len, e->shares);
+    tg_account_enter(&e->account, TG_ACCOUNT_OVERHEAD, now);
     for (uint32_t i = 0; i < len; i++) {
         tg_seq *seq = e->step_owners[i];
         const told last = nothing(e);
-        seq->usage.engine_ns += e->shares[i];
         if (rc < 0)
             finish_seq(e, seq, &last, TG_FINISH_ERROR);
         else
@@ -324,20 +322,12 @@ static bool has_work(const tg_engine *e)
 /* Under the lock, waits until there is something to do and room to tell of it. False: stop. */
 static bool await(tg_engine *e)
 {
-    while (!e->stop && !has_work(e)) {
-        e->idle = true;
-        pthread_cond_wait(&e->work, &e->lock);
+    while (!e->stop && (!has_work(e) || !has_room(e))) {
+        tg_account_enter(&e->account, TG_ACCOUNT_IDLE, tg_clock_mono_ns());
+        pthread_cond_wait(has_work(e) ? &e->drained : &e->work, &e->lock);
     }
-    while (!e->stop && !has_room(e)) {
-        e->idle = true;
-        pthread_cond_wait(&e->drained, &e->lock);
-    }
-    if (e->idle) {
-        const uint64_t now = tg_clock_mono_ns();
-        e->totals.idle_ns += now - e->mark_ns;
-        e->mark_ns = now;
-        e->idle = false;
-    }
+    if (e->account.state == TG_ACCOUNT_IDLE)
+        tg_account_enter(&e->account, TG_ACCOUNT_OVERHEAD, tg_clock_mono_ns());
     return !e->stop;
 }
 
@@ -351,14 +341,11 @@ void *tg_engine_main(void *engine)
             finish_due(e, now_ns);
         uint32_t len = prepare(e, now_ns);
         if (len > 0) {
+            tg_account_begin_step(&e->account, e->parts, len, tg_clock_mono_ns());
             pthread_mutex_unlock(&e->lock);
             int rc = run(e, len);
             pthread_mutex_lock(&e->lock);
             settle(e, len, rc);
-        } else {
-            const uint64_t now = tg_clock_mono_ns();
-            e->totals.overhead_ns += now - e->mark_ns;
-            e->mark_ns = now;
         }
         if (!e->told && e->conf.notify) {
             e->told = true;

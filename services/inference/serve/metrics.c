@@ -22,13 +22,15 @@ int tg_inference_metrics_init(tg_inference_metrics *i)
     i->output_tokens = tg_metrics_one_counter(m, "tollgate_engine_output_tokens_total", "Tokens sampled.");
     i->steps = tg_metrics_one_counter(m, "tollgate_engine_steps_total", "Scheduler steps.");
     i->preempted = tg_metrics_one_counter(m, "tollgate_engine_preempted_total", "Sequences that gave way to another tenant's.");
-    i->busy_ns = tg_metrics_one_counter(m, "tollgate_engine_busy_nanoseconds_total", "Wall time of steps.");
+    i->busy_ns = tg_metrics_one_counter(m, "tollgate_engine_busy_nanoseconds_total", "Wall time of steps, as it is divided among tenants.");
+    i->overhead_ns = tg_metrics_one_counter(m, "tollgate_engine_overhead_nanoseconds_total",
+                                            "Wall time between steps, and of what was computed anew after giving way.");
     i->idle_ns = tg_metrics_one_counter(m, "tollgate_engine_idle_nanoseconds_total", "Wall time with nothing to do.");
     i->queue_ns = tg_metrics_one_histogram(m, "tollgate_engine_queue_seconds", "From submission to admission.", 1e-9);
     i->first_token_ns = tg_metrics_one_histogram(m, "tollgate_engine_first_token_seconds",
                                   "From submission to the first token.", 1e-9);
     i->decode_ns = tg_metrics_one_histogram(m, "tollgate_engine_inter_token_seconds", "Mean time between tokens.", 1e-9);
-    return i->requests && i->refusals && i->idle_ns && i->decode_ns && i->queue_ns ? 0 : -ENOMEM;
+    return i->requests && i->refusals && i->overhead_ns && i->idle_ns && i->decode_ns && i->queue_ns ? 0 : -ENOMEM;
 }
 
 static void set_counter(tg_counter *c, uint64_t value) { tg_counter_add(c, value - tg_counter_value(c)); }
@@ -50,5 +52,6 @@ void tg_inference_metrics_collect(tg_inference *inference)
     set_counter(m->steps, s.steps_total);
     set_counter(m->preempted, s.preempted_total);
     set_counter(m->busy_ns, s.shared_ns);
+    set_counter(m->overhead_ns, s.overhead_ns);
     set_counter(m->idle_ns, s.idle_ns);
 }

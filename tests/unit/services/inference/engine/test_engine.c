@@ -208,22 +208,49 @@ static void test_stops(void)
     world_free(&w);
 }
 
+/* Intervals and statuses are taken while the engine works, wherever it is: each adds up by itself, and so do all of them. */
 static void test_time_adds_up(void)
 {
-    static const tg_str text = {"hello there", 11};
+    static const tg_str text = {"hello there", 11}, tenants[] = {{"acme", 4}, {"globex", 6}};
     world w;
     tg_engine_status status;
-    uint64_t shares = 0;
+    tg_engine_interval interval;
+    uint64_t shares[2] = {0}, told[2] = {0}, prompts = 0, outputs = 0, overhead = 0, idle = 0, end = 0;
+    bool done = false;
     world_make(&w, 4, 64, 4096);
+    for (uint32_t i = 0; i < 20; i++) {
+        tg_gen_request request = text_request(&text, 1 + i, i);
+        request.tenant = tenants[i % 2];
+        submit(&w, i, request, NULL);
+    }
+    while (!done) {
+        done = w.open == 0; /* and once more */
+        tg_engine_drain(w.engine, on_event, &w);
+        tg_engine_take_interval(w.engine, &interval);
+        uint64_t sum = interval.overhead_ns + interval.idle_ns;
+        for (size_t i = 0; i < interval.tenants_len; i++) {
+            told[tg_str_eq(tg_str_of(interval.tenants[i].tenant), tenants[1])] += interval.tenants[i].engine_ns;
+            sum += interval.tenants[i].engine_ns;
+            prompts += interval.tenants[i].prompt_tokens;
+            outputs += interval.tenants[i].output_tokens;
+        }
+        CU_ASSERT_EQUAL(interval.begin_ns, end);
+        CU_ASSERT_EQUAL(sum, interval.end_ns - interval.begin_ns);
+        end = interval.end_ns;
+        overhead += interval.overhead_ns;
+        idle += interval.idle_ns;
+        tg_engine_get_status(w.engine, &status);
+        CU_ASSERT_EQUAL(status.shared_ns + status.overhead_ns + status.idle_ns, status.age_ns);
+    }
     for (uint32_t i = 0; i < 20; i++)
-        submit(&w, i, text_request(&text, 1 + i, i), NULL);
-    drain_all(&w);
-    tg_engine_get_status(w.engine, &status);
-    for (uint32_t i = 0; i < 20; i++)
-        shares += w.results[i].usage.engine_ns;
-    CU_ASSERT_EQUAL(shares, status.shared_ns);
+        shares[i % 2] += w.results[i].usage.engine_ns;
+    CU_ASSERT_EQUAL(shares[0], told[0]);
+    CU_ASSERT_EQUAL(shares[1], told[1]);
+    CU_ASSERT_EQUAL(shares[0] + shares[1], status.shared_ns);
+    CU_ASSERT(overhead > 0 && overhead <= status.overhead_ns && idle <= status.idle_ns);
     CU_ASSERT(status.steps_total > 0 && status.output_tokens_total == 20 * 21 / 2);
     CU_ASSERT_EQUAL(status.prompt_tokens_total, 20 * (uint64_t)w.results[0].usage.prompt_tokens);
+    CU_ASSERT(prompts == status.prompt_tokens_total && outputs == status.output_tokens_total);
     world_free(&w);
 }
 

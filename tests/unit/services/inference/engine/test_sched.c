@@ -4,22 +4,6 @@
 
 #include <errno.h>
 
-static void test_shares_sum_exactly(void)
-{
-    uint64_t random = tg_test_seed();
-    for (size_t round = 0; round < tg_test_rounds(100000); round++) {
-        uint64_t weights[9], shares[9], sum = 0;
-        const uint32_t len = 1 + (uint32_t)(tiny_random(&random) % 9);
-        const uint64_t total = tiny_random(&random) >> (tiny_random(&random) % 60);
-        for (uint32_t i = 0; i < len; i++)
-            weights[i] = tiny_random(&random) >> (24 + tiny_random(&random) % 40);
-        tg_share(total, weights, len, shares);
-        for (uint32_t i = 0; i < len; i++)
-            sum += shares[i];
-        CU_ASSERT_EQUAL(sum, total);
-    }
-}
-
 typedef struct world {
     tg_buf file;
     tg_model *model;
@@ -374,8 +358,7 @@ static void test_queue_is_bounded(void)
     world_free(&w);
 }
 
-static const tg_test tests[] = {{"shares_sum_exactly", test_shares_sum_exactly},
-                                {"decode_goes_first", test_decode_goes_first},
+static const tg_test tests[] = {{"decode_goes_first", test_decode_goes_first},
                                 {"interactive_before_batch", test_interactive_before_batch},
                                 {"admission_waits_for_memory", test_admission_waits_for_memory},
                                 {"prefix_is_reused", test_prefix_is_reused},
