@@ -34,8 +34,8 @@
 #define TG_COST_STEP_TOKENS 4
 #define TG_COST_TOKEN 1
 #define TG_COST_ROW 1
-#define TG_COST_KEY 9
-#define TG_COST_PAIR 4
+#define TG_COST_KEY 3
+#define TG_COST_PAIR 2
 
 typedef struct tg_work { /* multiply-adds */
     uint64_t token; /* through all matrices of all layers */
