@@ -67,7 +67,7 @@ typedef struct tg_backend_ops {
 
 struct tg_backend { /* the beginning of every implementation's own struct */
     const tg_backend_ops *ops;
-    const char *path; /* the instructions in use: scalar, avx2, avx512 */
+    const char *path; /* the instructions in use: scalar, avx2, avx512, amx */
     uint32_t threads;
     uint64_t memory_bytes; /* weights copied, KV and scratch */
 };
@@ -76,7 +76,7 @@ int tg_backend_open_cpu(const tg_model *model, const tg_backend_conf *conf, tg_e
                         tg_backend **ret);
 /* What opening with this configuration would take, without taking it. 0; -EINVAL with a message; -ENOMEM. */
 int tg_backend_plan_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err, tg_backend_needs *ret);
-bool tg_backend_has_cpu_path(const char *path); /* scalar, avx2, avx512 */
+bool tg_backend_has_cpu_path(const char *path); /* scalar, avx2, avx512, amx */
 tg_backend *tg_backend_close(tg_backend *backend); /* NULL is a no-op; returns NULL */
 
 /* KV bytes that one block takes for this model. */

@@ -187,7 +187,7 @@ int tg_engine_count_tokens(tg_engine *engine, const tg_prompt_message *messages,
 
 const tg_model *tg_engine_model(const tg_engine *engine);
 
-/* Whether this processor can run scalar, avx2 or avx512. */
+/* Whether this processor can run scalar, avx2, avx512 or amx. */
 bool tg_engine_has_path(const char *path);
 
 #endif

@@ -173,6 +173,7 @@ static void carve_scratch(tg_cpu *cpu, carver *c)
     const size_t blocks = tg_rows_room(t) * (widest / TG_QUANT_BLOCK);
     cpu->rows.q = carve(c, blocks * TG_QUANT_BLOCK, sizeof(int8_t));
     cpu->pairs = carve(c, blocks * TG_QUANT_BLOCK, sizeof(int16_t));
+    cpu->q16 = carve(c, (t + TG_ROWS_Q16 - 1) / TG_ROWS_Q16 * TG_ROWS_Q16 * widest, sizeof(int8_t));
     cpu->rows.scale = carve(c, blocks, sizeof(float));
     cpu->rows.scaled_sum = carve(c, blocks, sizeof(float));
     cpu->rows.sum = carve(c, blocks, sizeof(int32_t));

@@ -51,6 +51,7 @@ typedef struct tg_cpu {
     tg_rows rows;     /* the activations of the products in progress */
     bool rows_quantised;
     int16_t *pairs;   /* for rows.pairs, where wanted */
+    int8_t *q16;      /* for rows.q16, where wanted */
     float **attend_scratch;    /* per thread */
     int32_t **product_scratch; /* per thread */
     tg_cpu_token *tokens;

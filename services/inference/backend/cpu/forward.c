@@ -93,6 +93,7 @@ static tg_rows *rows_of(tg_cpu *cpu, const float *x, uint32_t len, const tg_pack
     cpu->rows.in = a->in;
     cpu->rows.x = x;
     cpu->rows.pairs = NULL;
+    cpu->rows.q16 = cpu->kernels->wants_q16 ? cpu->q16 : NULL;
     cpu->rows_quantised = false;
     for (size_t i = 0; i < 3; i++) {
         cpu->rows_quantised |= tg_packed_is_quantised(all[i]);

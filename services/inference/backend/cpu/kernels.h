@@ -39,6 +39,7 @@
  * one scale per block of 32 inputs, and is laid out for kernels that take four rows at a time: tiles of
  * TG_ROWS_TILE rows, [tile][block][row of the tile], so that one pointer walks through all of a tile. */
 #define TG_ROWS_TILE 4
+#define TG_ROWS_Q16 16
 
 typedef struct tg_rows {
     uint32_t len;      /* tokens; memory is for whole tiles */
@@ -49,6 +50,8 @@ typedef struct tg_rows {
     int16_t *pairs;    /* 32 values, of each four 0, 2, 1, 3: what AVX2 multiplies Q8_0 weights by; NULL where no
                         * such product follows */
     int32_t *pair_sum; /* with pairs: Σ q[0]·q[1] + q[2]·q[3] over the fours */
+    int8_t *q16;       /* the values again in tiles of TG_ROWS_Q16 rows, whole ones: what AMX multiplies; an element for
+                        * each tg_rows_q16_at; NULL where no such product follows */
     float *scale;
     float *scaled_sum; /* scale × sum of q */
     int32_t *sum;
@@ -57,6 +60,11 @@ typedef struct tg_rows {
 static inline size_t tg_rows_at(const tg_rows *rows, size_t row, size_t block)
 {
     return (row / TG_ROWS_TILE * (rows->in / TG_QUANT_BLOCK) + block) * TG_ROWS_TILE + row % TG_ROWS_TILE;
+}
+
+static inline size_t tg_rows_q16_at(const tg_rows *rows, size_t row, size_t block)
+{
+    return (row / TG_ROWS_Q16 * (rows->in / TG_QUANT_BLOCK) + block) * TG_ROWS_Q16 + row % TG_ROWS_Q16;
 }
 
 /* Rows of whole tiles that hold so many. */
@@ -72,7 +80,7 @@ typedef struct tg_product { /* out[t][o] (+)= Σ_k weights[o][k] · rows[t][k] *
 
 static inline size_t tg_product_scratch(uint32_t in)
 {
-    return (size_t)4 * TG_PANEL * ((in + TG_QUANT_BLOCK - 1) / TG_QUANT_BLOCK);
+    return (size_t)8 * TG_PANEL * ((in + TG_QUANT_BLOCK - 1) / TG_QUANT_BLOCK);
 }
 
 /* One tile of attention: up to TG_ATTEND_ROWS query rows that share a key head. Row r belongs to
@@ -97,6 +105,7 @@ typedef struct tg_attend {
 typedef struct tg_cpu_kernels {
     const char *name;
     bool wants_pairs; /* the products with Q8_0 weights read rows->pairs */
+    bool wants_q16;   /* the products with Q8_0, Q4_0 and Q4_1 weights read rows->q16 */
     /* Panels [first, last) of a product, for all its rows. scratch: room for tg_product_scratch(in) values. */
     void (*product)(const tg_product *product, uint32_t first, uint32_t last, int32_t *scratch);
     /* Row `row` of the quantised form, from `in` floats, a multiple of 32. */
@@ -113,9 +122,10 @@ extern const tg_cpu_kernels tg_kernels_scalar;
 #define TG_HAVE_X86 1
 extern const tg_cpu_kernels tg_kernels_avx2;   /* needs AVX2, FMA and F16C */
 extern const tg_cpu_kernels tg_kernels_avx512; /* besides: AVX-512 F, BW, VL and VNNI */
+extern const tg_cpu_kernels tg_kernels_amx;    /* besides: AMX-TILE and AMX-INT8, and the kernel's permission */
 #endif
 
-/* The best table this processor can run, or the one TOLLGATE_CPU names (scalar, avx2, avx512).
+/* The best table this processor can run, or the one TOLLGATE_CPU names (scalar, avx2, avx512, amx).
  * 0; -EINVAL for an unknown name, -ENOTSUP for one this processor lacks, with a message. */
 int tg_kernels_choose(const char *wanted, tg_error *err, const tg_cpu_kernels **ret);
 

@@ -128,6 +128,8 @@ TG_ISA static void TG_OPS(tg_quantise)(const float *x, const tg_rows *rows, uint
         rows->scale[at] = scale;
         rows->sum[at] = (int32_t)sum;
         rows->scaled_sum[at] = scale * sum;
+        if (rows->q16)
+            memcpy(rows->q16 + tg_rows_q16_at(rows, row, b) * TG_QUANT_BLOCK, q, TG_QUANT_BLOCK);
         if (rows->pairs)
             rows->pair_sum[at] = pair_up(q, rows->pairs + at * TG_QUANT_BLOCK);
     }

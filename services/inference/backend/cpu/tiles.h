@@ -19,6 +19,8 @@
 #ifndef TG_CPU_TILES_H
 #define TG_CPU_TILES_H
 
+#include "services/inference/backend/cpu/store.h"
+
 #define TILE TG_ROWS_TILE /* tokens of a tile with quantised weights */
 #define FLOAT_ROWS_MAX 8
 #define GROUP_MAX 4 /* panels */
@@ -149,20 +151,6 @@ TG_INLINE void tile_float(const tile *in, uint32_t inputs, int m, int n, tg_dtyp
                 acc[p][t] = v16_fma(w[p], x, acc[p][t]);
         }
     }
-}
-
-TG_INLINE void store_tile(const tg_product *product, uint32_t panel, uint32_t row, v16 acc)
-{
-    const uint32_t out = panel * TG_PANEL, width = product->weights->out - out;
-    float *to = product->out + row * product->stride + out;
-    if (width >= TG_PANEL) {
-        v16_store(to, product->accumulate ? v16_add(v16_load(to), acc) : acc);
-        return;
-    }
-    float f[TG_PANEL];
-    v16_store(f, acc);
-    for (uint32_t i = 0; i < width; i++)
-        to[i] = product->accumulate ? to[i] + f[i] : f[i];
 }
 
 TG_INLINE bool is_float(tg_dtype type)

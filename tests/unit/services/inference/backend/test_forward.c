@@ -118,7 +118,7 @@ static void test_invariance(void)
 /* All instruction sets, and the tied and the separate output: the same bits on a quantised model. */
 static void test_paths_agree(void)
 {
-    static const char *const paths[] = {"scalar", "avx2", "avx512"};
+    static const char *const paths[] = {"scalar", "avx2", "avx512", "amx"};
     tg_buf file;
     tg_model *model = load((tiny_conf){.seed = 9, .type = TG_DTYPE_Q4_1}, &file);
     const uint32_t vocab = model->shape.vocab;
@@ -128,10 +128,10 @@ static void test_paths_agree(void)
     fill(tokens, 40, vocab, &random);
     for (uint32_t i = 0; i < BLOCKS; i++)
         blocks[i] = i;
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
         tg_backend *backend = open_backend(model, 2, paths[i]);
         if (!backend) {
-            tg_test_skip("no processor feature: AVX2 or AVX-512 with VNNI");
+            tg_test_skip("no processor feature: AVX2, AVX-512 with VNNI or AMX");
             continue;
         }
         run_chunks(backend, tokens, 40, 16, blocks, vocab, i ? got : want);

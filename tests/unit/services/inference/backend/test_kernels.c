@@ -7,14 +7,22 @@
 
 #include <math.h>
 
+#if TG_HAVE_X86
+/* AMX's kernels as they are, on tiles in plain C: no machine needs to have it for this test. */
+#define TG_AMX_EMULATED 1
+#define tg_kernels_amx tg_kernels_amx_emulated
+#include "services/inference/backend/cpu/kernels_amx.c"
+#undef tg_kernels_amx
+#endif
 
 /* The kernels of a path, or NULL with the running test marked as skipped. */
 static const tg_cpu_kernels *kernels_of(const char *path)
 {
     const tg_cpu_kernels *kernels = NULL;
     if (tg_kernels_choose(path, NULL, &kernels) < 0)
-        tg_test_skip(path[3] == '5' ? "no processor feature: AVX-512 with VNNI"
-                                    : "no processor feature: AVX2 with FMA and F16C");
+        tg_test_skip(strcmp(path, "amx") == 0      ? "no processor feature: AMX int8"
+                     : strcmp(path, "avx512") == 0 ? "no processor feature: AVX-512 with VNNI"
+                                                   : "no processor feature: AVX2 with FMA and F16C");
     return kernels;
 }
 
@@ -54,6 +62,7 @@ static void fixture_make(fixture *f, tg_dtype type, uint32_t in, uint32_t out, u
     f->rows = (tg_rows){.len = rows, .in = in, .x = f->x};
     f->rows.q = malloc(blocks * 32 + 1);
     f->rows.pairs = malloc(blocks * 32 * sizeof(int16_t) + 1);
+    f->rows.q16 = calloc(1, (size_t)in * ((rows + 15) / 16 * 16));
     f->rows.scale = malloc(blocks * sizeof(float) + 1);
     f->rows.scaled_sum = malloc(blocks * sizeof(float) + 1);
     f->rows.sum = malloc(blocks * sizeof(int32_t) + 1);
@@ -71,6 +80,7 @@ static void fixture_free(fixture *f)
     free(f->x);
     free(f->rows.q);
     free(f->rows.pairs);
+    free(f->rows.q16);
     free(f->rows.scale);
     free(f->rows.scaled_sum);
     free(f->rows.sum);
@@ -82,12 +92,12 @@ static const tg_dtype types[] = {TG_DTYPE_F32,  TG_DTYPE_F16,  TG_DTYPE_BF16, TG
                                  TG_DTYPE_Q4_0, TG_DTYPE_Q4_1, TG_DTYPE_Q5_0, TG_DTYPE_Q5_1,
                                  TG_DTYPE_Q4_K, TG_DTYPE_Q5_K, TG_DTYPE_Q6_K};
 
-static void compare_products(const tg_cpu_kernels *kernels, tg_dtype type, uint64_t *random)
+static void compare_products(const tg_cpu_kernels *kernels, tg_dtype type, uint32_t rows_max, uint64_t *random)
 {
     const uint32_t block = tg_dtype_get(type)->block_len;
     const uint32_t in = block * (1 + (uint32_t)(tiny_random(random) % 9));
     const uint32_t out = 1 + (uint32_t)(tiny_random(random) % 70);
-    const uint32_t rows = 1 + (uint32_t)(tiny_random(random) % 19);
+    const uint32_t rows = 1 + (uint32_t)(tiny_random(random) % rows_max);
     fixture f;
     fixture_make(&f, type, in, out, rows, random);
     const size_t len = (size_t)out * rows;
@@ -112,11 +122,21 @@ static void products_of(const char *path)
     uint64_t random = tg_test_seed();
     for (size_t round = 0; kernels && round < tg_test_rounds(30); round++)
         for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
-            compare_products(kernels, types[i], &random);
+            compare_products(kernels, types[i], 19, &random);
 }
 
 static void test_products_avx2(void) { products_of("avx2"); }
 static void test_products_avx512(void) { products_of("avx512"); }
+static void test_products_amx(void) { products_of("amx"); }
+
+static void test_products_amx_emulated(void)
+{
+    static const tg_dtype own[] = {TG_DTYPE_Q8_0, TG_DTYPE_Q4_0, TG_DTYPE_Q4_1, TG_DTYPE_Q4_K};
+    uint64_t random = tg_test_seed();
+    for (size_t round = 0; kernels_of("avx512") && round < tg_test_rounds(30); round++)
+        for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+            compare_products(&tg_kernels_amx_emulated, own[i], 50, &random);
+}
 
 /* The scalar product itself, against doubles of the dequantised weights. */
 static void test_products_are_products(void)
@@ -173,16 +193,21 @@ static void compare_quantise(const tg_cpu_kernels *kernels, uint64_t *random)
     float x[IN], scale[2][BLOCKS] = {{0}}, scaled_sum[2][BLOCKS] = {{0}};
     int8_t q[2][IN * ROWS] = {{0}};
     int16_t pairs[2][IN * ROWS] = {{0}};
+    int8_t q16[2][IN * TG_ROWS_Q16] = {{0}};
     int32_t sum[2][BLOCKS] = {{0}}, pair_sum[2][BLOCKS] = {{0}};
     const uint32_t row = (uint32_t)(tiny_random(random) % ROWS);
     for (uint32_t i = 0; i < IN; i++)
         x[i] = i < 32 && tiny_random(random) % 4 == 0 ? 0 : tiny_uniform(random) * 100;
     for (int k = 0; k < 2; k++) {
-        tg_rows rows = {ROWS, IN, x, q[k], pairs[k], pair_sum[k], scale[k], scaled_sum[k], sum[k]};
+        tg_rows rows = {.len = ROWS, .in = IN, .x = x, .q = q[k], .q16 = q16[k], .pairs = pairs[k], .pair_sum = pair_sum[k],
+                        .scale = scale[k], .scaled_sum = scaled_sum[k], .sum = sum[k]};
         (k ? kernels : &tg_kernels_scalar)->quantise(x, &rows, row);
     }
     CU_ASSERT_EQUAL(memcmp(q[0], q[1], sizeof(q[0])), 0);
     CU_ASSERT_EQUAL(memcmp(pairs[0], pairs[1], sizeof(pairs[0])), 0);
+    CU_ASSERT_EQUAL(memcmp(q16[0], q16[1], sizeof(q16[0])), 0);
+    for (size_t b = 0; b < IN / 32; b++) /* the same values, in tiles of sixteen rows */
+        CU_ASSERT_EQUAL(memcmp(q[0] + (b * TG_ROWS_TILE + row) * 32, q16[0] + (b * TG_ROWS_Q16 + row) * 32, 32), 0);
     CU_ASSERT_EQUAL(memcmp(scale[0], scale[1], sizeof(scale[0])), 0);
     CU_ASSERT_EQUAL(memcmp(scaled_sum[0], scaled_sum[1], sizeof(scaled_sum[0])), 0);
     CU_ASSERT_EQUAL(memcmp(sum[0], sum[1], sizeof(sum[0])), 0);
@@ -201,6 +226,7 @@ static void vector_ops_of(const char *path)
 
 static void test_vector_ops_avx2(void) { vector_ops_of("avx2"); }
 static void test_vector_ops_avx512(void) { vector_ops_of("avx512"); }
+static void test_vector_ops_amx(void) { vector_ops_of("amx"); }
 
 /* Random keys and values; queries at ascending positions. */
 static void run_attention(const tg_cpu_kernels *kernels, uint32_t dim, uint32_t rows, uint32_t last,
@@ -253,6 +279,7 @@ static void attention_of(const char *path)
 
 static void test_attention_avx2(void) { attention_of("avx2"); }
 static void test_attention_avx512(void) { attention_of("avx512"); }
+static void test_attention_amx(void) { attention_of("amx"); }
 
 static void test_exp_and_sincos(void)
 {
@@ -284,11 +311,15 @@ static void test_unknown_path(void)
 
 static const tg_test tests[] = {{"products_avx2_equal_scalar", test_products_avx2},
                                 {"products_avx512_equal_scalar", test_products_avx512},
+                                {"products_amx_equal_scalar", test_products_amx},
+                                {"products_amx_emulated_equal_scalar", test_products_amx_emulated},
                                 {"products_are_products", test_products_are_products},
                                 {"vector_ops_avx2_equal_scalar", test_vector_ops_avx2},
                                 {"vector_ops_avx512_equal_scalar", test_vector_ops_avx512},
+                                {"vector_ops_amx_equal_scalar", test_vector_ops_amx},
                                 {"attention_avx2_equals_scalar", test_attention_avx2},
                                 {"attention_avx512_equals_scalar", test_attention_avx512},
+                                {"attention_amx_equals_scalar", test_attention_amx},
                                 {"exp_and_sincos", test_exp_and_sincos},
                                 {"unknown_path", test_unknown_path}};
 TG_TEST_MAIN("services_inference_backend_kernels", tests)

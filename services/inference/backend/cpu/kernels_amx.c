@@ -1,0 +1,186 @@
+/* AMX int8, for products of many tokens with Q8_0, Q4_0 and Q4_1 weights; the rest is AVX-512's.
+ *
+ * A block's 32 inputs of 16 outputs are a tile of weights as they lie in a panel (8 rows of 16 × 4 bytes), and
+ * those of 16 tokens a tile of activations (16 rows of 32 bytes): one tdpbssd gives all 256 dots. Tiles hold 64 inputs,
+ * but a block of 32 has a scale of its own, so half of the multipliers rest. The dots go through memory to registers of
+ * 16 lanes, where the chain of numerics.h takes them block by block; two blocks are under way, so that the one's tile
+ * work hides behind the other's floats. Nibbles are spread to signed bytes once for all tokens.
+ *
+ * Below ROWS_MIN tokens a tile would be mostly empty. That bound follows from the instructions' throughputs as
+ * published (16 cycles a tdpbssd, half a cycle a vpdpbusd); it has not been measured.
+ */
+#include "services/inference/backend/cpu/kernels.h"
+
+#if TG_HAVE_X86
+
+#include "services/inference/backend/cpu/amx.h"
+#include "services/inference/backend/cpu/vec_avx512.h"
+
+#include "services/inference/backend/cpu/store.h"
+
+enum {
+    ROWS_MIN = 8,
+    WEIGHTS_BYTES = TG_QUANT_BLOCK * TG_PANEL,     /* of a tile */
+    TOKENS_BYTES = TG_QUANT_BLOCK * TG_ROWS_Q16,
+    FOURS = TG_ROWS_Q16 / TG_ROWS_TILE,
+};
+
+static const tg_tile_conf CONF = { /* dots in 0 and 1, tokens in 2 and 3, weights in 4 and 5 */
+    .palette = 1,
+    .rows = {TG_ROWS_Q16, TG_ROWS_Q16, TG_ROWS_Q16, TG_ROWS_Q16, TG_QUANT_BLOCK / 4, TG_QUANT_BLOCK / 4},
+    .row_bytes = {TG_PANEL * 4, TG_PANEL * 4, TG_QUANT_BLOCK, TG_QUANT_BLOCK, TG_PANEL * 4, TG_PANEL * 4},
+};
+
+typedef struct amx_panel {
+    const uint8_t *weights; /* signed bytes: [block][8][16][4] */
+    const uint8_t *scales, *mins;
+    const uint8_t *ahead; /* what to fetch meanwhile, ahead_bytes for each block */
+    size_t blocks, ahead_bytes;
+} amx_panel;
+
+typedef struct amx_tokens { /* 16 of them; the last of all stands in for those that are missing */
+    const int8_t *q;        /* [block][16][32] */
+    const float *scale[FOURS], *scaled_sum[FOURS]; /* of each four: [block][4] */
+} amx_tokens;
+
+typedef int32_t amx_dots[TG_ROWS_Q16][TG_PANEL];
+
+TG_BODY TG_ISA void add_block(const amx_panel *panel, const amx_tokens *tokens, size_t b, bool with_min,
+                              const amx_dots *dots, v16 *acc)
+{
+    const v16 scale = v16_load_f16((const uint16_t *)(const void *)(panel->scales + b * TG_PANEL * 2));
+    const v16 min = with_min ? v16_load_f16((const uint16_t *)(const void *)(panel->mins + b * TG_PANEL * 2)) : v16_set(0);
+    TG_UNROLL
+    for (size_t t = 0; t < TG_ROWS_Q16; t++) {
+        const size_t at = b * TG_ROWS_TILE + t % TG_ROWS_TILE;
+        const v16 both = v16_mul(scale, v16_set(tokens->scale[t / TG_ROWS_TILE][at]));
+        acc[t] = v16_fma(_mm512_cvtepi32_ps(_mm512_load_si512((*dots)[t])), both, acc[t]);
+        if (with_min)
+            acc[t] = v16_fma(min, v16_set(tokens->scaled_sum[t / TG_ROWS_TILE][at]), acc[t]);
+    }
+}
+
+TG_BODY TG_ISA void run_tile(const amx_panel *panel, const amx_tokens *tokens, bool with_min, v16 *acc)
+{
+    _Alignas(64) amx_dots dots[2];
+    TG_UNROLL
+    for (size_t t = 0; t < TG_ROWS_Q16; t++)
+        acc[t] = v16_set(0);
+    for (size_t b = 0; b < panel->blocks; b += 2) {
+        const bool two = b + 1 < panel->blocks;
+        TG_TILE_ZERO(0);
+        TG_TILE_LOAD(2, tokens->q + b * TOKENS_BYTES, TG_QUANT_BLOCK);
+        TG_TILE_LOAD(4, panel->weights + b * WEIGHTS_BYTES, TG_PANEL * 4);
+        TG_TILE_DOT(0, 2, 4);
+        if (two) {
+            TG_TILE_ZERO(1);
+            TG_TILE_LOAD(3, tokens->q + (b + 1) * TOKENS_BYTES, TG_QUANT_BLOCK);
+            TG_TILE_LOAD(5, panel->weights + (b + 1) * WEIGHTS_BYTES, TG_PANEL * 4);
+            TG_TILE_DOT(1, 3, 5);
+        }
+        TG_TILE_STORE(0, dots[0], sizeof(dots[0][0]));
+        if (two)
+            TG_TILE_STORE(1, dots[1], sizeof(dots[1][0]));
+        for (size_t i = 0; i < 2 * panel->ahead_bytes; i += 64)
+            __builtin_prefetch(panel->ahead + b * panel->ahead_bytes + i, 0, 2);
+        add_block(panel, tokens, b, with_min, &dots[0], acc);
+        if (two)
+            add_block(panel, tokens, b + 1, with_min, &dots[1], acc);
+    }
+}
+
+/* Nibbles as they lie in a panel, less `middle`, to signed bytes in the order of Q8_0. */
+TG_ISA static void spread(const uint8_t *from, size_t blocks, int middle, uint8_t *to)
+{
+    const __m512i mask = _mm512_set1_epi8(15), less = _mm512_set1_epi8((char)middle);
+    for (size_t b = 0; b < blocks; b++) {
+        for (size_t g = 0; g < 4; g++) {
+            const __m512i w = _mm512_loadu_si512(from + (b * 4 + g) * 64);
+            const __m512i high = _mm512_and_si512(_mm512_srli_epi16(w, 4), mask);
+            _mm512_storeu_si512(to + (b * 8 + g) * 64, _mm512_sub_epi8(_mm512_and_si512(w, mask), less));
+            _mm512_storeu_si512(to + (b * 8 + g + 4) * 64, _mm512_sub_epi8(high, less));
+        }
+    }
+}
+
+static void point_at(const tg_rows *rows, uint32_t row, amx_tokens *ret)
+{
+    ret->q = rows->q16 + tg_rows_q16_at(rows, row, 0) * TG_QUANT_BLOCK;
+    for (uint32_t four = 0; four < FOURS; four++) {
+        const uint32_t first = row + four * TG_ROWS_TILE, last = (rows->len - 1) / TG_ROWS_TILE * TG_ROWS_TILE;
+        const size_t at = tg_rows_at(rows, first < last ? first : last, 0);
+        ret->scale[four] = rows->scale + at;
+        ret->scaled_sum[four] = rows->scaled_sum + at;
+    }
+}
+
+TG_BODY TG_ISA void run_panel(const tg_product *product, amx_panel *panel, uint32_t index, bool with_min)
+{
+    const uint32_t len = product->rows->len;
+    for (uint32_t row = 0; row < len; row += TG_ROWS_Q16) {
+        amx_tokens tokens;
+        v16 acc[TG_ROWS_Q16];
+        point_at(product->rows, row, &tokens);
+        run_tile(panel, &tokens, with_min, acc);
+        for (uint32_t t = 0; t < TG_ROWS_Q16 && row + t < len; t++)
+            store_tile(product, index, row + t, acc[t]);
+        panel->ahead += panel->ahead_bytes * panel->blocks;
+    }
+}
+
+TG_ISA static void run_panels(const tg_product *product, uint32_t first, uint32_t last, uint8_t *scratch)
+{
+    const tg_packed *w = product->weights;
+    const size_t blocks = w->in / TG_QUANT_BLOCK, tiles = (product->rows->len + TG_ROWS_Q16 - 1) / TG_ROWS_Q16;
+    const size_t lines = (w->panel_bytes + 63) / 64;
+    TG_TILES_BEGIN(&CONF);
+    for (uint32_t index = first; index < last; index++) {
+        const uint8_t *data = w->data + index * w->panel_bytes;
+        const size_t quants = blocks * TG_PANEL * (w->type == TG_DTYPE_Q8_0 ? 32 : 16);
+        amx_panel panel = {.weights = data, .blocks = blocks, .scales = data + quants};
+        panel.mins = panel.scales + blocks * TG_PANEL * 2;
+        panel.ahead = data + w->panel_bytes;
+        panel.ahead_bytes = index + 1 < last ? (lines + tiles * blocks - 1) / (tiles * blocks) * 64 : 0;
+        if (w->type != TG_DTYPE_Q8_0) {
+            spread(data, blocks, w->type == TG_DTYPE_Q4_0 ? 8 : 0, scratch);
+            panel.weights = scratch;
+        }
+        if (w->type == TG_DTYPE_Q4_1)
+            run_panel(product, &panel, index, true);
+        else
+            run_panel(product, &panel, index, false);
+    }
+    TG_TILES_END();
+}
+
+static void product_amx(const tg_product *product, uint32_t first, uint32_t last, int32_t *scratch)
+{
+    const tg_dtype type = product->weights->type;
+    const bool ours = type == TG_DTYPE_Q8_0 || type == TG_DTYPE_Q4_0 || type == TG_DTYPE_Q4_1;
+    if (ours && product->rows->q16 && product->rows->len >= ROWS_MIN)
+        run_panels(product, first, last, (uint8_t *)scratch);
+    else
+        tg_kernels_avx512.product(product, first, last, scratch);
+}
+
+static void quantise_amx(const float *x, const tg_rows *rows, uint32_t row) { tg_kernels_avx512.quantise(x, rows, row); }
+
+static void norm_amx(const float *x, const float *weight, uint32_t len, float eps, float *ret)
+{
+    tg_kernels_avx512.norm(x, weight, len, eps, ret);
+}
+
+static void silu_mul_amx(const float *gate, const float *up, uint32_t len, float *ret)
+{
+    tg_kernels_avx512.silu_mul(gate, up, len, ret);
+}
+
+static void to_f16_amx(const float *x, uint32_t len, uint16_t *ret) { tg_kernels_avx512.to_f16(x, len, ret); }
+
+static void attend_amx(const tg_attend *attend) { tg_kernels_avx512.attend(attend); }
+
+const tg_cpu_kernels tg_kernels_amx = {.name = "amx", .wants_q16 = true, .product = product_amx,
+                                       .quantise = quantise_amx, .norm = norm_amx, .silu_mul = silu_mul_amx,
+                                       .to_f16 = to_f16_amx, .attend = attend_amx};
+
+#endif
