@@ -25,7 +25,7 @@ TOPICS = ("a bicycle", "the tides", "bread", "a game of chess", "a steam engine"
 PEER_CONTEXT = SEQS * 640  # it gives each sequence an equal part, and prefill needs one of 512
 
 SMOL = "SmolLM2-135M Q4_1"
-SYNTHETIC = {"Random 1.24B Q8_0": "Q8_0", "Random 1.24B Q4_0": "Q4_0", "Random 1.24B F16": "F16"}
+SYNTHETIC = {f"Random 1.24B {kind}": kind for kind in ("Q8_0", "Q4_0", "F16", "Q4_K", "Q6_K")}
 ROWS = (("decode", 1), ("decode", 8), ("decode", 32), ("prefill", PREFILL))
 
 # What we set out to reach, as ratios. Rows without a goal are there to be seen.

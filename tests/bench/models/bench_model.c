@@ -1,4 +1,4 @@
-/* bench_model Q8_0|Q4_0|F16 FILE: a llama of 1.24 billion random weights, for benches.
+/* bench_model Q8_0|Q4_0|F16|Q4_K|Q6_K FILE: a llama of 1.24 billion random weights, for benches.
  *
  * The shape is that of the 1B models people run: 16 layers, width 2,048, 32 heads sharing 8 key heads,
  * inner width 8,192, a vocabulary of 128,256 with tied embeddings. Weights are uniform with a deviation
@@ -22,12 +22,13 @@ enum {
     VOCAB = 128256,
     CONTEXT = 8192,
     ALIGNMENT = 32,
-    BLOCK = 32, /* weights in a quantised block */
+    BLOCK = 32,  /* weights in a quantised block */
+    SUPER = 256, /* of a K type */
     TENSORS = 2 + 9 * LAYERS,
 };
 
 enum { GGUF_U32 = 4, GGUF_I32 = 5, GGUF_F32 = 6, GGUF_STRING = 8, GGUF_ARRAY = 9 };
-enum { GGML_F32 = 0, GGML_F16 = 1, GGML_Q4_0 = 2, GGML_Q8_0 = 8 };
+enum { GGML_F32 = 0, GGML_F16 = 1, GGML_Q4_0 = 2, GGML_Q8_0 = 8, GGML_Q4_K = 12, GGML_Q6_K = 14 };
 
 typedef struct kind {
     const char *name;
@@ -39,6 +40,8 @@ static const kind KINDS[] = {
     {"Q8_0", GGML_Q8_0, 7, BLOCK, 34},
     {"Q4_0", GGML_Q4_0, 2, BLOCK, 18},
     {"F16", GGML_F16, 1, 1, 2},
+    {"Q4_K", GGML_Q4_K, 15, SUPER, 144},
+    {"Q6_K", GGML_Q6_K, 18, SUPER, 210},
 };
 
 typedef struct tensor {
@@ -185,6 +188,27 @@ static uint16_t random_half(uint64_t bits)
     return (uint16_t)((bits & 1) << 15 | (uint64_t)exponent << 10 | (bits >> 1 & 0x1ff) << 1);
 }
 
+/* Halves by which a block's numbers, all of them as likely, get a deviation near 0.02 and, where there is a minimum, a
+ * mean near 0. */
+static void put_scales(const kind *k, uint8_t *block)
+{
+    static const uint16_t q8_d = 0x0c7c /* 2.74e-4 */, q4_d = 0x1c71 /* 4.34e-3 */, q4_k_d = 0x0514 /* 7.75e-5 */;
+    static const uint16_t q4_k_dmin = 0x10c3 /* 5.81e-4 */, q6_k_d = 0x00f5 /* 1.46e-5 */;
+    switch (k->type) {
+    case GGML_Q8_0:
+        memcpy(block, &q8_d, sizeof(q8_d));
+        for (size_t b = 2; b < k->block_bytes; b++)
+            block[b] = block[b] == 0x80 ? 0x7f : block[b]; /* -128 is never written by quantisers */
+        break;
+    case GGML_Q4_0: memcpy(block, &q4_d, sizeof(q4_d)); break;
+    case GGML_Q4_K:
+        memcpy(block, &q4_k_d, sizeof(q4_k_d));
+        memcpy(block + 2, &q4_k_dmin, sizeof(q4_k_dmin));
+        break;
+    case GGML_Q6_K: memcpy(block + 208, &q6_k_d, sizeof(q6_k_d)); break;
+    }
+}
+
 static void fill(const kind *k, uint8_t *row, size_t row_bytes)
 {
     for (size_t i = 0; i + 8 <= row_bytes; i += 8) {
@@ -197,13 +221,8 @@ static void fill(const kind *k, uint8_t *row, size_t row_bytes)
         else
             memcpy(row + i, &bits, sizeof(bits));
     }
-    /* A block's scale comes first, as a half: 0.02 over the deviation of its integers. */
-    const uint16_t scale = k->type == GGML_Q8_0 ? 0x0c7c /* 2.74e-4 */ : 0x1c71 /* 4.34e-3 */;
-    for (size_t i = 0; k->block_weights > 1 && i < row_bytes; i += k->block_bytes) {
-        memcpy(row + i, &scale, sizeof(scale));
-        for (size_t b = 2; k->type == GGML_Q8_0 && b < k->block_bytes; b++)
-            row[i + b] = row[i + b] == 0x80 ? 0x7f : row[i + b]; /* -128 is never written by quantisers */
-    }
+    for (size_t i = 0; k->block_weights > 1 && i < row_bytes; i += k->block_bytes)
+        put_scales(k, row + i);
 }
 
 static void put_weights(const kind *k, const tensor *t)

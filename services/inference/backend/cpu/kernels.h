@@ -105,7 +105,7 @@ typedef struct tg_attend {
 typedef struct tg_cpu_kernels {
     const char *name;
     bool wants_pairs; /* the products with Q8_0 weights read rows->pairs */
-    bool wants_q16;   /* the products with Q8_0, Q4_0 and Q4_1 weights read rows->q16 */
+    bool wants_q16;   /* products with quantised weights may read rows->q16 */
     /* Panels [first, last) of a product, for all its rows. scratch: room for tg_product_scratch(in) values. */
     void (*product)(const tg_product *product, uint32_t first, uint32_t last, int32_t *scratch);
     /* Row `row` of the quantised form, from `in` floats, a multiple of 32. */

@@ -10,7 +10,7 @@
  *         share.
  *   Q4:   nibbles are unsigned, so vpmaddubsw takes them as they are; a pair is at most 15·127·2 =
  *         3,810 and a whole block's eight of them 30,480, which int16 holds. One widening per block.
- *   wide: bytes of 0..63 likewise; two pairs are at most 2·63·127·2 = 32,004, so each two are widened.
+ *   Q5, Q6: bytes of up to 63 likewise; two pairs are at most 2·63·127·2 = 32,004, so each two are widened.
  */
 #include "services/inference/backend/cpu/kernels.h"
 
@@ -127,15 +127,20 @@ TG_INLINE void sum_pairs(const uint8_t *quants, size_t blocks, int32_t *ret)
     }
 }
 
-TG_INLINE void dots_q4(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE])
+TG_INLINE void clear(int m, int n, d16 (*dots)[TILE])
 {
-    const __m256i mask = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
     TG_UNROLL
     for (int p = 0; p < m; p++) {
         TG_UNROLL
         for (int t = 0; t < n; t++)
             dots[p][t].half[0] = dots[p][t].half[1] = _mm256_setzero_si256();
     }
+}
+
+/* Nibbles: sums of int16, to be widened. */
+TG_INLINE void add_four_bits(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE])
+{
+    const __m256i mask = _mm256_set1_epi8(15);
     TG_KEEP_LOOP
     for (size_t g = 0; g < 4; g++) {
         TG_UNROLL
@@ -158,31 +163,72 @@ TG_INLINE void dots_q4(const tile *in, size_t b, int m, int n, tg_dtype type, d1
             }
         }
     }
-    TG_UNROLL
-    for (int t = 0; t < n; t++) {
-        const __m256i off = _mm256_set1_epi32(8 * in->sum[b * TILE + (size_t)t]);
+}
+
+/* Each two groups of inputs, that four or five bits leave room for in int16, are widened to int32. */
+TG_INLINE __m256i two_groups(__m256i v, const int8_t *q, __m256i w, const int8_t *r)
+{
+    const __m256i x = _mm256_maddubs_epi16(v, broadcast4(q)), y = _mm256_maddubs_epi16(w, broadcast4(r));
+    return _mm256_madd_epi16(_mm256_add_epi16(x, y), _mm256_set1_epi16(1));
+}
+
+TG_INLINE void add_five_bits(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE])
+{
+    const __m256i mask = _mm256_set1_epi8(15), fifth = _mm256_set1_epi8(16);
+    const uint8_t *block = in->weights + b * tg_packed_quants(TG_DTYPE_Q5_K);
+    TG_KEEP_LOOP
+    for (size_t g = 0; g < 4; g++) {
         TG_UNROLL
         for (int p = 0; p < m; p++) {
             TG_UNROLL
             for (size_t half = 0; half < 2; half++) {
-                const __m256i wide = _mm256_madd_epi16(dots[p][t].half[half], ones);
-                dots[p][t].half[half] = type == TG_DTYPE_Q4_0 ? _mm256_sub_epi32(wide, off) : wide;
+                const uint8_t *from = block + (size_t)p * in->panel_bytes + half * 32;
+                const __m256i w = load32(from + g * 64), bits = load32(from + 4 * 64);
+                const __m256i to_low = _mm256_sll_epi16(bits, _mm_cvtsi32_si128((int)(4 - g)));
+                const __m256i to_high = _mm256_srl_epi16(bits, _mm_cvtsi32_si128((int)g));
+                const __m256i low = _mm256_or_si256(_mm256_and_si256(w, mask), _mm256_and_si256(to_low, fifth));
+                const __m256i high = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(w, 4), mask),
+                                                     _mm256_and_si256(to_high, fifth));
+                TG_UNROLL
+                for (int t = 0; t < n; t++) {
+                    const int8_t *q = in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
+                    __m256i *dot = &dots[p][t].half[half];
+                    *dot = _mm256_add_epi32(*dot, two_groups(low, q, high, q + 16));
+                    PIN(*dot);
+                }
             }
         }
     }
 }
 
-TG_INLINE void dots_wide(const tile *in, size_t b, size_t first, size_t len, int m, int n, d16 (*dots)[TILE])
+TG_INLINE void dots_low(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE])
 {
     const __m256i ones = _mm256_set1_epi16(1);
+    clear(m, n, dots);
+    if (tg_packed_is_five(type))
+        add_five_bits(in, b, m, n, dots);
+    else
+        add_four_bits(in, b, m, n, dots);
     TG_UNROLL
-    for (int p = 0; p < m; p++) {
+    for (int t = 0; t < n; t++) {
+        const __m256i off = _mm256_set1_epi32(tg_packed_middle(type) * in->sum[b * TILE + (size_t)t]);
         TG_UNROLL
-        for (int t = 0; t < n; t++)
-            dots[p][t].half[0] = dots[p][t].half[1] = _mm256_setzero_si256();
+        for (int p = 0; p < m; p++) {
+            TG_UNROLL
+            for (size_t half = 0; half < 2; half++) {
+                __m256i *dot = &dots[p][t].half[half];
+                *dot = tg_packed_is_five(type) ? *dot : _mm256_madd_epi16(*dot, ones);
+                *dot = tg_packed_middle(type) ? _mm256_sub_epi32(*dot, off) : *dot;
+            }
+        }
     }
+}
+
+TG_INLINE void dots_q6(const tile *in, size_t b, size_t which, int m, int n, d16 (*dots)[TILE])
+{
+    clear(m, n, dots);
     TG_KEEP_LOOP
-    for (size_t g = first; g < first + len; g += 2) {
+    for (size_t g = which * 4; g < which * 4 + 4; g += 2) {
         TG_UNROLL
         for (int p = 0; p < m; p++) {
             TG_UNROLL
@@ -193,9 +239,7 @@ TG_INLINE void dots_wide(const tile *in, size_t b, size_t first, size_t len, int
                 for (int t = 0; t < n; t++) {
                     const int8_t *q = in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
                     __m256i *dot = &dots[p][t].half[half];
-                    const __m256i fours = _mm256_add_epi16(_mm256_maddubs_epi16(v, broadcast4(q)),
-                                                           _mm256_maddubs_epi16(w, broadcast4(q + 4)));
-                    *dot = _mm256_add_epi32(*dot, _mm256_madd_epi16(fours, ones));
+                    *dot = _mm256_add_epi32(*dot, two_groups(v, q, w, q + 4));
                     PIN(*dot);
                 }
             }

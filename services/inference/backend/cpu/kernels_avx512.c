@@ -66,18 +66,25 @@ TG_INLINE void dots_q8(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE]
     }
 }
 
-TG_INLINE void dots_q4(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE])
+TG_INLINE void dots_low(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE])
 {
-    const __m512i mask = _mm512_set1_epi8(15);
-    start_dots(in, b, m, n, type == TG_DTYPE_Q4_0 ? -8 : 0, dots);
+    const __m512i mask = _mm512_set1_epi8(15), fifth = _mm512_set1_epi8(16);
+    const uint8_t *block = in->weights + b * tg_packed_quants(type);
+    start_dots(in, b, m, n, -tg_packed_middle(type), dots);
     TG_UNROLL
     for (size_t g = 0; g < 4; g++) {
         __m512i low[GROUP_MAX], high[GROUP_MAX];
         TG_UNROLL
         for (int p = 0; p < m; p++) {
-            const __m512i w = _mm512_loadu_si512(in->weights + (size_t)p * in->panel_bytes + (b * 4 + g) * 64);
+            const uint8_t *panel = block + (size_t)p * in->panel_bytes;
+            const __m512i w = _mm512_loadu_si512(panel + g * 64);
             low[p] = _mm512_and_si512(w, mask);
             high[p] = _mm512_and_si512(_mm512_srli_epi16(w, 4), mask);
+            if (tg_packed_is_five(type)) { /* a | (b & c), which is 0xf8 */
+                const __m512i bits = _mm512_loadu_si512(panel + 4 * 64);
+                low[p] = _mm512_ternarylogic_epi32(low[p], u16_left(bits, 4 - g), fifth, 0xf8);
+                high[p] = _mm512_ternarylogic_epi32(high[p], u16_right(bits, g), fifth, 0xf8);
+            }
         }
         TG_UNROLL
         for (int t = 0; t < n; t++) {
@@ -93,11 +100,11 @@ TG_INLINE void dots_q4(const tile *in, size_t b, int m, int n, tg_dtype type, d1
     }
 }
 
-TG_INLINE void dots_wide(const tile *in, size_t b, size_t first, size_t len, int m, int n, d16 (*dots)[TILE])
+TG_INLINE void dots_q6(const tile *in, size_t b, size_t half, int m, int n, d16 (*dots)[TILE])
 {
     start_dots(in, b, m, n, 0, dots);
     TG_UNROLL
-    for (size_t g = first; g < first + len; g++) {
+    for (size_t g = half * 4; g < half * 4 + 4; g++) {
         __m512i w[GROUP_MAX];
         TG_UNROLL
         for (int p = 0; p < m; p++)

@@ -1,11 +1,11 @@
 #include "services/inference/backend/cpu/pack.h"
 
-static size_t quant_bytes(tg_dtype type) /* of one block of one panel */
+/* Behind each block's first 32 bytes of scales. */
+static size_t scale_bytes(tg_dtype type, size_t in)
 {
-    return type == TG_DTYPE_Q8_0 ? TG_PANEL * 32 : TG_PANEL * 16;
+    const size_t sets = tg_packed_has_min(type) + tg_packed_is_k(type);
+    return sets * TG_PANEL_HALVES * (in / (tg_packed_is_k(type) ? TG_QUANT_SUPER : TG_QUANT_BLOCK));
 }
-
-static size_t scale_sets(tg_dtype type) { return type == TG_DTYPE_Q4_1 ? 2 : 1; }
 
 size_t tg_pack_bytes(const tg_gguf_tensor *tensor, tg_packed *ret)
 {
@@ -17,11 +17,9 @@ size_t tg_pack_bytes(const tg_gguf_tensor *tensor, tg_packed *ret)
     ret->data = NULL;
     if (!tg_packed_is_quantised(ret))
         bytes = in * TG_PANEL * (tensor->type == TG_DTYPE_F32 ? 4 : 2);
-    else if (tg_packed_is_wide(tensor->type))
-        bytes = in / TG_QUANT_BLOCK * TG_PANEL *
-                (32 + (tg_wide_scales(tensor->type) + tg_wide_has_min(tensor->type)) * sizeof(float));
     else
-        bytes = in / TG_QUANT_BLOCK * (quant_bytes(tensor->type) + scale_sets(tensor->type) * TG_PANEL * 2);
+        bytes = in / TG_QUANT_BLOCK * (tg_packed_quants(tensor->type) + TG_PANEL_HALVES) +
+                scale_bytes(tensor->type, in);
     ret->panel_bytes = (bytes + 63) & ~(size_t)63;
     return ret->panel_bytes * ret->panels;
 }
@@ -68,19 +66,6 @@ static void pack_float(const uint8_t *from, size_t row_bytes, size_t in, size_t 
     }
 }
 
-static void pack_quant(const uint8_t *row, tg_dtype type, size_t blocks, size_t r, uint8_t *to)
-{
-    const size_t sets = scale_sets(type), quants = quant_bytes(type);
-    const size_t source_bytes = tg_dtype_get(type)->block_bytes;
-    uint8_t *scales = to + blocks * quants;
-    for (size_t b = 0; b < blocks; b++, row += source_bytes) {
-        for (size_t set = 0; set < sets; set++)
-            memcpy(scales + ((set * blocks + b) * TG_PANEL + r) * 2, row + set * 2, 2);
-        for (size_t g = 0; g < quants / (TG_PANEL * 4); g++)
-            memcpy(to + b * quants + (g * TG_PANEL + r) * 4, row + sets * 2 + g * 4, 4);
-    }
-}
-
 void tg_pack_panel(const tg_gguf_tensor *tensor, const tg_packed *packed, uint32_t index, uint8_t *to)
 {
     const tg_dtype_info *info = tg_dtype_get(tensor->type);
@@ -94,12 +79,8 @@ void tg_pack_panel(const tg_gguf_tensor *tensor, const tg_packed *packed, uint32
         pack_float(from, row_bytes, in, info->block_bytes, rows, to);
         return;
     }
-    for (size_t r = 0; r < rows; r++) {
-        if (tg_packed_is_wide(tensor->type))
-            tg_pack_wide(from + r * row_bytes, tensor->type, in / TG_QUANT_BLOCK, r, to);
-        else
-            pack_quant(from + r * row_bytes, tensor->type, in / TG_QUANT_BLOCK, r, to);
-    }
+    for (size_t r = 0; r < rows; r++)
+        tg_pack_quant(from + r * row_bytes, tensor->type, in / TG_QUANT_BLOCK, r, to);
 }
 
 void tg_unpack_row(const tg_packed *packed, uint32_t row, float *ret)
@@ -112,19 +93,10 @@ void tg_unpack_row(const tg_packed *packed, uint32_t row, float *ret)
             tg_dtype_to_f32(packed->type, panel + (k * TG_PANEL + r) * info->block_bytes, 1, ret + k);
         return;
     }
-    const size_t blocks = packed->in / TG_QUANT_BLOCK, sets = scale_sets(packed->type);
-    if (tg_packed_is_wide(packed->type)) {
-        tg_unpack_wide(panel, packed->type, blocks, r, ret);
-        return;
-    }
-    const size_t quants = quant_bytes(packed->type);
-    const uint8_t *scales = panel + blocks * quants;
-    for (size_t b = 0; b < blocks; b++) {
-        uint8_t block[TG_QUANT_BLOCK * 2]; /* as it was in the file */
-        for (size_t set = 0; set < sets; set++)
-            memcpy(block + set * 2, scales + ((set * blocks + b) * TG_PANEL + r) * 2, 2);
-        for (size_t g = 0; g < quants / (TG_PANEL * 4); g++)
-            memcpy(block + sets * 2 + g * 4, panel + b * quants + (g * TG_PANEL + r) * 4, 4);
-        tg_dtype_to_f32(packed->type, block, TG_QUANT_BLOCK, ret + b * TG_QUANT_BLOCK);
+    for (size_t b = 0; b < packed->in / TG_QUANT_BLOCK; b++) {
+        tg_packed_block block;
+        tg_unpack_block(packed, panel, b, r, &block);
+        for (size_t i = 0; i < TG_QUANT_BLOCK; i++)
+            ret[b * TG_QUANT_BLOCK + i] = block.scale[i / 16] * (float)block.q[i] + block.min;
     }
 }

@@ -2,10 +2,9 @@
  * after its vec_*.h and these of its own:
  *
  *   d16, v16_of_d16          sixteen int32, and the same as floats
- *   dots_q8, dots_q4         one block's dots of `n` tokens and `m` panels (the latter of unsigned nibbles, less
- *                            8 × sum for Q4_0)
- *   dots_wide                the dots of `len` of a block's 8 fours of inputs from `first` on, an even number, with
- *                            bytes of 0..63
+ *   dots_q8, dots_low        one block's dots of `n` tokens and `m` panels; the latter of numbers of four or five
+ *                            bits, less their middle × sum
+ *   dots_q6                  the dots of one half of a block's inputs with bytes of 0..63, as they are
  *   TG_TILE_PANELS(rows)     panels worked on together when there are so many rows; with float weights
  *                            TG_FLOAT_PANELS(rows)
  *   TG_TILE_FITS(m, n)       which tiles are wanted; a constant expression, so that no others are compiled
@@ -19,7 +18,7 @@
 #ifndef TG_CPU_TILES_H
 #define TG_CPU_TILES_H
 
-#include "services/inference/backend/cpu/store.h"
+#include "services/inference/backend/cpu/panel.h"
 
 #define TILE TG_ROWS_TILE /* tokens of a tile with quantised weights */
 #define FLOAT_ROWS_MAX 8
@@ -42,8 +41,8 @@ typedef struct tile {
 
 TG_INLINE v16 v16_of_d16(d16 x);
 TG_INLINE void dots_q8(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE]);
-TG_INLINE void dots_q4(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE]);
-TG_INLINE void dots_wide(const tile *in, size_t b, size_t first, size_t len, int m, int n, d16 (*dots)[TILE]);
+TG_INLINE void dots_low(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE]);
+TG_INLINE void dots_q6(const tile *in, size_t b, size_t half, int m, int n, d16 (*dots)[TILE]);
 TG_INLINE void sum_pairs(const uint8_t *quants, size_t blocks, int32_t *ret);
 
 TG_INLINE void fetch(const tile *in, size_t b)
@@ -54,27 +53,24 @@ TG_INLINE void fetch(const tile *in, size_t b)
 
 TG_INLINE void tile_quant(const tile *in, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
 {
-    const size_t quant_bytes = type == TG_DTYPE_Q8_0 ? TG_PANEL * 32 : TG_PANEL * 16;
-    const uint8_t *scales = in->weights + in->blocks * quant_bytes;
-    const uint8_t *mins = scales + in->blocks * TG_PANEL * 2;
+    const uint8_t *scales = in->weights + in->blocks * tg_packed_quants(type);
     for (size_t b = 0; b < in->blocks; b++) {
         d16 dots[GROUP_MAX][TILE];
         fetch(in, b);
         if (type == TG_DTYPE_Q8_0)
             dots_q8(in, b, m, n, dots);
         else
-            dots_q4(in, b, m, n, type, dots);
+            dots_low(in, b, m, n, type, dots);
         TG_UNROLL
         for (int p = 0; p < m; p++) {
-            const size_t at = (size_t)p * in->panel_bytes + b * TG_PANEL * 2;
-            const v16 scale = v16_load_f16((const uint16_t *)(const void *)(scales + at));
+            const v16 scale = scale_of(scales + (size_t)p * in->panel_bytes, in->blocks, b, 0, type);
             TG_UNROLL
             for (int t = 0; t < n; t++) {
                 const v16 both = v16_mul(scale, v16_set(in->scale[b * TILE + (size_t)t]));
                 acc[p][t] = v16_fma(v16_of_d16(dots[p][t]), both, acc[p][t]);
             }
-            if (type == TG_DTYPE_Q4_1) {
-                const v16 low = v16_load_f16((const uint16_t *)(const void *)(mins + at));
+            if (tg_packed_has_min(type)) {
+                const v16 low = min_of(scales + (size_t)p * in->panel_bytes, in->blocks, b, type);
                 TG_UNROLL
                 for (int t = 0; t < n; t++)
                     acc[p][t] = v16_fma(low, v16_set(in->scaled_sum[b * TILE + (size_t)t]), acc[p][t]);
@@ -92,38 +88,34 @@ TG_INLINE int32_t half_sum(const int8_t *q)
     return sum;
 }
 
-/* Dots and what is taken off for the middle are whole numbers below 2^24: as floats they are as exact. */
-TG_INLINE void tile_wide(const tile *in, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
+/* Q6_K: halves of blocks have scales of their own. Dots and what is taken off for the middle are whole numbers below
+ * 2^24: as floats they are as exact. */
+TG_INLINE void tile_q6(const tile *in, int m, int n, v16 (*acc)[FLOAT_ROWS_MAX])
 {
-    const size_t sets = tg_wide_scales(type), fours = 8 / sets;
-    const uint8_t *scales = in->weights + in->blocks * TG_QUANT_BLOCK * TG_PANEL;
-    const uint8_t *mins = scales + in->blocks * sets * TG_PANEL * sizeof(float);
+    const tg_dtype type = TG_DTYPE_Q6_K;
+    const uint8_t *scales = in->weights + in->blocks * tg_packed_quants(type);
     for (size_t b = 0; b < in->blocks; b++) {
+        int32_t low[TILE];
         fetch(in, b);
         TG_UNROLL
-        for (size_t set = 0; set < sets; set++) {
+        for (int t = 0; t < n; t++)
+            low[t] = half_sum(in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK);
+        TG_UNROLL
+        for (size_t half = 0; half < 2; half++) {
             d16 dots[GROUP_MAX][TILE];
-            dots_wide(in, b, set * fours, fours, m, n, dots);
+            v16 scale[GROUP_MAX];
+            dots_q6(in, b, half, m, n, dots);
+            TG_UNROLL
+            for (int p = 0; p < m; p++)
+                scale[p] = scale_of(scales + (size_t)p * in->panel_bytes, in->blocks, b, half, type);
             TG_UNROLL
             for (int t = 0; t < n; t++) {
-                const size_t at = b * TILE + (size_t)t;
-                int32_t sum = in->sum[at];
-                if (sets == 2) {
-                    const int32_t low = half_sum(in->q + at * TG_QUANT_BLOCK);
-                    sum = set == 0 ? low : sum - low;
-                }
-                const v16 off = v16_set((float)(tg_wide_middle(type) * sum));
+                const int32_t sum = half == 0 ? low[t] : in->sum[b * TILE + (size_t)t] - low[t];
+                const v16 off = v16_set((float)(tg_packed_middle(type) * sum));
                 TG_UNROLL
-                for (int p = 0; p < m; p++) {
-                    const size_t panel = (size_t)p * in->panel_bytes;
-                    const size_t scale_at = panel + (b * sets + set) * TG_PANEL * sizeof(float);
-                    const v16 scale = v16_load((const void *)(scales + scale_at));
-                    acc[p][t] = v16_fma(v16_sub(v16_of_d16(dots[p][t]), off), v16_mul(scale, v16_set(in->scale[at])),
-                                        acc[p][t]);
-                    if (tg_wide_has_min(type))
-                        acc[p][t] = v16_fma(v16_load((const void *)(mins + panel + b * TG_PANEL * sizeof(float))),
-                                            v16_set(in->scaled_sum[at]), acc[p][t]);
-                }
+                for (int p = 0; p < m; p++)
+                    acc[p][t] = v16_fma(v16_sub(v16_of_d16(dots[p][t]), off),
+                                        v16_mul(scale[p], v16_set(in->scale[b * TILE + (size_t)t])), acc[p][t]);
             }
         }
     }
@@ -190,8 +182,8 @@ TG_INLINE void run_tile(const tg_product *product, tile *in, uint32_t panel, uin
             in->pairs = rows->pairs + at * TG_QUANT_BLOCK;
             in->pair_sum = rows->pair_sum + at;
         }
-        if (tg_packed_is_wide(type))
-            tile_wide(in, m, n, type, acc);
+        if (type == TG_DTYPE_Q6_K)
+            tile_q6(in, m, n, acc);
         else
             tile_quant(in, m, n, type, acc);
     }
@@ -263,25 +255,27 @@ TG_INLINE void run_panels(const tg_product *product, uint32_t first, uint32_t la
 TG_PRODUCT_OF(product_f32, TG_DTYPE_F32)
 TG_PRODUCT_OF(product_f16, TG_DTYPE_F16)
 TG_PRODUCT_OF(product_bf16, TG_DTYPE_BF16)
-TG_PRODUCT_OF(product_q5_0, TG_DTYPE_Q5_0)
-TG_PRODUCT_OF(product_q5_k, TG_DTYPE_Q5_K) /* and what differs from it in the file only */
-TG_PRODUCT_OF(product_q6_k, TG_DTYPE_Q6_K)
 TG_PRODUCT_OF(product_q8_0, TG_DTYPE_Q8_0)
 TG_PRODUCT_OF(product_q4_0, TG_DTYPE_Q4_0)
 TG_PRODUCT_OF(product_q4_1, TG_DTYPE_Q4_1)
+TG_PRODUCT_OF(product_q5_0, TG_DTYPE_Q5_0)
+TG_PRODUCT_OF(product_q5_1, TG_DTYPE_Q5_1)
+TG_PRODUCT_OF(product_q4_k, TG_DTYPE_Q4_K)
+TG_PRODUCT_OF(product_q5_k, TG_DTYPE_Q5_K)
+TG_PRODUCT_OF(product_q6_k, TG_DTYPE_Q6_K)
 
 static void TG_OPS(tg_product)(const tg_product *product, uint32_t first, uint32_t last, int32_t *scratch)
 {
     switch (product->weights->type) {
     case TG_DTYPE_F32: product_f32(product, first, last, scratch); break;
     case TG_DTYPE_F16: product_f16(product, first, last, scratch); break;
+    case TG_DTYPE_BF16: product_bf16(product, first, last, scratch); break;
     case TG_DTYPE_Q8_0: product_q8_0(product, first, last, scratch); break;
     case TG_DTYPE_Q4_0: product_q4_0(product, first, last, scratch); break;
     case TG_DTYPE_Q4_1: product_q4_1(product, first, last, scratch); break;
-    case TG_DTYPE_BF16: product_bf16(product, first, last, scratch); break;
     case TG_DTYPE_Q5_0: product_q5_0(product, first, last, scratch); break;
-    case TG_DTYPE_Q5_1:
-    case TG_DTYPE_Q4_K:
+    case TG_DTYPE_Q5_1: product_q5_1(product, first, last, scratch); break;
+    case TG_DTYPE_Q4_K: product_q4_k(product, first, last, scratch); break;
     case TG_DTYPE_Q5_K: product_q5_k(product, first, last, scratch); break;
     case TG_DTYPE_Q6_K: product_q6_k(product, first, last, scratch); break;
     }

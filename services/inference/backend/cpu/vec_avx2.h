@@ -34,6 +34,12 @@ TG_VEC v16 v16_load_bf16(const uint16_t *p)
     return (v16){_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(from)), 16)),
                  _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(from + 1)), 16))};
 }
+TG_VEC v16 v16_load_i8(const uint8_t *p) /* signed, as numbers */
+{
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return (v16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
+                 _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)))};
+}
 TG_VEC v16 v16_add(v16 x, v16 y) { TG_VEC_BOTH(_mm256_add_ps); }
 TG_VEC v16 v16_sub(v16 x, v16 y) { TG_VEC_BOTH(_mm256_sub_ps); }
 TG_VEC v16 v16_mul(v16 x, v16 y) { TG_VEC_BOTH(_mm256_mul_ps); }

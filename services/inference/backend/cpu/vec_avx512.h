@@ -24,6 +24,10 @@ TG_VEC v16 v16_load_bf16(const uint16_t *p)
     const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
+TG_VEC v16 v16_load_i8(const uint8_t *p) /* signed, as numbers */
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
 TG_VEC v16 v16_add(v16 a, v16 b) { return _mm512_add_ps(a, b); }
 TG_VEC v16 v16_sub(v16 a, v16 b) { return _mm512_sub_ps(a, b); }
 TG_VEC v16 v16_mul(v16 a, v16 b) { return _mm512_mul_ps(a, b); }
@@ -54,5 +58,10 @@ TG_VEC void v16_store_i8(int8_t *p, v16 a)
 {
     _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a)));
 }
+
+/* 32 numbers of 16 bits. The intrinsics want constants, which arguments become only where functions are inlined. */
+typedef uint16_t u16x32 __attribute__((vector_size(64)));
+TG_VEC __m512i u16_left(__m512i x, size_t bits) { return (__m512i)((u16x32)x << (uint16_t)bits); }
+TG_VEC __m512i u16_right(__m512i x, size_t bits) { return (__m512i)((u16x32)x >> (uint16_t)bits); }
 
 #endif

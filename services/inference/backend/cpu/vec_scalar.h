@@ -23,6 +23,7 @@ typedef struct v16 {
 static inline v16 v16_set(float a) { TG_VEC_EACH(a); }
 static inline v16 v16_load(const float *p) { TG_VEC_EACH(p[i]); }
 static inline v16 v16_load_f16(const uint16_t *p) { TG_VEC_EACH(tg_f16_to_f32(p[i])); }
+static inline v16 v16_load_i8(const uint8_t *p) { TG_VEC_EACH((float)(int8_t)p[i]); }
 static inline v16 v16_add(v16 a, v16 b) { TG_VEC_EACH(a.f[i] + b.f[i]); }
 static inline v16 v16_sub(v16 a, v16 b) { TG_VEC_EACH(a.f[i] - b.f[i]); }
 static inline v16 v16_mul(v16 a, v16 b) { TG_VEC_EACH(a.f[i] * b.f[i]); }

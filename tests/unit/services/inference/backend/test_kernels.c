@@ -131,11 +131,10 @@ static void test_products_amx(void) { products_of("amx"); }
 
 static void test_products_amx_emulated(void)
 {
-    static const tg_dtype own[] = {TG_DTYPE_Q8_0, TG_DTYPE_Q4_0, TG_DTYPE_Q4_1, TG_DTYPE_Q4_K};
     uint64_t random = tg_test_seed();
     for (size_t round = 0; kernels_of("avx512") && round < tg_test_rounds(30); round++)
-        for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-            compare_products(&tg_kernels_amx_emulated, own[i], 50, &random);
+        for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+            compare_products(&tg_kernels_amx_emulated, types[i], 50, &random);
 }
 
 /* The scalar product itself, against doubles of the dequantised weights. */
