@@ -16,6 +16,7 @@ static const char usage_text[] =
     "  --chat             the prompt is a user's message: apply the model's chat template\n"
     "  --system TEXT      with --chat: the system message\n"
     "  --answer TEXT      with --chat: the beginning of the answer, which goes on from there\n"
+    "  --chat-template F  with --chat: the template in file F instead of the model's own\n"
     "  --echo             print the prompt before its continuation\n"
     "  --max-tokens N     stop after N tokens (default 256)\n"
     "  --temperature T    0 is greedy (default 0)\n"
@@ -35,7 +36,7 @@ static const char usage_text[] =
 enum { BIAS_MAX = 16, CHOICES_MAX = 16 };
 
 typedef struct options {
-    const char *model, *prompt, *system, *answer;
+    const char *model, *prompt, *system, *answer, *chat_template;
     bool chat, echo, has_seed, logprobs, no_speculation;
     uint32_t top_logprobs;
     uint32_t max_tokens, threads;
@@ -112,6 +113,7 @@ static int parse_option(int which, const char *name, options *o)
     case 'p': o->prompt = optarg; return 0;
     case 'y': o->system = optarg; return 0;
     case 'A': o->answer = optarg; return 0;
+    case 'T': o->chat_template = optarg; return 0;
     case 'c': o->chat = true; return 0;
     case 'e': o->echo = true; return 0;
     case 's': return parse_seed(optarg, o);
@@ -179,7 +181,7 @@ static int parse(int argc, char **argv, options *o)
     static const struct option known[] = {
         {"model", required_argument, NULL, 'm'},       {"prompt", required_argument, NULL, 'p'},
         {"system", required_argument, NULL, 'y'},      {"chat", no_argument, NULL, 'c'},
-        {"answer", required_argument, NULL, 'A'},
+        {"answer", required_argument, NULL, 'A'},      {"chat-template", required_argument, NULL, 'T'},
         {"echo", no_argument, NULL, 'e'},              {"max-tokens", required_argument, NULL, 'n'},
         {"temperature", required_argument, NULL, 't'}, {"top-p", required_argument, NULL, 'P'},
         {"top-k", required_argument, NULL, 'k'},       {"min-p", required_argument, NULL, 'M'},
@@ -239,9 +241,9 @@ static double per_second(uint32_t tokens, uint64_t ns)
 
 static int generate(tg_engine *engine, const options *o, progress *p, tg_error *err)
 {
-    tg_prompt_message messages[3] = {{TG_STR("system"), tg_str_of(o->system)},
-                                   {TG_STR("user"), tg_str_of(o->prompt)},
-                                   {TG_STR("assistant"), tg_str_of(o->answer)}};
+    const tg_prompt_message messages[3] = {{.role = TG_STR("system"), .content = tg_str_of(o->system)},
+                                           {.role = TG_STR("user"), .content = tg_str_of(o->prompt)},
+                                           {.role = TG_STR("assistant"), .content = tg_str_of(o->answer)}};
     const tg_str text = tg_str_of(o->prompt);
     tg_gen_request request = {.sampling = o->sampling, .adjustments = o->adjustments, .max_tokens = o->max_tokens, .stop = o->stop,
                               .stop_len = o->stop_len, .constraint = o->constraint, .logprobs = o->logprobs, .top_logprobs = o->top_logprobs};
@@ -301,7 +303,7 @@ int tg_cli_generate(int argc, char **argv)
         o.sampling.seed = 0;
     sem_init(&p.ready, 0, 0);
     tg_buf_init(&p.logprobs, 0);
-    const tg_engine_conf conf = {.model_path = o.model, .threads = o.threads, .max_seqs = 1,
+    const tg_engine_conf conf = {.model_path = o.model, .chat_template_file = o.chat_template, .threads = o.threads, .max_seqs = 1,
                                  .max_queue = 1, .no_speculation = o.no_speculation, .notify = on_ready, .notify_user = &p,
                                  .progress = tg_load_bar_progress, .progress_user = &bar};
     int rc = tg_engine_new(&conf, &err, &engine);

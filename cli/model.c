@@ -1,4 +1,4 @@
-/* tollgate model inspect FILE [--json] [--kv-tokens N] [--max-seqs N] [--threads N]
+/* tollgate model inspect FILE [--json] [--chat-template F] [--tool-format T] [--kv-tokens N] [--max-seqs N] [--threads N]
  *
  * What is in a GGUF file, split ones included, and what serving it will take. A file that cannot be served is shown all
  * the same as far as it can be read, with the reason and exit status 1. Strings are the file's own: in text bytes that
@@ -7,6 +7,7 @@
 
 #include "libs/json/json.h"
 #include "services/inference/engine/memory.h"
+#include "services/inference/model/chat.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -17,9 +18,11 @@
 #define TYPES_MAX 64       /* tensor types with a number below it */
 
 static const char usage_text[] = "usage: tollgate model inspect FILE [--json] [options]\n"
-                                 "  --kv-tokens N   tokens whose keys and values are held (16384)\n"
-                                 "  --max-seqs N    sequences computed together (8)\n"
-                                 "  --threads N     0: one per processor (0)\n";
+                                 "  --chat-template F  the template in file F instead of the model's own\n"
+                                 "  --tool-format T    none, hermes, llama3 or mistral, whatever the template says\n"
+                                 "  --kv-tokens N      tokens whose keys and values are held (16384)\n"
+                                 "  --max-seqs N       sequences computed together (8)\n"
+                                 "  --threads N        0: one per processor (0)\n";
 
 typedef struct type_sum {
     const char *name;
@@ -27,7 +30,7 @@ typedef struct type_sum {
 } type_sum;
 
 typedef struct report {
-    const char *path;
+    const char *path, *chat_template, *tool_format;
     bool json;
     uint32_t kv_tokens, max_seqs, threads;
     tg_gguf *gguf;   /* NULL once the model has it */
@@ -71,6 +74,21 @@ static void print_str(tg_str text)
 
 static double mb(uint64_t bytes) { return (double)bytes * 1e-6; }
 
+static const char *chat_state(const tg_model *m)
+{
+    static const char *const states[] = {"none", "supported", "unsupported"};
+    return states[m->chat];
+}
+
+static void print_chat(const tg_model *m)
+{
+    printf("chat       template %s", chat_state(m));
+    if (m->chat == TG_CHAT_UNSUPPORTED)
+        printf(" (%s)", m->template_problem);
+    printf("; tools %s, calls %s, thinking %s\n", m->answer.takes_tools ? "offered" : "not offered", tg_tool_format_name(m->answer.tools),
+           tg_reasoning_format_name(m->answer.reasoning));
+}
+
 static void print_model(const report *r)
 {
     const tg_model *m = r->model;
@@ -86,6 +104,7 @@ static void print_model(const report *r)
     printf(" ");
     print_str(text_of(r, "tokenizer.ggml.pre"));
     printf("; a chat template of %zu bytes\n", text_of(r, "tokenizer.chat_template").len);
+    print_chat(m);
     printf("context    %u tokens", s->context);
     if (s->window)
         printf(", of which the latest %u are seen", s->window);
@@ -142,6 +161,12 @@ static void put_u64(tg_json_out *out, const char *key, uint64_t value)
 {
     tg_json_out_key(out, key);
     tg_json_out_u64(out, value);
+}
+
+static void put_text(tg_json_out *out, const char *key, const char *value)
+{
+    tg_json_out_key(out, key);
+    tg_json_out_text(out, value);
 }
 
 static void put_value(tg_json_out *out, const tg_gguf_value *value)
@@ -205,12 +230,9 @@ static void put_model(tg_json_out *out, const report *r)
                  {"room_bytes", r->room.bytes}};
     tg_json_out_key(out, "model");
     tg_json_out_begin_object(out);
-    tg_json_out_key(out, "name");
-    tg_json_out_text(out, m->name);
-    tg_json_out_key(out, "architecture");
-    tg_json_out_text(out, m->arch->name);
-    tg_json_out_key(out, "quantisation");
-    tg_json_out_text(out, m->quantisation);
+    put_text(out, "name", m->name);
+    put_text(out, "architecture", m->arch->name);
+    put_text(out, "quantisation", m->quantisation);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         put_u64(out, numbers[i].key, numbers[i].value);
     tg_json_out_key(out, "stop_ids");
@@ -223,6 +245,12 @@ static void put_model(tg_json_out *out, const report *r)
     tg_json_out_key(out, "pre_tokenizer");
     tg_json_out_str(out, text_of(r, "tokenizer.ggml.pre"));
     put_u64(out, "chat_template_bytes", text_of(r, "tokenizer.chat_template").len);
+    put_text(out, "chat_template", chat_state(m));
+    put_text(out, "chat_template_problem", m->template_problem);
+    tg_json_out_key(out, "takes_tools");
+    tg_json_out_bool(out, m->answer.takes_tools);
+    put_text(out, "tool_format", tg_tool_format_name(m->answer.tools));
+    put_text(out, "reasoning_format", tg_reasoning_format_name(m->answer.reasoning));
     tg_json_out_end_object(out);
     tg_json_out_key(out, "needs");
     tg_json_out_begin_object(out);
@@ -289,6 +317,8 @@ static int inspect(report *r)
                                   .step_tokens_max = 256, .step_logits_max = r->max_seqs};
     rc = tg_model_open(r->path, &r->why, &r->model); /* its own view: a refused one is gone */
     if (rc == 0)
+        rc = tg_chat_configure(r->model, r->chat_template, r->tool_format, &r->why);
+    if (rc == 0)
         rc = tg_backend_plan_cpu(r->model, &conf, &r->why, &r->needs);
     if (rc < 0)
         r->model = tg_model_free(r->model);
@@ -315,6 +345,8 @@ static int parse_u32(const char *name, const char *text, uint32_t least, uint32_
 int tg_cli_model(int argc, char **argv)
 {
     static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+                                            {"chat-template", required_argument, NULL, 'c'},
+                                            {"tool-format", required_argument, NULL, 'f'},
                                             {"kv-tokens", required_argument, NULL, 'k'},
                                             {"max-seqs", required_argument, NULL, 's'},
                                             {"threads", required_argument, NULL, 't'},
@@ -324,6 +356,8 @@ int tg_cli_model(int argc, char **argv)
     for (int c; rc == 0 && (c = getopt_long(argc - 1, argv + 1, "", options, NULL)) != -1;) {
         switch (c) {
         case 'j': r.json = true; break;
+        case 'c': r.chat_template = optarg; break;
+        case 'f': r.tool_format = optarg; break;
         case 'k': rc = parse_u32("kv-tokens", optarg, 32, 1u << 30, &r.kv_tokens); break;
         case 's': rc = parse_u32("max-seqs", optarg, 1, 256, &r.max_seqs); break;
         case 't': rc = parse_u32("threads", optarg, 0, TG_THREADS_MAX, &r.threads); break;

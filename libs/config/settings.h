@@ -91,6 +91,7 @@ typedef struct tg_inference_settings {
     const char *grpc_listen;
     const char *model_file;
     const char *model_name;
+    const char *chat_template_file, *tool_format; /* "": the model's own */
     const char *embedding_model_file; /* "": none */
     uint32_t threads; /* 0: one for each processor */
     uint32_t max_seqs;

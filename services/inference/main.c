@@ -76,6 +76,8 @@ static int start_engine(tg_inference *inference, tg_error *err)
     loading progress = {0, 0};
     tg_engine_conf conf = {
         .model_path = s->model_file,
+        .chat_template_file = s->chat_template_file,
+        .tool_format = s->tool_format,
         .threads = s->threads,
         .max_seqs = s->max_seqs,
         .max_queue = s->max_queue,

@@ -91,10 +91,10 @@ def reference():
     return environment
 
 
-def ours(path, variables):
+def ours(path, variables, *words):
     """[(text, marks)], (None, message) for a refusal"""
     lines = "".join(json.dumps(v, ensure_ascii=False) + "\n" for v in variables).encode()
-    done = subprocess.run([bin_dir() / "test-template", path], input=lines, capture_output=True, timeout=120)
+    done = subprocess.run([bin_dir() / "test-template", path, *words], input=lines, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     out, answers = done.stdout, []
     while out:
@@ -119,6 +119,50 @@ def test_the_same_text(path):
             assert text is None, f"{json.dumps(given)} gives {text!r}; jinja2 says {error}"
             continue
         assert text == want, f"{json.dumps(given)}: {marks if text is None else ''}"
+
+
+def as_fields(given):
+    """What a client sends for a conversation: messages field by field, calls as JSON whose arguments are strings (OpenAI's way)."""
+    def calls_of(message):
+        calls = json.loads(json.dumps(message["tool_calls"]))
+        for call in calls:
+            if not isinstance(call["function"]["arguments"], str):
+                call["function"]["arguments"] = json.dumps(call["function"]["arguments"], ensure_ascii=False)
+        return json.dumps(calls, ensure_ascii=False)
+
+    messages = [{"reasoning" if key == "reasoning_content" else key: calls_of(m) if key == "tool_calls" else value
+                 for key, value in m.items()} for m in given["messages"]]
+    more = {key: value for key, value in given.items() if key not in ("messages", "tools")}
+    return {"messages": messages, "tools": json.dumps(given["tools"], ensure_ascii=False) if "tools" in given else "",
+            "variables": json.dumps(more, ensure_ascii=False) if more else ""}
+
+
+def seen(given):
+    """What a template is to see of it: arguments that are objects, also where they came as a string."""
+    given = json.loads(json.dumps(given))
+    for message in given["messages"]:
+        for call in message.get("tool_calls", []):
+            if isinstance(call["function"]["arguments"], str):
+                call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+    return given
+
+
+@pytest.mark.parametrize("path", OWN + REAL, ids=lambda path: path.stem)
+def test_the_same_text_from_a_clients_fields(path):
+    template = reference().from_string(path.read_text())
+    plain = [v for v in conversations() if all(isinstance(m["content"], str) for m in v["messages"])]
+    thought = [{"messages": [user("a"), {"role": "assistant", "content": "b", "reasoning_content": "because"}, user("c")]},
+               {"messages": [user("a"), calls({"city": "Oslo"}) | {"reasoning_content": "so\n"},
+                             {"role": "tool", "name": "clock", "tool_call_id": "call00000", "content": "x"}], "tools": [CLOCK]}]
+    variables = plain + thought
+    assert len(variables) >= 50
+    for given, (text, why) in zip(variables, ours(path, [as_fields(v) for v in variables], "--fields"), strict=True):
+        try:
+            want = template.render(bos_token="<s>", eos_token="</s>", add_generation_prompt=True, **seen(given))
+        except (jinja2.exceptions.TemplateError, TypeError) as error:
+            assert text is None, f"{json.dumps(given)} gives {text!r}; jinja2 says {error}"
+            continue
+        assert text == want, f"{json.dumps(given)}: {why if text is None else ''}"
 
 
 @pytest.mark.parametrize("path", OWN + REAL, ids=lambda path: path.stem)

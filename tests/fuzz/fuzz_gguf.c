@@ -17,12 +17,14 @@ static void require(bool condition)
 static void use(const tg_model *model)
 {
     static const char words[] = "hello <|im_end|> w\xc3\xb6rld 42\n";
-    const tg_prompt_message message = {TG_STR("user"), TG_STR(words)};
+    const tg_prompt_message message = {.role = TG_STR("user"), .content = TG_STR(words)};
+    const tg_prompt prompt = {.messages = &message, .messages_len = 1};
+    bool thinking;
     tg_token_list tokens = {0};
     tg_detokenizer state = {.at_start = true};
     tg_buf text;
     tg_buf_init(&text, 0);
-    if (tg_chat_encode(model, &message, 1, false, NULL, &tokens) == 0)
+    if (tg_chat_encode(model, &prompt, NULL, &tokens, &thinking) == 0)
         for (size_t i = 0; i < tokens.len; i++)
             require(tg_detokenizer_push(&state, model->tokenizer, tokens.ids[i], &text) == 0);
     require(tg_detokenizer_end(&state, &text) == 0 && tg_utf8_valid(text.data, text.len));

@@ -8,8 +8,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const tg_template_message messages[] = {{TG_STR("user"), TG_STR("a b")}, {TG_STR("assistant"), TG_STR("c")}};
-    const tg_template_input in = {.messages = messages, .messages_len = 2, .bos_token = TG_STR("<s>"),
+    const tg_template_message messages[] = {
+        {.role = TG_STR("user"), .content = TG_STR("a b")},
+        {.role = TG_STR("assistant"), .content = TG_STR("c"), .reasoning = TG_STR("r"),
+         .tool_calls = TG_STR("[{\"id\":\"1\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":[1]}\"}}]")},
+        {.role = TG_STR("tool"), .content = TG_STR("d"), .name = TG_STR("f"), .tool_call_id = TG_STR("1")}};
+    const tg_template_input in = {.messages = messages, .messages_len = 3, .tools = TG_STR("[{\"function\":{\"name\":\"f\"}}]"), .bos_token = TG_STR("<s>"),
                                   .variables = TG_STR("{\"x\":[1,2.5,null,{\"a\":\"b\"}]}")};
     tg_template *t = NULL;
     tg_template_text text = {0};

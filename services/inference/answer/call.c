@@ -56,7 +56,7 @@ static int add_point(tg_buf *to, uint32_t u)
     return tg_buf_add(to, s, n);
 }
 
-/* A whole \uXXXX. Surrogates that are no pair become U+FFFD. */
+/* A whole \uXXXX. Surrogates that are no pair become U+FFFD, and so does NUL, which ends texts elsewhere. */
 static int add_unit(tg_call_reader *r, tg_buf *to)
 {
     const uint32_t u = r->unit, high = r->high;
@@ -70,7 +70,7 @@ static int add_unit(tg_call_reader *r, tg_buf *to)
         r->high = (uint16_t)u;
         return rc;
     }
-    return rc < 0 ? rc : add_point(to, u >= 0xDC00 && u < 0xE000 ? 0xFFFD : u);
+    return rc < 0 ? rc : add_point(to, u == 0 || (u >= 0xDC00 && u < 0xE000) ? 0xFFFD : u);
 }
 
 static int lone_high(tg_call_reader *r, tg_buf *to)

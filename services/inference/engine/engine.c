@@ -68,6 +68,8 @@ static int start(tg_engine *e, tg_error *err)
     const bool kv_by_default = e->conf.kv_tokens == 0;
     int rc = tg_model_open(e->conf.model_path, err, &e->model);
     if (rc == 0)
+        rc = tg_chat_configure(e->model, e->conf.chat_template_file, e->conf.tool_format, err);
+    if (rc == 0)
         rc = check_conf(e, err);
     if (rc < 0)
         return rc;
@@ -187,12 +189,12 @@ const tg_model *tg_engine_model(const tg_engine *e) { return e->model; }
 
 bool tg_engine_has_path(const char *path) { return tg_backend_has_cpu_path(path); }
 
-static int encode(const tg_engine *e, const tg_prompt_message *messages, size_t messages_len, bool goes_on,
-                  const tg_str *text, tg_error *err, tg_token_list *tokens)
+static int encode(const tg_engine *e, const tg_prompt *prompt, const tg_str *text, tg_error *err, tg_token_list *tokens,
+                  bool *ret_thinking)
 {
     int rc;
-    if (messages) {
-        rc = tg_chat_encode(e->model, messages, messages_len, goes_on, err, tokens);
+    if (prompt) {
+        rc = tg_chat_encode(e->model, prompt, err, tokens, ret_thinking);
     } else {
         tg_token_span span = {*text, false};
         rc = tg_tokenizer_encode(e->model->tokenizer, &span, 1, true, tokens);
@@ -202,13 +204,13 @@ static int encode(const tg_engine *e, const tg_prompt_message *messages, size_t 
     return rc;
 }
 
-static int encode_request(const tg_engine *e, const tg_gen_request *r, tg_error *err,
-                          tg_token_list *tokens)
+static int encode_request(const tg_engine *e, const tg_gen_request *r, tg_error *err, tg_token_list *tokens, bool *ret_thinking)
 {
+    const tg_prompt prompt = {r->messages, r->messages_len, r->continue_final, r->tools, r->template_args, r->calls};
     if ((r->messages != NULL) + (r->text != NULL) + (r->tokens != NULL) != 1)
         return tg_error_set(err, -EINVAL, "exactly one of messages, text and tokens is needed");
     if (!r->tokens)
-        return encode(e, r->messages, r->messages_len, r->continue_final, r->text, err, tokens);
+        return encode(e, r->messages ? &prompt : NULL, r->text, err, tokens, ret_thinking);
     if (r->tokens_len >= e->context_limit)
         return tg_error_set(err, -EMSGSIZE, "the prompt has %zu tokens; with room for an answer at most "
                             "%u fit", r->tokens_len, e->context_limit - 1);
@@ -245,7 +247,8 @@ static int constrain(tg_seq *seq, const tg_gen_request *r, tg_constraint *constr
     return rc;
 }
 
-static int make_choices(const tg_engine *e, const tg_gen_request *request, uint32_t n, tg_error *err, tg_seq **ret_seqs)
+static int make_choices(const tg_engine *e, const tg_gen_request *request, uint32_t n, tg_error *err, tg_seq **ret_seqs,
+                        bool *ret_thinking)
 {
     tg_token_list tokens = {0};
     tg_gen_request r = *request;
@@ -253,7 +256,7 @@ static int make_choices(const tg_engine *e, const tg_gen_request *request, uint3
     int rc = request->constraint.kind == TG_CONSTRAINT_NONE
                  ? 0 : tg_constraint_cache_get(e->constraints, &request->constraint, err, &constraint);
     if (rc == 0)
-        rc = encode_request(e, request, err, &tokens);
+        rc = encode_request(e, request, err, &tokens, ret_thinking);
     const uint64_t now = tg_clock_mono_ns();
     for (uint32_t i = 0; i < n && rc == 0; i++) {
         r.sampling.choice = request->sampling.choice + i;
@@ -294,16 +297,17 @@ int tg_engine_submit(tg_engine *e, const tg_gen_request *request, tg_error *err,
 {
     const uint32_t n = request->n ? request->n : 1;
     tg_seq *seqs[TG_ENGINE_CHOICES_MAX] = {NULL};
+    bool thinking = false;
     int rc = check_door(e, request, n, err);
     if (rc < 0)
         return rc;
-    rc = make_choices(e, request, n, err, seqs);
+    rc = make_choices(e, request, n, err, seqs, &thinking);
     if (rc == 0) {
         const uint32_t prompt_len = seqs[0]->prompt_len;
         pthread_mutex_lock(&e->lock); /* the sequences are the engine thread's once it is let go */
         rc = enqueue(e, seqs, n, request->tenant);
         if (rc == 0)
-            *ret = (tg_gen_ticket){e->last_id - n + 1, prompt_len};
+            *ret = (tg_gen_ticket){e->last_id - n + 1, prompt_len, thinking};
         pthread_mutex_unlock(&e->lock);
         if (rc == 0)
             return 0;
@@ -381,13 +385,13 @@ void tg_engine_take_interval(tg_engine *e, tg_engine_interval *ret)
     pthread_mutex_unlock(&e->lock);
 }
 
-int tg_engine_count_tokens(tg_engine *e, const tg_prompt_message *messages, size_t messages_len,
-                           const tg_str *text, tg_error *err, uint32_t *ret)
+int tg_engine_count_tokens(tg_engine *e, const tg_prompt *prompt, const tg_str *text, tg_error *err, uint32_t *ret)
 {
     tg_token_list tokens = {0};
-    if ((messages != NULL) == (text != NULL))
+    bool thinking = false;
+    if ((prompt != NULL) == (text != NULL))
         return tg_error_set(err, -EINVAL, "exactly one of messages and text is needed");
-    int rc = encode(e, messages, messages_len, false, text, err, &tokens);
+    int rc = encode(e, prompt, text, err, &tokens, &thinking);
     if (rc == 0)
         *ret = (uint32_t)tokens.len;
     tg_token_list_free(&tokens);

@@ -33,6 +33,8 @@ typedef struct tg_engine tg_engine;
 
 typedef struct tg_engine_conf { /* 0 means the default in brackets */
     const char *model_path;
+    const char *chat_template_file; /* in the stead of the model's own; NULL or "": none */
+    const char *tool_format;        /* by name, whatever the template says; NULL or "": what it says */
     uint32_t threads;           /* [one per processor] */
     uint32_t max_seqs;          /* running at once [8], at most TG_ENGINE_SEQS_MAX */
     uint32_t max_queue;         /* waiting [64], at most TG_ENGINE_QUEUE_MAX */
@@ -65,6 +67,9 @@ typedef struct tg_gen_request {
     const tg_prompt_message *messages; /* the model's chat template is applied */
     size_t messages_len;
     bool continue_final; /* the last message is the beginning of the answer, which goes on where it ends */
+    tg_str tools, template_args; /* JSON for the template, chat.h; empty: none */
+    bool calls;          /* the answer is to be a call of a tool: the prompt ends behind the mark that opens one */
+    bool marks;          /* control tokens that mark parts of the answer come as text, for who takes it apart */
     const tg_str *text; /* as it is; control tokens in it are ordinary characters */
     const uint32_t *tokens;
     size_t tokens_len;
@@ -93,6 +98,7 @@ typedef struct tg_gen_request {
 typedef struct tg_gen_ticket {
     uint64_t seq_id; /* of choice 0; never 0, never reused */
     uint32_t prompt_tokens;
+    bool thinking; /* the prompt ends within the thinking before the answer */
 } tg_gen_ticket;
 
 /* All of a request's choices are accepted or none. 0; -EAGAIN when the queue is full; -EMSGSIZE when it can never fit;
@@ -181,9 +187,8 @@ typedef struct tg_engine_interval { /* the tenants' engine_ns + overhead + idle 
 /* What happened since it was called last, or since the engine began. From one thread at a time. */
 void tg_engine_take_interval(tg_engine *engine, tg_engine_interval *ret);
 
-/* Tokens of a prompt as submit would count them. Exactly one of messages and text. */
-int tg_engine_count_tokens(tg_engine *engine, const tg_prompt_message *messages, size_t messages_len,
-                           const tg_str *text, tg_error *err, uint32_t *ret);
+/* Tokens of a prompt as submit would count them. Exactly one of prompt and text. */
+int tg_engine_count_tokens(tg_engine *engine, const tg_prompt *prompt, const tg_str *text, tg_error *err, uint32_t *ret);
 
 const tg_model *tg_engine_model(const tg_engine *engine);
 

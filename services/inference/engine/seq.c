@@ -110,6 +110,7 @@ int tg_seq_new(const tg_gen_request *r, const tg_model *model, const tg_kv *kv, 
     seq->prompt_len = (uint32_t)tokens->len;
     seq->given_len = seq->prompt_len + (uint32_t)r->generated_len;
     seq->echo = r->echo;
+    seq->marks = r->marks;
     seq->logprobs = r->logprobs;
     seq->top_logprobs = r->top_logprobs;
     seq->scores_prompt = r->echo && r->logprobs;
@@ -171,7 +172,7 @@ int tg_seq_accept(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *te
     if (*ret == TG_FINISH_STOP)
         return 0;
     tg_buf_init(&piece, 0);
-    int rc = tg_detokenizer_push(&seq->detokenizer, model->tokenizer, token, &piece);
+    int rc = tg_model_show(model, &seq->detokenizer, token, seq->marks, &piece);
     if (rc == 0)
         rc = tg_stop_push(&seq->stop, tg_buf_str(&piece), text, &hit);
     tg_buf_free(&piece);

@@ -19,6 +19,7 @@ struct tg_seq {
     size_t ends_len;
     bool ignore_end;
     bool echo, logprobs;
+    bool marks; /* control tokens that are marks are shown */
     uint32_t top_logprobs;
     bool scores_prompt; /* echo with log-probabilities: all of the prompt is computed, and gives logits */
     uint64_t deadline_ns; /* monotonic; UINT64_MAX: none */

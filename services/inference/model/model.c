@@ -224,3 +224,19 @@ bool tg_model_is_stop(const tg_model *model, uint32_t id)
             return true;
     return false;
 }
+
+static bool is_mark(const tg_model *model, uint32_t id)
+{
+    for (size_t i = 0; i < model->marks_len; i++)
+        if (model->marks[i] == id)
+            return true;
+    return false;
+}
+
+int tg_model_show(const tg_model *model, tg_detokenizer *detokenizer, uint32_t id, bool marks, tg_buf *text)
+{
+    if (!marks || !is_mark(model, id))
+        return tg_detokenizer_push(detokenizer, model->tokenizer, id, text);
+    int rc = tg_detokenizer_end(detokenizer, text);
+    return rc < 0 ? rc : tg_buf_add_str(text, tg_tokenizer_piece(model->tokenizer, id));
+}

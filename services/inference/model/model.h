@@ -15,10 +15,12 @@
 #define TG_INFERENCE_MODEL_H
 
 #include "libs/tokenizer/tokenizer.h"
+#include "services/inference/answer/format.h"
 #include "services/inference/model/gguf.h"
 
 #define TG_MODEL_LAYERS_MAX 512 /* layers; a file with more does not load */
 #define TG_MODEL_HEAD_DIM_MAX 256 /* width of an attention head; a file with wider ones does not load */
+#define TG_MODEL_MARKS_MAX 8 /* control tokens that mark the parts of an answer */
 #define TG_MODEL_STOP_IDS_MAX 8 /* tokens of the model itself that end an answer */
 
 typedef struct tg_model_arch {
@@ -53,7 +55,7 @@ typedef struct tg_model_layer { /* weights are [in] × out, dims[0] × dims[1] *
 
 typedef enum tg_chat_kind {
     TG_CHAT_NONE,        /* the file has no template: contents are joined by line ends */
-    TG_CHAT_TEMPLATE,    /* the file's */
+    TG_CHAT_TEMPLATE,    /* the file's, or the one given in its stead */
     TG_CHAT_UNSUPPORTED, /* the file's template has something that is not understood: messages are refused */
 } tg_chat_kind;
 
@@ -71,6 +73,9 @@ typedef struct tg_model {
     tg_chat_kind chat;
     struct tg_template *template; /* or NULL */
     char template_problem[256];   /* of an unsupported one: what and where */
+    tg_answer_format answer;      /* how it calls tools and thinks */
+    uint32_t marks[TG_MODEL_MARKS_MAX]; /* control tokens that are marks of that */
+    size_t marks_len;
     char name[128];
     const char *quantisation; /* the type that holds most of the weights, "Q4_1" */
     uint64_t weight_bytes;
@@ -86,6 +91,9 @@ int tg_model_new(tg_gguf *gguf, tg_error *err, tg_model **ret);
 tg_model *tg_model_free(tg_model *model);
 
 bool tg_model_is_stop(const tg_model *model, uint32_t id);
+
+/* A token's text, tokenizer.h; with `marks` that of control tokens which mark parts of an answer as well. */
+int tg_model_show(const tg_model *model, tg_detokenizer *detokenizer, uint32_t id, bool marks, tg_buf *text);
 
 /* shape.c: the architecture and the shape. */
 int tg_model_read_shape(tg_model *model, tg_error *err);

@@ -25,7 +25,7 @@ static void add_stop(tg_model *model, uint32_t id)
 static void find_stops(tg_model *model, uint32_t eot)
 {
     static const char *const names[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>",
-                                        "<|end_of_text|>", "</s>"};
+                                        "<|eom_id|>", "<|end_of_text|>", "</s>"};
     add_stop(model, tg_tokenizer_eos(model->tokenizer));
     add_stop(model, eot);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

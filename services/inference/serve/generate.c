@@ -4,6 +4,7 @@
 #include "libs/base/clock.h"
 #include "libs/base/id.h"
 #include "libs/base/log.h"
+#include "services/inference/serve/answers.h"
 #include "services/inference/serve/request_log.h"
 
 #include "tollgate/v1/inference.pb-c.h"
@@ -19,6 +20,7 @@ typedef struct generation {
     tg_rpc_call *call;
     uint64_t seq_id; /* of choice 0; the others follow */
     uint32_t choices, open; /* of them, not ended */
+    tg_answers *answers;    /* NULL: what the model says is told as it is */
     bool gone; /* the client left; the engine has been told */
     bool logprobs;
     bool late; /* a choice ended by its deadline */
@@ -90,16 +92,9 @@ static int send_delta(generation *g, const tg_engine_event *e)
     logprobs_message logprobs;
     char text[512];
     uint32_t id = e->token;
-    if (e->token == TG_TOKEN_NONE && e->text.len == 0)
+    const bool apart = g->answers && !e->prompt;
+    if (e->token == TG_TOKEN_NONE && e->text.len == 0 && !apart)
         return 0;
-    tg_str_copy(text, sizeof text, e->text);
-    delta.text = text;
-    if (e->text.len >= sizeof text) { /* a held-back stop string let go at once, or an echo: rare and bounded */
-        char *copy = tg_arena_strdup(tg_rpc_call_arena(g->call), e->text);
-        if (!copy)
-            return -ENOMEM;
-        delta.text = copy;
-    }
     delta.token_ids = &id;
     delta.n_token_ids = e->token != TG_TOKEN_NONE;
     delta.choice = e->choice;
@@ -108,6 +103,16 @@ static int send_delta(generation *g, const tg_engine_event *e)
         fill_logprobs(g, e, &logprobs);
         delta.logprobs = &logprobs.pointer;
         delta.n_logprobs = 1;
+    }
+    if (apart)
+        return tg_answers_send(g->answers, g->call, e, &delta);
+    tg_str_copy(text, sizeof text, e->text);
+    delta.text = text;
+    if (e->text.len >= sizeof text) { /* a held-back stop string let go at once, or an echo: rare and bounded */
+        char *copy = tg_arena_strdup(tg_rpc_call_arena(g->call), e->text);
+        if (!copy)
+            return -ENOMEM;
+        delta.text = copy;
     }
     event.event_case = TOLLGATE__V1__GENERATE_EVENT__EVENT_DELTA;
     event.delta = &delta;
@@ -130,7 +135,8 @@ static void send_end(generation *g, const tg_engine_event *e, const char *numeri
 {
     Tollgate__V1__GenerateEvent event = TOLLGATE__V1__GENERATE_EVENT__INIT;
     Tollgate__V1__GenerateEnd end = TOLLGATE__V1__GENERATE_END__INIT;
-    end.finish = finish_of(e->finish);
+    const bool called = e->finish == TG_FINISH_STOP && g->answers && tg_answers_called(g->answers, e->choice);
+    end.finish = called ? TOLLGATE__V1__FINISH_REASON__FINISH_REASON_TOOL_CALLS : finish_of(e->finish);
     end.prompt_tokens = e->usage.prompt_tokens;
     end.cached_tokens = e->usage.cached_tokens;
     end.output_tokens = e->usage.output_tokens;
@@ -195,6 +201,7 @@ static void end(generation *g, const char *finish)
     note(inference, &g->usage, finish);
     note_gap(inference);
     tg_list_remove(&g->node);
+    tg_answers_free(g->answers);
     free(g);
 }
 
@@ -259,8 +266,9 @@ const tg_prompt_message *tg_inference_messages(tg_rpc_call *call, const void *ch
         return NULL;
     }
     for (size_t i = 0; i < len; i++) {
-        out[i].role = tg_str_of(in->messages[i]->role);
-        out[i].content = tg_str_of(in->messages[i]->content);
+        const Tollgate__V1__ChatMessage *m = in->messages[i];
+        out[i] = (tg_prompt_message){tg_str_of(m->role), tg_str_of(m->content), tg_str_of(m->name), tg_str_of(m->tool_call_id),
+                                     tg_str_of(m->tool_calls_json), tg_str_of(m->reasoning)};
     }
     *ret_count = in->n_messages;
     return out;
@@ -295,27 +303,14 @@ static uint64_t deadline_of(uint64_t unix_ms)
 
 static bool is_set(const char *text) { return text && *text; }
 
-/* Declared, and not there yet: a field that would change the answer is refused, never passed over. */
-static int refuse_unsupported(const Tollgate__V1__GenerateRequest *in, tg_error *err)
-{
-    const char *name = in->constraint && is_set(in->constraint->json_schema) ? "constraint.json_schema"
-                       : is_set(in->tools_json) ? "tools_json"
-                       : is_set(in->tool_choice) ? "tool_choice"
-                       : is_set(in->template_args_json) ? "template_args_json" : NULL;
-    for (size_t i = 0; in->messages && i < in->messages->n_messages && !name; i++) {
-        const Tollgate__V1__ChatMessage *m = in->messages->messages[i];
-        name = is_set(m->name) ? "name" : is_set(m->tool_call_id) ? "tool_call_id"
-               : is_set(m->tool_calls_json) ? "tool_calls_json" : is_set(m->reasoning) ? "reasoning" : NULL;
-    }
-    return name ? tg_error_set(err, -ENOSYS, "%s is not supported yet", name) : 0;
-}
-
 static int decode_constraint(tg_rpc_call *call, const Tollgate__V1__Constraint *in, tg_constraint_spec *ret, tg_error *err)
 {
     const size_t choices = in->choice ? at_most(in->choice->n_values, TG_CONSTRAINT_CHOICES_MAX) : 0;
     tg_str *texts = tg_arena_zalloc(tg_rpc_call_arena(call), choices + 1, sizeof *texts);
     if (!texts)
         return tg_error_set(err, -ENOMEM, "out of memory");
+    if (is_set(in->json_schema))
+        return tg_error_set(err, -ENOSYS, "constraint.json_schema is not supported yet");
     if (in->json_object + is_set(in->regex) + (in->choice != NULL) != 1)
         return tg_error_set(err, -EINVAL, "constraint: exactly one of json_object, json_schema, regex and choice must be given");
     ret->texts = texts;
@@ -335,12 +330,10 @@ static int decode_constraint(tg_rpc_call *call, const Tollgate__V1__Constraint *
 }
 
 static int decode(tg_inference *inference, tg_rpc_call *call, const Tollgate__V1__GenerateRequest *in,
-                  tg_str *text, tg_gen_request *out, tg_error *err)
+                  tg_str *text, tg_gen_request *out, tg_answer_conf *ret_answers, tg_error *err)
 {
     const Tollgate__V1__Sampling *s = in->sampling;
     bool has_text = is_set(in->text);
-    if (refuse_unsupported(in, err) < 0)
-        return -ENOSYS;
     if ((in->messages != NULL) + has_text + (in->tokens != NULL) != 1)
         return tg_error_set(err, -EINVAL, "exactly one of messages, text and tokens must be given");
     if (in->continue_final_message && !in->messages)
@@ -387,6 +380,8 @@ static int decode(tg_inference *inference, tg_rpc_call *call, const Tollgate__V1
                                       .seed = s->seed};
     out->adjustments.min_tokens = in->min_tokens;
     int rc = in->constraint ? decode_constraint(call, in->constraint, &out->constraint, err) : 0;
+    if (rc == 0)
+        rc = tg_answers_decode(call, in, tg_engine_model(inference->engine), out, ret_answers, err);
     if (!s || !s->has_seed)
         out->sampling.seed = tg_random_next(&inference->rng);
     if (rc == 0 && s)
@@ -432,16 +427,22 @@ static void refuse(tg_inference *inference, tg_rpc_call *call, int rc, const tg_
     tg_rpc_fail(call, code, "%s", err->text[0] ? err->text : strerror(-rc));
 }
 
+static bool takes_apart(const tg_answer_conf *conf)
+{
+    return conf->tools != TG_TOOLS_NONE || conf->reasoning != TG_REASONING_NONE;
+}
+
 void tg_inference_generate(void *service, tg_rpc_call *call, const ProtobufCMessage *request)
 {
     tg_inference *inference = service;
     const Tollgate__V1__GenerateRequest *in = (const Tollgate__V1__GenerateRequest *)request;
     tg_gen_request gen = {0};
+    tg_answer_conf answers;
     tg_gen_ticket ticket;
     tg_error err = {""};
     tg_str text;
     generation *g = calloc(1, sizeof *g);
-    int rc = g ? decode(inference, call, in, &text, &gen, &err) : -ENOMEM;
+    int rc = g ? decode(inference, call, in, &text, &gen, &answers, &err) : -ENOMEM;
     if (rc == 0) {
         gen.user = g;
         rc = tg_engine_submit(inference->engine, &gen, &err, &ticket);
@@ -462,4 +463,8 @@ void tg_inference_generate(void *service, tg_rpc_call *call, const ProtobufCMess
     tg_rpc_call_set_user(call, g);
     tg_rpc_call_on_cancel(call, on_cancel);
     send_start(g, ticket.prompt_tokens, gen.sampling.seed);
+    if (takes_apart(&answers) && tg_answers_new(&answers, &gen, &ticket, tg_engine_model(inference->engine), &g->answers) < 0) {
+        g->failed = true;
+        cancel_all(g);
+    }
 }

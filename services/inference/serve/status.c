@@ -127,7 +127,9 @@ static int count_tokens(tg_inference *inference, tg_rpc_call *call,
         return tg_error_set(err, -EINVAL, "exactly one of messages and text must be given");
     if (in->messages && !messages)
         return -ENOMEM;
-    return tg_engine_count_tokens(inference->engine, messages, count, messages ? NULL : &text, err, ret);
+    const tg_prompt prompt = {.messages = messages, .messages_len = count, .tools = tg_str_of(in->tools_json),
+                              .args = tg_str_of(in->template_args_json)};
+    return tg_engine_count_tokens(inference->engine, messages ? &prompt : NULL, messages ? NULL : &text, err, ret);
 }
 
 static void on_count(void *service, tg_rpc_call *call, const ProtobufCMessage *request)

@@ -33,13 +33,22 @@ static tg_value value_of(tg_render *r, const tg_json_node *node)
     }
 }
 
-tg_value tg_json_value(tg_render *r, tg_str json)
+tg_value tg_json_value(tg_render *r, tg_str json, const char *what)
 {
     const tg_json_node *root = NULL;
     tg_error err = {""};
     if (tg_json_tree_parse(json, &r->arena, &err, &root) < 0) {
-        tg_render_fail(r, -EINVAL, "variables: %s", err.text[0] ? err.text : "more than is allowed");
+        tg_render_fail(r, -EINVAL, "%s: %s", what, err.text[0] ? err.text : "more than is allowed");
         return (tg_value){0};
     }
     return value_of(r, root);
+}
+
+bool tg_json_object_in(tg_render *r, tg_str text, tg_value *ret)
+{
+    const tg_json_node *root = NULL;
+    if (tg_json_tree_parse(text, &r->arena, NULL, &root) < 0 || root->kind != TG_JSON_OBJECT)
+        return false;
+    *ret = value_of(r, root);
+    return true;
 }

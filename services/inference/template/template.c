@@ -504,29 +504,42 @@ tg_template *tg_template_free(tg_template *t)
     return NULL;
 }
 
+static bool is_given(tg_str name)
+{
+    static const char *const names[] = {"messages", "tools", "bos_token", "eos_token", "add_generation_prompt"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        if (tg_str_is(name, names[i]))
+            return true;
+    return false;
+}
+
+static void bind_variables(tg_render *r, tg_scope *s, const tg_template_input *in)
+{
+    const tg_value all = tg_json_value(r, in->variables, "variables");
+    if (r->rc == 0 && all.kind != TG_VALUE_DICT)
+        tg_render_fail(r, -EINVAL, "variables: a JSON object is needed");
+    for (size_t i = 0; r->rc == 0 && i < all.list->len; i++) {
+        const tg_str name = tg_value_text(&all.list->items[2 * i]);
+        if (in->messages_len > 0 && is_given(name))
+            tg_render_fail(r, -EINVAL, "variables: '%.*s' cannot be set there", TG_STR_ARG(name));
+        bind(r, s, name, all.list->items[2 * i + 1]);
+    }
+}
+
 static void bind_input(tg_render *r, tg_scope *s, const tg_template_input *in)
 {
     bind(r, s, TG_STR("bos_token"), tg_value_bytes(r, in->bos_token.data, in->bos_token.len, true));
     bind(r, s, TG_STR("eos_token"), tg_value_bytes(r, in->eos_token.data, in->eos_token.len, true));
     bind(r, s, TG_STR("add_generation_prompt"), tg_value_bool(in->add_generation_prompt));
-    tg_value list = tg_value_list(r, TG_VALUE_LIST);
-    for (size_t i = 0; i < in->messages_len && r->rc == 0; i++) {
-        const tg_template_message *m = &in->messages[i];
-        tg_value message = tg_value_list(r, TG_VALUE_DICT);
-        tg_dict_set(r, message.list, tg_value_bytes(r, "role", 4, false),
-                    tg_value_bytes(r, m->role.data, m->role.len, false));
-        tg_dict_set(r, message.list, tg_value_bytes(r, "content", 7, false),
-                    tg_value_bytes(r, m->content.data, m->content.len, false));
-        tg_list_add(r, list.list, message);
+    bind(r, s, TG_STR("messages"), tg_conversation(r, in->messages, in->messages_len));
+    if (in->tools.len > 0 && r->rc == 0) {
+        const tg_value tools = tg_json_value(r, in->tools, "tools");
+        if (r->rc == 0 && tools.kind != TG_VALUE_LIST)
+            tg_render_fail(r, -EINVAL, "tools: a JSON array is needed");
+        bind(r, s, TG_STR("tools"), tools);
     }
-    bind(r, s, TG_STR("messages"), list);
-    if (in->variables.len == 0 || r->rc < 0)
-        return;
-    tg_value all = tg_json_value(r, in->variables);
-    if (r->rc == 0 && all.kind != TG_VALUE_DICT)
-        tg_render_fail(r, -EINVAL, "variables: a JSON object is needed");
-    for (size_t i = 0; r->rc == 0 && i < all.list->len; i++)
-        bind(r, s, tg_value_text(&all.list->items[2 * i]), all.list->items[2 * i + 1]);
+    if (in->variables.len > 0 && r->rc == 0)
+        bind_variables(r, s, in);
 }
 
 int tg_template_render(const tg_template *t, const tg_template_input *in, tg_error *err, tg_template_text *ret)

@@ -28,15 +28,23 @@
 
 typedef struct tg_template tg_template;
 
+/* A template sees role and content, and of the others those that are not empty: name, tool_call_id, tool_calls and
+ * reasoning_content. A call's arguments are an object to it, also where the JSON holds them as a string. */
 typedef struct tg_template_message {
     tg_str role;
     tg_str content;
+    tg_str name;
+    tg_str tool_call_id;
+    tg_str tool_calls; /* a JSON array of {"id", "type", "function": {"name", "arguments"}} */
+    tg_str reasoning;
 } tg_template_message;
 
 typedef struct tg_template_input {
-    const tg_template_message *messages; /* become `messages`, unless `variables` holds it */
+    const tg_template_message *messages; /* become `messages` */
     size_t messages_len;
-    tg_str variables; /* a JSON object: tools and whatever else the template asks for; empty: none */
+    tg_str tools;     /* a JSON array, becomes `tools`; empty: none */
+    tg_str variables; /* a JSON object: whatever else the template asks for; empty: none. Beside messages it must not hold what
+                       * is named here, without them it may */
     tg_str bos_token; /* trusted */
     tg_str eos_token; /* trusted */
     bool add_generation_prompt;
@@ -54,7 +62,7 @@ typedef struct tg_template_text {
 int tg_template_compile(tg_str source, tg_error *err, tg_template **ret);
 tg_template *tg_template_free(tg_template *t);
 
-/* 0; -EINVAL (variables that are no JSON object, an operation on a value that has none such, or what the
+/* 0; -EINVAL (JSON that is not what is said above, an operation on a value that has none such, or what the
  * template itself raises), with a message; -E2BIG (a bound above); -ENOMEM. */
 int tg_template_render(const tg_template *t, const tg_template_input *in, tg_error *err,
                        tg_template_text *ret);

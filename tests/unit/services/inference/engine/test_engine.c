@@ -256,7 +256,7 @@ static void test_time_adds_up(void)
 
 static void test_messages_and_counts(void)
 {
-    const tg_prompt_message user = {TG_STR("user"), TG_STR("hello")};
+    const tg_prompt_message user = {.role = TG_STR("user"), .content = TG_STR("hello")};
     static const tg_str text = {"hello", 5};
     world w;
     uint32_t count = 0;
@@ -264,11 +264,11 @@ static void test_messages_and_counts(void)
     CU_ASSERT_EQUAL(submit(&w, 0, (tg_gen_request){.messages = &user, .messages_len = 1,
                                                    .max_tokens = 3, .ignore_end = true}, NULL), 0);
     drain_all(&w);
-    CU_ASSERT_EQUAL(tg_engine_count_tokens(w.engine, &user, 1, NULL, NULL, &count), 0);
+    CU_ASSERT_EQUAL(tg_engine_count_tokens(w.engine, &(tg_prompt){.messages = &user, .messages_len = 1}, NULL, NULL, &count), 0);
     CU_ASSERT_EQUAL(count, w.results[0].usage.prompt_tokens);
-    CU_ASSERT_EQUAL(tg_engine_count_tokens(w.engine, NULL, 0, &text, NULL, &count), 0);
+    CU_ASSERT_EQUAL(tg_engine_count_tokens(w.engine, NULL, &text, NULL, &count), 0);
     CU_ASSERT_EQUAL(count, 1);
-    CU_ASSERT_EQUAL(tg_engine_count_tokens(w.engine, NULL, 0, NULL, NULL, &count), -EINVAL);
+    CU_ASSERT_EQUAL(tg_engine_count_tokens(w.engine, NULL, NULL, NULL, &count), -EINVAL);
     world_free(&w);
 }
 
