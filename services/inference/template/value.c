@@ -46,7 +46,7 @@ tg_value tg_value_bytes(tg_render *r, const char *s, size_t len, bool trusted)
     if (!marks)
         return (tg_value){0};
     memset(marks, trusted, len);
-    return tg_value_str((tg_text){s, marks, len});
+    return tg_value_str((tg_text){len > 0 ? s : "", marks, len}); /* what is empty may have come without bytes */
 }
 
 tg_value tg_value_list(tg_render *r, tg_value_kind kind)
