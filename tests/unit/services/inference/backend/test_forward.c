@@ -144,33 +144,47 @@ static void test_paths_agree(void)
     tg_buf_free(&file);
 }
 
-/* A stored fingerprint of logits: a change of any rule in numerics.h shows here. */
+static uint64_t fingerprint(tg_backend *backend, uint32_t vocab)
+{
+    uint32_t tokens[20], blocks[2] = {1, 0};
+    uint64_t random = 11, hash = 0xcbf29ce484222325u;
+    float *logits = malloc(vocab * sizeof(float));
+    fill(tokens, 20, vocab, &random);
+    run_chunks(backend, tokens, 20, 20, blocks, vocab, logits);
+    for (size_t k = 0; k < vocab * sizeof(float); k++)
+        hash = (hash ^ ((const unsigned char *)logits)[k]) * 0x100000001b3u;
+    free(logits);
+    return hash;
+}
+
+/* Stored fingerprints of logits: a change of any rule in numerics.h shows here, on whichever path it is. */
 static void test_numerics_version(void)
 {
+    static const char *const paths[] = {"scalar", "avx2", "avx512"};
     static const struct {
         tg_dtype type;
         uint64_t want;
-    } stored[] = {{TG_DTYPE_F32, 0x313bba2971b9a42u},
-                {TG_DTYPE_Q8_0, 0x629e9952e586b32du},
-                {TG_DTYPE_Q4_1, 0xf0b6616c69bb50bu}};
+    } stored[] = {{TG_DTYPE_F32, 0x313bba2971b9a42u}, {TG_DTYPE_F16, 0x760305724106076bu}, {TG_DTYPE_BF16, 0x9481bf2f092518f0u},
+                  {TG_DTYPE_Q8_0, 0x629e9952e586b32du}, {TG_DTYPE_Q4_0, 0xd9bb7f5dba343de3u}, {TG_DTYPE_Q4_1, 0xf0b6616c69bb50bu},
+                  {TG_DTYPE_Q5_0, 0x198066068bb6a9a8u}, {TG_DTYPE_Q5_1, 0x95879c9ad9fd55u}, {TG_DTYPE_Q4_K, 0xacead8df9273a5d2u},
+                  {TG_DTYPE_Q5_K, 0xf74cdb61310c6e9eu}, {TG_DTYPE_Q6_K, 0xa357854bb2d9fb2fu}};
     for (size_t i = 0; i < sizeof(stored) / sizeof(stored[0]); i++) {
+        const tg_dtype_info *type = tg_dtype_get(stored[i].type);
+        const uint32_t wide = type->block_len == TG_QUANT_SUPER ? TG_QUANT_SUPER : 0;
         tg_buf file;
-        tg_model *model = load((tiny_conf){.seed = 11, .type = stored[i].type}, &file);
-        const uint32_t vocab = model->shape.vocab;
-        uint32_t tokens[20], blocks[2] = {1, 0};
-        uint64_t random = 11, hash = 0xcbf29ce484222325u;
-        float *logits = malloc(vocab * sizeof(float));
-        fill(tokens, 20, vocab, &random);
-        tg_backend *backend = open_backend(model, 1, NULL);
-        run_chunks(backend, tokens, 20, 20, blocks, vocab, logits);
-        for (size_t k = 0; k < vocab * sizeof(float); k++)
-            hash = (hash ^ ((const unsigned char *)logits)[k]) * 0x100000001b3u;
-        if (hash != stored[i].want)
-            printf("# %s: the fingerprint is 0x%llx\n", tg_dtype_get(stored[i].type)->name,
-                   (unsigned long long)hash);
-        CU_ASSERT_EQUAL(hash, stored[i].want);
-        tg_backend_close(backend);
-        free(logits);
+        tg_model *model = load((tiny_conf){.seed = 11, .type = stored[i].type, .width = wide, .ffn = wide}, &file);
+        for (size_t p = 0; p < sizeof(paths) / sizeof(paths[0]); p++) {
+            tg_backend *backend = open_backend(model, 1, paths[p]);
+            if (!backend) {
+                tg_test_skip("no processor feature: AVX2 or AVX-512 with VNNI");
+                continue;
+            }
+            const uint64_t hash = fingerprint(backend, model->shape.vocab);
+            if (hash != stored[i].want)
+                printf("# %s on %s: the fingerprint is 0x%llx\n", type->name, paths[p], (unsigned long long)hash);
+            CU_ASSERT_EQUAL(hash, stored[i].want);
+            tg_backend_close(backend);
+        }
         tg_model_free(model);
         tg_buf_free(&file);
     }
