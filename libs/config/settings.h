@@ -93,6 +93,7 @@ typedef struct tg_inference_settings {
     const char *model_name;
     const char *chat_template_file, *tool_format; /* "": the model's own */
     const char *embedding_model_file; /* "": none */
+    int embedding_pooling; /* 0 auto, 1 mean, 2 first, 3 last */
     uint32_t threads; /* 0: one for each processor */
     uint32_t max_seqs;
     uint32_t max_queue;

@@ -22,6 +22,8 @@ static const tg_field inference_kafka_fields[] = {
 static const tg_schema inference_kafka_schema =
     GROUP("kafka", tg_inference_settings, kafka, inference_kafka_fields);
 
+static const char *const poolings[] = {"auto", "mean", "first", "last", NULL};
+
 #define AT(member) TG_AT(tg_inference_settings, member)
 static const tg_field inference_fields[] = {
     TG_COMMON_FIELDS(tg_inference_settings, "inference-1"),
@@ -36,7 +38,10 @@ static const tg_field inference_fields[] = {
     {"tool_format", TG_FIELD_STRING, AT(tool_format), .fallback = "",
      .doc = "How the model writes calls of tools: none, hermes, llama3 or mistral; empty: as its chat template has it."},
     {"embedding_model_file", TG_FIELD_STRING, AT(embedding_model_file), .fallback = "",
-     .doc = "Path of a GGUF encoder (BERT family) that answers Embed; empty: none."},
+     .doc = "Path of the GGUF model that answers Embed, an encoder (BERT family) or a decoder; empty: none."},
+    {"embedding_pooling", TG_FIELD_ENUM, AT(embedding_pooling), .fallback = "auto", .names = poolings,
+     .doc = "What of a text's last hidden states is its vector; auto: what the model's file says, else the mean. "
+            "The first one is for encoders only."},
     {"threads", TG_FIELD_U32, AT(threads), .max = 256,
      .doc = "Threads of the forward pass; 0: one for each processor."},
     {"max_seqs", TG_FIELD_U32, AT(max_seqs), .fallback = "8", .min = 1, .max = 256,

@@ -107,8 +107,11 @@ static int start_encoder(tg_inference *inference, tg_error *err)
     if (!*s->embedding_model_file)
         return 0;
     tg_engine_get_status(inference->engine, &status);
+    const tg_embed_conf conf = {.threads = status.threads,
+                                .pooling = (tg_pooling)s->embedding_pooling,
+                                .memory_limit_bytes = s->memory_limit_bytes};
     return tg_embedder_new(tg_service_uv(inference->service), inference->metrics.registry, s->embedding_model_file,
-                           status.threads, err, &inference->embedder);
+                           &conf, err, &inference->embedder);
 }
 
 static int start(tg_inference *inference, tg_arena *arena, const char *config, tg_error *err)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import minilm
+import tiny_llm
 from mesh import ROOT, bin_dir
 
 START_S = 60
@@ -95,6 +96,31 @@ def test_no_encoder(mesh, stubs):
         with pytest.raises(grpc.RpcError) as caught:
             stubs["inference_grpc"].InferenceStub(channel).Embed(stubs["inference"].EmbedRequest(inputs=["x"]), timeout=10)
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED and "embedding_model_file" in caught.value.details()
+
+
+def test_a_decoder_gives_vectors(tmp_path, stubs):
+    shape = tiny_llm.Shape(arch="qwen3")
+    values = tiny_llm.weights(shape)
+    tiny_llm.write(tmp_path / "decoder.gguf", shape, values)
+    port, process = start(tmp_path, f'embedding_model_file: "{tmp_path}/decoder.gguf"\nembedding_pooling: last\n')
+    texts, ids = ["a toll", "caf\u00e9"], [[1] + [3 + b for b in text.encode()] for text in (" a toll", " caf\u00e9")]
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        grpc.channel_ready_future(channel).result(timeout=START_S)
+        answer = stubs["inference_grpc"].InferenceStub(channel).Embed(stubs["inference"].EmbedRequest(inputs=texts), timeout=60)
+    process.terminate()
+    assert process.wait(30) == 0
+    assert answer.tokens == sum(map(len, ids))
+    for text, got, each in zip(texts, vectors(answer), ids, strict=True):
+        want = tiny_llm.states(shape, values, np.array(each))[-1]
+        assert got @ want / np.linalg.norm(want) > 0.9999, f"cosine {got @ want / np.linalg.norm(want):.6f} for {text!r}"
+
+
+def test_a_pooling_that_cannot_be_is_named(tmp_path):
+    shape = tiny_llm.Shape()
+    tiny_llm.write(tmp_path / "decoder.gguf", shape, tiny_llm.weights(shape))
+    _, process = start(tmp_path, f'embedding_model_file: "{tmp_path}/decoder.gguf"\nembedding_pooling: first\n')
+    said = process.communicate(timeout=START_S)[1].decode()
+    assert process.returncode == 1 and "decoder.gguf" in said and "pooling type 2 is not supported" in said, said
 
 
 @pytest.mark.parametrize("content, words", [(None, ("none.gguf",)), (b"GGUF", ("none.gguf",))])

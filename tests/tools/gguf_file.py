@@ -1,4 +1,5 @@
 """Just enough of GGUF for tests: read a file's metadata, write a file."""
+import array
 import struct
 
 FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -36,6 +37,9 @@ def packed(value):
         return 6, struct.pack("<f", value)
     if isinstance(value, str):
         return 8, text(value)
+    if isinstance(value, array.array):  # of i32
+        assert value.typecode == "i"
+        return 9, struct.pack("<IQ", 5, len(value)) + value.tobytes()
     kind = packed(value[0])[0]
     return 9, struct.pack("<IQ", kind, len(value)) + b"".join(packed(v)[1] for v in value)
 

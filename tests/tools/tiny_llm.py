@@ -3,6 +3,7 @@
 The one rounding kept from the engine's documented rules is that of keys and values to F16; all else is exact to
 double precision.
 """
+import array
 import dataclasses
 
 import numpy as np
@@ -80,6 +81,7 @@ def metadata(shape):
         "tokenizer.ggml.model": "llama",
         "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>"] + [f"<0x{i:02X}>" for i in range(256)],
         "tokenizer.ggml.scores": [0.0] * s.vocab,
+        "tokenizer.ggml.token_type": array.array("i", [2, 3, 3] + [6] * 256),
         "tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2, "tokenizer.ggml.unknown_token_id": 0,
     }
     if s.window:
@@ -133,8 +135,8 @@ def attention(x, layer, shape, freqs):
     return out.reshape(n, -1) @ layer["attn_output.weight"].T
 
 
-def logits(shape, values, ids):
-    """The logits after every token."""
+def states(shape, values, ids):
+    """Every token's last hidden state, after the final norm."""
     s = shape
     w = {name: v.astype(np.float64) for name, v in values.items()}
     freqs = 1 / s.theta ** (np.arange(0, s.head_dim, 2) / s.head_dim) / s.linear
@@ -148,4 +150,10 @@ def logits(shape, values, ids):
         y = rms(x, layer["ffn_norm.weight"], s.eps)
         gate = y @ layer["ffn_gate.weight"].T
         x = x + (gate / (1 + np.exp(-gate)) * (y @ layer["ffn_up.weight"].T)) @ layer["ffn_down.weight"].T
-    return rms(x, w["output_norm.weight"], s.eps) @ w.get("output.weight", w["token_embd.weight"]).T
+    return rms(x, w["output_norm.weight"], s.eps)
+
+
+def logits(shape, values, ids):
+    """The logits after every token."""
+    output = values.get("output.weight", values["token_embd.weight"]).astype(np.float64)
+    return states(shape, values, ids) @ output.T

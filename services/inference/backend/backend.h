@@ -53,6 +53,7 @@ typedef struct tg_forward_step {
     uint32_t seqs_len;
     const tg_block_copy *copies; /* KV blocks to copy before anything is computed, one after the other */
     uint32_t copies_len;
+    float *states; /* room for every token's last hidden state after the final norm, [tokens][width]; or NULL */
 } tg_forward_step;
 
 typedef struct tg_backend_ops {

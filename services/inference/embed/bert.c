@@ -8,7 +8,7 @@
 #define PANELS_PER_TASK 6 /* a multiple of what kernels take at a time */
 
 typedef struct linear_job {
-    tg_embed *e;
+    tg_bert *e;
     const tg_bert_linear *linear;
     tg_product product;
 } linear_job;
@@ -28,13 +28,13 @@ static void linear_task(void *context, uint32_t index, uint32_t thread)
 
 static void quantise_task(void *context, uint32_t row, uint32_t thread)
 {
-    tg_embed *e = context;
+    tg_bert *e = context;
     (void)thread;
     e->kernels->quantise(e->rows.x + (size_t)row * e->rows.in, &e->rows, row);
 }
 
 /* out = x · weights + bias, or out += that. */
-static void apply(tg_embed *e, const tg_bert_linear *linear, const float *x, uint32_t len, float *out,
+static void apply(tg_bert *e, const tg_bert_linear *linear, const float *x, uint32_t len, float *out,
                   bool accumulate)
 {
     const tg_packed *w = &linear->weights;
@@ -62,7 +62,7 @@ static void normalise(float *x, const tg_bert_norm *norm, uint32_t len, float ep
 }
 
 typedef struct norm_job {
-    tg_embed *e;
+    tg_bert *e;
     const tg_bert_norm *norm;
 } norm_job;
 
@@ -85,7 +85,7 @@ static double error_function(double x)
 
 static void gelu_task(void *context, uint32_t row, uint32_t thread)
 {
-    tg_embed *e = context;
+    tg_bert *e = context;
     float *x = e->wide + (size_t)row * e->ffn;
     (void)thread;
     for (uint32_t i = 0; i < e->ffn; i++)
@@ -93,14 +93,14 @@ static void gelu_task(void *context, uint32_t row, uint32_t thread)
 }
 
 typedef struct attend_job {
-    tg_embed *e;
+    tg_bert *e;
     uint32_t len, padded;
 } attend_job;
 
 static void transpose_task(void *context, uint32_t head, uint32_t thread)
 {
     const attend_job *job = context;
-    const tg_embed *e = job->e;
+    const tg_bert *e = job->e;
     float *to = e->keys + (size_t)head * e->head_dim * job->padded;
     (void)thread;
     for (uint32_t d = 0; d < e->head_dim; d++)
@@ -112,7 +112,7 @@ static void transpose_task(void *context, uint32_t head, uint32_t thread)
 static void attend_task(void *context, uint32_t index, uint32_t thread)
 {
     const attend_job *job = context;
-    const tg_embed *e = job->e;
+    const tg_bert *e = job->e;
     const uint32_t head = index % e->heads, row = index / e->heads, dim = e->head_dim, n = job->padded;
     const size_t at = (size_t)row * e->width + head * dim;
     const float *q = e->q + at, *keys = e->keys + (size_t)head * dim * n;
@@ -157,23 +157,7 @@ static void take_row(const tg_gguf_tensor *table, uint32_t row, uint32_t width, 
         to[i] = accumulate ? to[i] + scratch[i] : scratch[i];
 }
 
-static void pool_vector(const tg_embed *e, uint32_t len, float *ret_vector)
-{
-    const uint32_t count = e->pooling == TG_BERT_MEAN ? len : 1;
-    double squares = 0;
-    for (uint32_t i = 0; i < e->width; i++) {
-        double sum = 0;
-        for (uint32_t t = 0; t < count; t++)
-            sum += (double)e->x[(size_t)t * e->width + i];
-        ret_vector[i] = (float)(sum / count);
-        squares += (double)ret_vector[i] * (double)ret_vector[i];
-    }
-    const double scale = squares > 0 ? 1.0 / sqrt(squares) : 0;
-    for (uint32_t i = 0; i < e->width; i++)
-        ret_vector[i] = (float)((double)ret_vector[i] * scale);
-}
-
-void tg_bert_run(tg_embed *e, const uint32_t *ids, uint32_t len, float *ret_vector)
+const float *tg_bert_run(tg_bert *e, const uint32_t *ids, uint32_t len)
 {
     attend_job attend = {e, len, (len + TG_BERT_LANES - 1) / TG_BERT_LANES * TG_BERT_LANES};
     norm_job norm = {e, &e->embd_norm};
@@ -200,5 +184,5 @@ void tg_bert_run(tg_embed *e, const uint32_t *ids, uint32_t len, float *ret_vect
         norm.norm = &l->out_norm;
         tg_pool_run(e->pool, norm_task, &norm, len);
     }
-    pool_vector(e, len, ret_vector);
+    return e->x;
 }

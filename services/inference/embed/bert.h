@@ -1,4 +1,5 @@
-/* The encoder behind embed.h; not for others. */
+/* The encoder of the BERT family behind embed.h; not for others. Matrices and tables may be of any type that dtype.h
+ * describes; norms and biases are F32. One text at a time: calls take turns by the caller's care. */
 #ifndef TG_INFERENCE_BERT_H
 #define TG_INFERENCE_BERT_H
 
@@ -8,11 +9,7 @@
 #include "services/inference/embed/embed.h"
 #include "services/inference/model/gguf.h"
 
-#include <pthread.h>
-
 #define TG_BERT_LANES 16 /* head dimensions are multiples of it; keys are padded to it */
-
-typedef enum tg_bert_pooling { TG_BERT_MEAN = 1, TG_BERT_FIRST = 2 } tg_bert_pooling; /* GGUF's */
 
 typedef struct tg_bert_linear {
     tg_packed weights;
@@ -28,15 +25,13 @@ typedef struct tg_bert_layer {
     tg_bert_norm attn_norm, out_norm;
 } tg_bert_layer;
 
-struct tg_embed {
+typedef struct tg_bert {
     tg_gguf *gguf;
     tg_tokenizer *tokenizer;
     const tg_cpu_kernels *kernels;
     tg_pool *pool;
-    pthread_mutex_t lock;
     uint32_t vocab, width, heads, head_dim, ffn, context;
     float eps;
-    tg_bert_pooling pooling;
     const tg_gguf_tensor *token_embd, *position_embd, *token_types;
     tg_bert_norm embd_norm;
     tg_bert_layer *layers;
@@ -51,10 +46,17 @@ struct tg_embed {
     int16_t *pairs;
     int32_t *scratch; /* of products: [threads][scratch_each] */
     size_t scratch_each;
-};
+} tg_bert;
 
-int tg_bert_load(tg_embed *embed, tg_error *err);       /* shape and weights, from embed->gguf */
-int tg_bert_load_vocab(tg_embed *embed, tg_error *err); /* the tokenizer */
-void tg_bert_run(tg_embed *embed, const uint32_t *ids, uint32_t len, float *ret_vector);
+/* Takes the gguf over, on failure too. 0; -EINVAL, with a message that names the key or tensor; -EIO; -ENOMEM. */
+int tg_bert_new(tg_gguf *gguf, uint32_t threads, tg_error *err, tg_bert **ret);
+tg_bert *tg_bert_free(tg_bert *bert); /* NULL is a no-op; returns NULL */
+
+/* The last hidden states of a text of 1 to `context` tokens: [len][width], valid until the next call. */
+const float *tg_bert_run(tg_bert *bert, const uint32_t *ids, uint32_t len);
+
+/* bert_load.c, of tg_bert_new. */
+int tg_bert_load(tg_bert *bert, tg_error *err);       /* shape and weights, from bert->gguf */
+int tg_bert_load_vocab(tg_bert *bert, tg_error *err); /* the tokenizer */
 
 #endif

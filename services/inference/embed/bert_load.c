@@ -1,11 +1,11 @@
-/* What a GGUF file of architecture "bert" must hold, checked before anything is computed. */
+/* What a GGUF file of architecture "bert" must hold, checked before anything is computed; and the memory to compute in. */
 #include "services/inference/embed/bert.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-static int need_u32(tg_embed *e, const char *key, uint32_t most, tg_error *err, uint32_t *ret)
+static int need_u32(tg_bert *e, const char *key, uint32_t most, tg_error *err, uint32_t *ret)
 {
     int rc = tg_gguf_u32(e->gguf, key, err, ret);
     if (rc == -ENOENT)
@@ -15,16 +15,9 @@ static int need_u32(tg_embed *e, const char *key, uint32_t most, tg_error *err, 
     return rc;
 }
 
-static int read_shape(tg_embed *e, tg_error *err)
+static int read_shape(tg_bert *e, tg_error *err)
 {
-    tg_str arch = {NULL, 0};
-    uint32_t pooling = TG_BERT_MEAN;
-    int rc = tg_gguf_str(e->gguf, "general.architecture", err, &arch);
-    if (rc == -ENOENT || (rc == 0 && !tg_str_is(arch, "bert")))
-        return tg_error_set(err, -EINVAL, "the architecture '%.*s' is not an encoder this engine knows; "
-                            "bert is", (int)(arch.len < 64 ? arch.len : 64), arch.len ? arch.data : "");
-    if (rc == 0)
-        rc = need_u32(e, "bert.embedding_length", TG_EMBED_WIDTH_MAX, err, &e->width);
+    int rc = need_u32(e, "bert.embedding_length", TG_EMBED_WIDTH_MAX, err, &e->width);
     if (rc == 0)
         rc = need_u32(e, "bert.feed_forward_length", TG_EMBED_WIDTH_MAX, err, &e->ffn);
     if (rc == 0)
@@ -38,18 +31,10 @@ static int read_shape(tg_embed *e, tg_error *err)
         rc = tg_gguf_f32(e->gguf, "bert.attention.layer_norm_epsilon", err, &e->eps);
         rc = rc == -ENOENT ? 0 : rc;
     }
-    if (rc == 0) {
-        rc = tg_gguf_u32(e->gguf, "bert.pooling_type", err, &pooling);
-        rc = rc == -ENOENT ? 0 : rc;
-    }
     if (rc < 0)
         return rc;
     if (!(e->eps >= 0 && e->eps < 1))
         return tg_error_set(err, -EINVAL, "the layer norm's epsilon is out of range");
-    if (pooling != TG_BERT_MEAN && pooling != TG_BERT_FIRST)
-        return tg_error_set(err, -EINVAL, "pooling type %u is not supported; 1 (mean) and 2 (first "
-                            "token) are", pooling);
-    e->pooling = (tg_bert_pooling)pooling;
     e->head_dim = e->width / e->heads;
     if (e->width % e->heads || e->head_dim % TG_BERT_LANES || e->ffn % TG_QUANT_BLOCK ||
         e->width % TG_QUANT_BLOCK)
@@ -59,7 +44,7 @@ static int read_shape(tg_embed *e, tg_error *err)
 }
 
 /* `out` 0: any length, for tables. */
-static int find(tg_embed *e, const char *name, uint64_t in, uint64_t out, tg_error *err,
+static int find(tg_bert *e, const char *name, uint64_t in, uint64_t out, tg_error *err,
                 const tg_gguf_tensor **ret)
 {
     const tg_gguf_tensor *t = tg_gguf_tensor_find(e->gguf, name);
@@ -69,14 +54,11 @@ static int find(tg_embed *e, const char *name, uint64_t in, uint64_t out, tg_err
         return tg_error_set(err, -EINVAL, "tensor '%s' is %llu × %llu; %llu × %llu is needed", name,
                             (unsigned long long)t->dims[0], (unsigned long long)t->dims[1],
                             (unsigned long long)in, (unsigned long long)out);
-    if (t->type != TG_DTYPE_F32 && t->type != TG_DTYPE_F16 && t->type != TG_DTYPE_Q8_0)
-        return tg_error_set(err, -EINVAL, "tensor '%s' is of type %s; encoders take F32, F16 and Q8_0",
-                            name, tg_dtype_get(t->type)->name);
     *ret = t;
     return 0;
 }
 
-static int find_vector(tg_embed *e, const char *stem, const char *ending, uint64_t len, tg_error *err,
+static int find_vector(tg_bert *e, const char *stem, const char *ending, uint64_t len, tg_error *err,
                        const float **ret)
 {
     char name[96];
@@ -93,20 +75,20 @@ static int find_vector(tg_embed *e, const char *stem, const char *ending, uint64
 }
 
 /* A table whose rows are read when texts are embedded: no longer in the file. */
-static int find_table(tg_embed *e, const char *name, uint64_t rows, tg_error *err, const tg_gguf_tensor **ret)
+static int find_table(tg_bert *e, const char *name, uint64_t rows, tg_error *err, const tg_gguf_tensor **ret)
 {
     int rc = find(e, name, e->width, rows, err, ret);
     return rc < 0 ? rc : tg_gguf_tensor_keep(e->gguf, *ret);
 }
 
-static int load_norm(tg_embed *e, const char *stem, tg_error *err, tg_bert_norm *ret)
+static int load_norm(tg_bert *e, const char *stem, tg_error *err, tg_bert_norm *ret)
 {
     int rc = find_vector(e, stem, "weight", e->width, err, &ret->weight);
     return rc < 0 ? rc : find_vector(e, stem, "bias", e->width, err, &ret->bias);
 }
 
 /* Counts a matrix's packed bytes, or packs it when there is memory. */
-static int load_linear(tg_embed *e, const char *stem, uint64_t in, uint64_t out, size_t *used,
+static int load_linear(tg_bert *e, const char *stem, uint64_t in, uint64_t out, size_t *used,
                        tg_error *err, tg_bert_linear *ret)
 {
     char name[96];
@@ -128,7 +110,7 @@ static int load_linear(tg_embed *e, const char *stem, uint64_t in, uint64_t out,
     return tg_gguf_tensor_find(e->gguf, name) ? find_vector(e, stem, "bias", out, err, &ret->bias) : 0;
 }
 
-static int load_layer(tg_embed *e, uint32_t index, size_t *used, tg_error *err)
+static int load_layer(tg_bert *e, uint32_t index, size_t *used, tg_error *err)
 {
     tg_bert_layer *l = &e->layers[index];
     const struct {
@@ -155,7 +137,7 @@ static int load_layer(tg_embed *e, uint32_t index, size_t *used, tg_error *err)
     return rc;
 }
 
-int tg_bert_load(tg_embed *e, tg_error *err)
+int tg_bert_load(tg_bert *e, tg_error *err)
 {
     int rc = read_shape(e, err);
     if (rc == 0)
@@ -209,7 +191,7 @@ static int find_id(const tg_gguf *gguf, const char *key, const char *older, cons
     return 0;
 }
 
-int tg_bert_load_vocab(tg_embed *e, tg_error *err)
+int tg_bert_load_vocab(tg_bert *e, tg_error *err)
 {
     tg_tokenizer_conf conf = {.kind = TG_TOKENIZER_WORDPIECE, .add_bos = true, .add_eos = true};
     tg_str model = {NULL, 0}, *tokens = NULL;
@@ -242,4 +224,79 @@ int tg_bert_load_vocab(tg_embed *e, tg_error *err)
         rc = tg_error_set(err, -EINVAL, "the vocabulary lacks [CLS] or [SEP]");
     free(tokens);
     return rc;
+}
+
+static float *floats(size_t count)
+{
+    size_t bytes = (count * sizeof(float) + 63) & ~(size_t)63;
+    return aligned_alloc(64, bytes ? bytes : 64);
+}
+
+static int make_room(tg_bert *e)
+{
+    const size_t t = e->context, widest = e->ffn > e->width ? e->ffn : e->width;
+    const size_t padded = (t + TG_BERT_LANES - 1) / TG_BERT_LANES * TG_BERT_LANES;
+    const size_t blocks = tg_rows_room(t) * (widest / TG_QUANT_BLOCK + 1);
+    e->x = floats(t * e->width);
+    e->q = floats(t * e->width);
+    e->k = floats(t * e->width);
+    e->v = floats(t * e->width);
+    e->mixed = floats(t * e->width);
+    e->wide = floats(t * e->ffn);
+    e->keys = floats(padded * e->width);
+    e->scores = floats(tg_pool_threads(e->pool) * padded);
+    e->rows.q = (int8_t *)floats(blocks * TG_QUANT_BLOCK / 4);
+    e->pairs = (int16_t *)floats(blocks * TG_QUANT_BLOCK / 2);
+    e->rows.scale = floats(blocks);
+    e->rows.scaled_sum = floats(blocks);
+    e->rows.sum = (int32_t *)floats(blocks);
+    e->rows.pair_sum = (int32_t *)floats(blocks);
+    e->scratch_each = tg_product_scratch((uint32_t)widest);
+    e->scratch = (int32_t *)floats(tg_pool_threads(e->pool) * e->scratch_each);
+    if (!e->x || !e->q || !e->k || !e->v || !e->mixed || !e->wide || !e->keys || !e->scores ||
+        !e->rows.q || !e->pairs || !e->rows.scale || !e->rows.scaled_sum || !e->rows.sum ||
+        !e->rows.pair_sum || !e->scratch)
+        return -ENOMEM;
+    return 0;
+}
+
+int tg_bert_new(tg_gguf *gguf, uint32_t threads, tg_error *err, tg_bert **ret)
+{
+    tg_bert *e = calloc(1, sizeof(*e));
+    if (!e) {
+        tg_gguf_free(gguf);
+        return -ENOMEM;
+    }
+    e->gguf = gguf;
+    int rc = tg_kernels_choose(getenv("TOLLGATE_CPU"), err, &e->kernels);
+    if (rc == 0)
+        rc = tg_bert_load(e, err);
+    if (rc == 0)
+        rc = tg_bert_load_vocab(e, err);
+    if (rc == 0)
+        rc = tg_pool_new(threads, &e->pool);
+    if (rc == 0)
+        rc = make_room(e);
+    if (rc < 0) {
+        tg_bert_free(e);
+        return rc;
+    }
+    *ret = e;
+    return 0;
+}
+
+tg_bert *tg_bert_free(tg_bert *e)
+{
+    if (!e)
+        return NULL;
+    tg_pool_free(e->pool);
+    tg_tokenizer_free(e->tokenizer);
+    tg_gguf_free(e->gguf);
+    void *const owned[] = {e->layers, e->packed, e->x, e->q, e->k, e->v, e->mixed, e->wide, e->keys,
+                           e->scores, e->rows.q, e->pairs, e->rows.scale, e->rows.scaled_sum,
+                           e->rows.sum, e->rows.pair_sum, e->scratch};
+    for (size_t i = 0; i < sizeof(owned) / sizeof(owned[0]); i++)
+        free(owned[i]);
+    free(e);
+    return NULL;
 }

@@ -1,65 +1,74 @@
+#include "services/inference/embed/embed.h"
+
 #include "services/inference/embed/bert.h"
+#include "services/inference/embed/decoder.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-static float *floats(size_t count)
-{
-    size_t bytes = (count * sizeof(float) + 63) & ~(size_t)63;
-    return aligned_alloc(64, bytes ? bytes : 64);
-}
+struct tg_embed {
+    tg_bert *bert; /* one of the two */
+    tg_decoder *decoder;
+    const tg_tokenizer *tokenizer; /* of that one, as are */
+    uint32_t width, context;
+    pthread_mutex_t lock; /* for whoever computes */
+    tg_pooler pooler;
+};
 
-static int make_room(tg_embed *e)
+/* By configuration, else by the file, else the mean. */
+static int choose_pooling(const tg_gguf *gguf, tg_str arch, const tg_embed_conf *conf, bool encoder, tg_error *err,
+                          tg_pooling *ret)
 {
-    const size_t t = e->context, widest = e->ffn > e->width ? e->ffn : e->width;
-    const size_t padded = (t + TG_BERT_LANES - 1) / TG_BERT_LANES * TG_BERT_LANES;
-    const size_t blocks = tg_rows_room(t) * (widest / TG_QUANT_BLOCK + 1);
-    e->x = floats(t * e->width);
-    e->q = floats(t * e->width);
-    e->k = floats(t * e->width);
-    e->v = floats(t * e->width);
-    e->mixed = floats(t * e->width);
-    e->wide = floats(t * e->ffn);
-    e->keys = floats(padded * e->width);
-    e->scores = floats(tg_pool_threads(e->pool) * padded);
-    e->rows.q = (int8_t *)floats(blocks * TG_QUANT_BLOCK / 4);
-    e->pairs = (int16_t *)floats(blocks * TG_QUANT_BLOCK / 2);
-    e->rows.scale = floats(blocks);
-    e->rows.scaled_sum = floats(blocks);
-    e->rows.sum = (int32_t *)floats(blocks);
-    e->rows.pair_sum = (int32_t *)floats(blocks);
-    e->scratch_each = tg_product_scratch((uint32_t)widest);
-    e->scratch = (int32_t *)floats(tg_pool_threads(e->pool) * e->scratch_each);
-    if (!e->x || !e->q || !e->k || !e->v || !e->mixed || !e->wide || !e->keys || !e->scores ||
-        !e->rows.q || !e->pairs || !e->rows.scale || !e->rows.scaled_sum || !e->rows.sum ||
-        !e->rows.pair_sum || !e->scratch)
-        return -ENOMEM;
+    char key[96];
+    uint32_t pooling = conf->pooling;
+    snprintf(key, sizeof(key), "%.*s.pooling_type", (int)(arch.len < 64 ? arch.len : 64), arch.data);
+    int rc = pooling == TG_POOLING_AUTO ? tg_gguf_u32(gguf, key, err, &pooling) : 0;
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    if (pooling > TG_POOLING_LAST || (!encoder && pooling == TG_POOLING_FIRST))
+        return tg_error_set(err, -EINVAL, "pooling type %u is not supported; 1 (mean), %s3 (last token) are", pooling,
+                            encoder ? "2 (first token) and " : "and for encoders 2 (first token), ");
+    *ret = pooling == TG_POOLING_AUTO ? TG_POOLING_MEAN : (tg_pooling)pooling;
     return 0;
 }
 
-int tg_embed_open(const char *path, const tg_embed_conf *conf, tg_error *err, tg_embed **ret)
+static int load(tg_embed *e, tg_gguf *gguf, const tg_embed_conf *conf, tg_error *err)
 {
-    tg_embed *e = calloc(1, sizeof(*e));
-    if (!e)
-        return -ENOMEM;
-    int rc = -pthread_mutex_init(&e->lock, NULL);
+    tg_str arch = {"", 0};
+    tg_pooling pooling = TG_POOLING_MEAN;
+    int rc = tg_gguf_str(gguf, "general.architecture", err, &arch);
+    const bool encoder = tg_str_is(arch, "bert");
+    if (rc == -ENOENT)
+        rc = tg_error_set(err, -EINVAL, "key 'general.architecture' is missing");
+    if (rc == 0 && conf->threads == 0)
+        rc = tg_error_set(err, -EINVAL, "0 threads; at least 1 is needed");
+    if (rc == 0)
+        rc = choose_pooling(gguf, arch, conf, encoder, err, &pooling);
     if (rc < 0) {
-        free(e);
+        tg_gguf_free(gguf);
         return rc;
     }
-    rc = conf->threads ? 0 : tg_error_set(err, -EINVAL, "0 threads; at least 1 is needed");
-    if (rc == 0)
-        rc = tg_kernels_choose(conf->cpu, err, &e->kernels);
-    if (rc == 0)
-        rc = tg_gguf_open(path, err, &e->gguf);
-    if (rc == 0)
-        rc = tg_bert_load(e, err);
-    if (rc == 0)
-        rc = tg_bert_load_vocab(e, err);
-    if (rc == 0)
-        rc = tg_pool_new(conf->threads, &e->pool);
-    if (rc == 0)
-        rc = make_room(e);
+    rc = encoder ? tg_bert_new(gguf, conf->threads, err, &e->bert) : tg_decoder_new(gguf, conf, err, &e->decoder);
+    if (rc < 0)
+        return rc;
+    e->tokenizer = encoder ? e->bert->tokenizer : e->decoder->model->tokenizer;
+    e->width = encoder ? e->bert->width : e->decoder->model->shape.width;
+    e->context = encoder ? e->bert->context : e->decoder->context;
+    return tg_pooler_init(&e->pooler, pooling, e->width);
+}
+
+static int new_embed(tg_gguf *gguf, const tg_embed_conf *conf, tg_error *err, tg_embed **ret)
+{
+    tg_embed *e = calloc(1, sizeof(*e));
+    int rc = e ? -pthread_mutex_init(&e->lock, NULL) : -ENOMEM;
+    if (rc < 0) {
+        free(e);
+        tg_gguf_free(gguf);
+        return rc;
+    }
+    rc = load(e, gguf, conf, err);
     if (rc < 0) {
         tg_embed_free(e);
         return rc;
@@ -68,18 +77,27 @@ int tg_embed_open(const char *path, const tg_embed_conf *conf, tg_error *err, tg
     return 0;
 }
 
+int tg_embed_open(const char *path, const tg_embed_conf *conf, tg_error *err, tg_embed **ret)
+{
+    tg_gguf *gguf = NULL;
+    int rc = tg_gguf_open(path, err, &gguf);
+    return rc < 0 ? rc : new_embed(gguf, conf, err, ret);
+}
+
+int tg_embed_parse(const uint8_t *data, size_t size_bytes, const tg_embed_conf *conf, tg_error *err, tg_embed **ret)
+{
+    tg_gguf *gguf = NULL;
+    int rc = tg_gguf_parse(data, size_bytes, err, &gguf);
+    return rc < 0 ? rc : new_embed(gguf, conf, err, ret);
+}
+
 tg_embed *tg_embed_free(tg_embed *e)
 {
     if (!e)
         return NULL;
-    tg_pool_free(e->pool);
-    tg_tokenizer_free(e->tokenizer);
-    tg_gguf_free(e->gguf);
-    void *const owned[] = {e->layers, e->packed, e->x, e->q, e->k, e->v, e->mixed, e->wide, e->keys,
-                           e->scores, e->rows.q, e->pairs, e->rows.scale, e->rows.scaled_sum,
-                           e->rows.sum, e->rows.pair_sum, e->scratch};
-    for (size_t i = 0; i < sizeof(owned) / sizeof(owned[0]); i++)
-        free(owned[i]);
+    tg_bert_free(e->bert);
+    tg_decoder_free(e->decoder);
+    tg_pooler_free(&e->pooler);
     pthread_mutex_destroy(&e->lock);
     free(e);
     return NULL;
@@ -87,27 +105,63 @@ tg_embed *tg_embed_free(tg_embed *e)
 
 uint32_t tg_embed_dims(const tg_embed *embed) { return embed->width; }
 uint32_t tg_embed_context(const tg_embed *embed) { return embed->context; }
+tg_pooling tg_embed_pooling(const tg_embed *embed) { return embed->pooler.pooling; }
 
-int tg_embed_run(tg_embed *embed, const tg_str *texts, size_t count, tg_error *err,
-                 float *ret_vectors, uint32_t *ret_tokens)
+/* Appends one text's ids. */
+static int encode(const tg_embed *e, tg_str text, tg_error *err, tg_token_list *ids, uint32_t *ret_len)
+{
+    const tg_token_span span = {text, false};
+    const size_t before = ids->len;
+    int rc = tg_tokenizer_encode(e->tokenizer, &span, 1, true, ids);
+    if (rc == -EMSGSIZE)
+        return tg_error_set(err, rc, "the text is longer than %zu bytes", TG_TOKENIZER_TEXT_BYTES_MAX);
+    if (rc < 0)
+        return rc;
+    if (ids->len - before > e->context)
+        return tg_error_set(err, -EMSGSIZE, "a text of %zu tokens; the model takes %u", ids->len - before, e->context);
+    if (ids->len == before)
+        return tg_error_set(err, -EINVAL, "the text has no token; at least one is needed");
+    *ret_len = (uint32_t)(ids->len - before);
+    return 0;
+}
+
+/* Some texts, from the first, of all that are left; how many is in *ret_done. */
+static int run_some(tg_embed *e, const uint32_t *ids, const uint32_t *lens, size_t count, float *ret_vectors, size_t *ret_done)
+{
+    int rc = 0;
+    pthread_mutex_lock(&e->lock);
+    if (e->decoder) {
+        *ret_done = tg_decoder_together(lens, count);
+        rc = tg_decoder_run(e->decoder, ids, lens, *ret_done, &e->pooler, ret_vectors);
+    } else {
+        *ret_done = 1;
+        tg_pooler_add(&e->pooler, tg_bert_run(e->bert, ids, lens[0]), lens[0]);
+        tg_pooler_take(&e->pooler, ret_vectors);
+    }
+    pthread_mutex_unlock(&e->lock);
+    return rc;
+}
+
+int tg_embed_run(tg_embed *e, const tg_str *texts, size_t count, tg_error *err, float *ret_vectors, uint32_t *ret_tokens,
+                 size_t *ret_failed)
 {
     tg_token_list ids = {0};
-    int rc = 0;
+    uint32_t *lens = calloc(count + 1, sizeof(*lens));
+    int rc = lens ? 0 : -ENOMEM;
     for (size_t i = 0; i < count && rc == 0; i++) {
-        tg_token_span span = {texts[i], false};
-        ids.len = 0;
-        rc = tg_tokenizer_encode(embed->tokenizer, &span, 1, true, &ids);
-        if (rc == 0 && ids.len > embed->context)
-            rc = tg_error_set(err, -EMSGSIZE, "a text of %zu tokens; the model takes %u", ids.len,
-                              embed->context);
-        if (rc < 0)
-            break;
-        pthread_mutex_lock(&embed->lock);
-        tg_bert_run(embed, ids.ids, (uint32_t)ids.len, ret_vectors + i * embed->width);
-        pthread_mutex_unlock(&embed->lock);
-        if (ret_tokens)
-            ret_tokens[i] = (uint32_t)ids.len;
+        rc = encode(e, texts[i], err, &ids, &lens[i]);
+        if (rc < 0 && ret_failed)
+            *ret_failed = i;
     }
+    const uint32_t *at = ids.ids;
+    for (size_t i = 0, done = 0; i < count && rc == 0; i += done) {
+        rc = run_some(e, at, lens + i, count - i, ret_vectors + i * e->width, &done);
+        for (size_t k = 0; k < done; k++)
+            at += lens[i + k];
+    }
+    if (rc == 0 && ret_tokens)
+        memcpy(ret_tokens, lens, count * sizeof(*lens));
     tg_token_list_free(&ids);
+    free(lens);
     return rc;
 }

@@ -209,7 +209,7 @@ static void read_rows(tg_engine *e, const tg_seq *seq, const tg_step_seq *step, 
 /* Without the lock: the forward pass and the draws. Returns the first error. */
 static int run(tg_engine *e, uint32_t len)
 {
-    const tg_forward_step step = {e->step_seqs, len, e->copies, e->copies_len};
+    const tg_forward_step step = {.seqs = e->step_seqs, .seqs_len = len, .copies = e->copies, .copies_len = e->copies_len};
     const float *logits = NULL;
     int rc = e->backend->ops->run(e->backend, &step, &logits);
     for (uint32_t i = 0; i < len && rc == 0; i++) {

@@ -113,7 +113,11 @@ static int refuse_extras(const tg_model *model, tg_error *err)
             return tg_error_set(err, -EINVAL, "key '%s': %s are not supported; dense models of " SUPPORTED
                                 " without are", key, extras[i].what);
     }
-    return 0;
+    bool causal = true;
+    int rc = tg_gguf_bool(model->gguf, key_of(model, "attention.causal", key), err, &causal);
+    if (rc == 0 && !causal)
+        return tg_error_set(err, -EINVAL, "key '%s' is false: tokens that see later ones are not supported", key);
+    return rc == -ENOENT ? 0 : rc;
 }
 
 static int read_rope(tg_model *model, tg_error *err)

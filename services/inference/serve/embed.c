@@ -67,7 +67,7 @@ static void finish(job *j)
 {
     if (tg_rpc_call_cancelled(j->call))
         tg_rpc_finish(j->call, TG_RPC_CANCELLED, "cancelled by the client");
-    else if (j->rc < 0 && j->rc != -ENOMEM)
+    else if (j->rc == -EINVAL || j->rc == -EMSGSIZE)
         tg_rpc_fail(j->call, TG_RPC_INVALID_ARGUMENT, "%s", j->err.text);
     else if (j->rc < 0 || answer(j) < 0)
         tg_rpc_fail(j->call, TG_RPC_RESOURCE_EXHAUSTED, "out of memory");
@@ -90,11 +90,11 @@ static void run_slice(uv_work_t *work) /* a thread of the pool */
 {
     job *j = work->data;
     const uint32_t dims = tg_embed_dims(j->embedder->encoder);
-    for (size_t i = j->done; i < j->done + j->slice && j->rc == 0; i++) {
-        j->rc = tg_embed_run(j->embedder->encoder, &j->texts[i], 1, &j->err, j->vectors + i * dims, &j->tokens[i]);
-        if (j->rc < 0)
-            tg_error_prefix(&j->err, "inputs[%zu]", i);
-    }
+    size_t failed = 0;
+    j->rc = tg_embed_run(j->embedder->encoder, j->texts + j->done, j->slice, &j->err, j->vectors + j->done * dims,
+                         j->tokens + j->done, &failed);
+    if (j->rc < 0 && j->err.text[0])
+        tg_error_prefix(&j->err, "inputs[%zu]", j->done + failed);
 }
 
 static void on_slice(uv_work_t *work, int status)
@@ -177,7 +177,7 @@ void tg_embedder_serve(tg_embedder *embedder, tg_rpc_call *call, const ProtobufC
     tg_error err = {""};
     job *j;
     if (!embedder) {
-        tg_rpc_fail(call, TG_RPC_UNIMPLEMENTED, "no encoder is loaded; embedding_model_file names one");
+        tg_rpc_fail(call, TG_RPC_UNIMPLEMENTED, "no model for embeddings is loaded; embedding_model_file names one");
         return;
     }
     if (check(embedder, in, &err) < 0) {
@@ -198,11 +198,10 @@ void tg_embedder_serve(tg_embedder *embedder, tg_rpc_call *call, const ProtobufC
 
 /* ---- life ---- */
 
-int tg_embedder_new(uv_loop_t *loop, tg_metrics *metrics, const char *model_file, uint32_t threads, tg_error *err,
+int tg_embedder_new(uv_loop_t *loop, tg_metrics *metrics, const char *model_file, const tg_embed_conf *conf, tg_error *err,
                     tg_embedder **ret)
 {
     tg_embedder *e = calloc(1, sizeof *e);
-    const tg_embed_conf conf = {.threads = threads, .cpu = getenv("TOLLGATE_CPU")};
     if (!e)
         return -ENOMEM;
     e->loop = loop;
@@ -210,7 +209,7 @@ int tg_embedder_new(uv_loop_t *loop, tg_metrics *metrics, const char *model_file
     e->inputs = tg_metrics_one_counter(metrics, "tollgate_embed_inputs_total", "Texts made into vectors.");
     e->input_tokens = tg_metrics_one_counter(metrics, "tollgate_embed_tokens_total", "Tokens of those texts.");
     e->refused = tg_metrics_one_counter(metrics, "tollgate_embed_refused_total", "Embed requests that were refused.");
-    int rc = e->inputs && e->input_tokens && e->refused ? tg_embed_open(model_file, &conf, err, &e->encoder) : -ENOMEM;
+    int rc = e->inputs && e->input_tokens && e->refused ? tg_embed_open(model_file, conf, err, &e->encoder) : -ENOMEM;
     if (rc < 0) {
         tg_error_prefix(err, "%s", model_file);
         tg_embedder_free(e);

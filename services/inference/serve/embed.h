@@ -1,6 +1,6 @@
-/* Inference.Embed: texts to vectors with the encoder of `embedding_model_file`.
+/* Inference.Embed: texts to vectors with the model of `embedding_model_file`, encoder or decoder (embed/embed.h).
  *
- * The encoder runs on a thread of libuv's pool, one slice of a request at a time, and requests take turns, so a
+ * It runs on a thread of libuv's pool, one slice of a request at a time, and requests take turns, so a
  * large one does not hold up a small one. A client that leaves is noticed before its next slice.
  *
  * Bounds: TG_EMBEDDER_INPUTS_MAX texts a request, and no more than fit into one answer; TG_EMBEDDER_REQUESTS_MAX
@@ -19,7 +19,7 @@
 typedef struct tg_embedder tg_embedder;
 
 /* Opens the model and the counters. `loop` and `metrics` must outlive it. -errno with a message. */
-int tg_embedder_new(uv_loop_t *loop, tg_metrics *metrics, const char *model_file, uint32_t threads, tg_error *err,
+int tg_embedder_new(uv_loop_t *loop, tg_metrics *metrics, const char *model_file, const tg_embed_conf *conf, tg_error *err,
                     tg_embedder **ret);
 /* After the calls have ended. NULL is a no-op; returns NULL. */
 tg_embedder *tg_embedder_free(tg_embedder *embedder);

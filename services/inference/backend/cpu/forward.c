@@ -345,6 +345,15 @@ static void run_output(tg_cpu *cpu)
     run_products(cpu, &job);
 }
 
+static void state_task(void *context, uint32_t index, uint32_t thread)
+{
+    (void)thread;
+    const tg_cpu *cpu = context;
+    const tg_model_shape *s = &cpu->model->shape;
+    const size_t at = index * (size_t)s->width;
+    cpu->kernels->norm(cpu->x + at, cpu->output_norm, s->width, s->norm_eps, cpu->step->states + at);
+}
+
 static void copy_blocks(tg_cpu *cpu)
 {
     const tg_model_shape *s = &cpu->model->shape;
@@ -364,6 +373,8 @@ int tg_cpu_run(tg_backend *backend, const tg_forward_step *step, const float **r
     over_tokens(cpu, embed_task, cpu->tokens_len, cpu->model->shape.width);
     for (cpu->layer = 0; cpu->layer < cpu->model->shape.layers; cpu->layer++)
         run_layer(cpu);
+    if (step->states)
+        over_tokens(cpu, state_task, cpu->tokens_len, cpu->model->shape.width);
     run_output(cpu);
     *ret_logits = cpu->logits;
     return 0;
