@@ -276,12 +276,26 @@ def guess_table(runs):
                       f"ratio={fast / without:.3f}")
 
 
+def order_table(models, cpu, options):
+    """What the fixed order of sums costs: ours against a build of it whose kernels may sum in any order."""
+    print(f"\n{'fixed order of sums':<18} {'tokens/s':<12} {'ours':>9} {'any order':>10} {'ratio':>7}  {'goal':<11} "
+          f"{'CPU µs':>10} {'any order':>10}")
+    for name in models:
+        file = model_file(name)
+        with ours(file, cpu=cpu) as a, Driver(BIN / "bench_engine_free", file, SEQS, 8192, TOLLGATE_CPU=cpu) as b:
+            for row in ROWS:
+                (mine, my_us), (free, free_us) = compare(row, a, b, options, [])
+                print(f"{name:<18} {row[0]} {row[1]:<{11 - len(row[0])}} {mine:9.1f} {free:10.1f} {mine / free:7.2f}  "
+                      f"0.97{'' if mine / free >= 0.97 else ' missed':<7} {my_us:10.0f} {free_us:10.0f}", flush=True)
+                print(f'BENCH engine model="{name}" row=order_{row[0]}_{row[1]} ratio={mine / free:.3f}')
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="two models, three runs, one instruction set")
     parser.add_argument("--models", help="only those whose name ends so, by commas: Q4_1,Q8_0,Q4_0,F16")
     parser.add_argument("--rows", help="only those, by commas: decode1,decode8,decode32,prefill512")
-    parser.add_argument("--only", choices=("ratios", "guesses"), help="only those tables")
+    parser.add_argument("--only", choices=("ratios", "guesses", "order"), help="only those tables")
     parser.add_argument("--cpu", choices=("native", "avx2"), help="only that one of the two tables")
     options = parser.parse_args()
     options.runs, options.target_s = (3, 0.4) if options.quick else (5, 0.45)
@@ -294,14 +308,17 @@ def main():
     peaks, left = [], []
     print(f"medians of {options.runs} interleaved runs ({options.runs + 4} for decode 1), {THREADS} threads, "
           f"llama.cpp of llama-cpp-python {version()}; CPU µs: processor time of both threads a token")
-    if options.cpu != "avx2" and options.only != "guesses":
+    if options.cpu != "avx2" and options.only in (None, "ratios"):
         left = table(models, os.environ.get("TOLLGATE_CPU"), "native", options, peaks)
     beyond_avx2 = any(key.startswith(("avx512", "amx")) for key in machine())
-    if options.only != "guesses" and (options.cpu == "avx2" or
-                                      (options.cpu is None and beyond_avx2 and not options.quick)):
+    if options.only in (None, "ratios") and (options.cpu == "avx2" or
+                                             (options.cpu is None and beyond_avx2 and not options.quick)):
         table(models, "avx2", "avx2", options, peaks)
-    if options.only != "ratios":
+    if options.only in (None, "guesses"):
         guess_table(options.runs)
+    if options.only in (None, "order"):
+        order_table([name for name in models if name == SMOL or not name.endswith("_K")],
+                    os.environ.get("TOLLGATE_CPU"), options)
     if options.only is None:
         memory_table(left)
         start_table(models, options.runs)

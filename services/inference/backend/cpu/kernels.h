@@ -35,6 +35,10 @@
 #endif
 #endif
 
+#ifndef TG_FREE_ORDER
+#define TG_FREE_ORDER 0 /* 1: sums need not have the order of numerics.h, to measure what that order costs */
+#endif
+
 /* Rows of activations, one per token, as the matrix products take them. The quantised form has int8 values with
  * one scale per block of 32 inputs, and is laid out for kernels that take four rows at a time: tiles of
  * TG_ROWS_TILE rows, [tile][block][row of the tile], so that one pointer walks through all of a tile. */

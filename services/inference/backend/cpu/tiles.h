@@ -51,32 +51,70 @@ TG_INLINE void fetch(const tile *in, size_t b)
         __builtin_prefetch(in->ahead + b * in->ahead_bytes + i, 0, 2);
 }
 
-TG_INLINE void tile_quant(const tile *in, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
+TG_INLINE void add_quant_block(const tile *in, size_t b, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
 {
     const uint8_t *scales = in->weights + in->blocks * tg_packed_quants(type);
-    for (size_t b = 0; b < in->blocks; b++) {
-        d16 dots[GROUP_MAX][TILE];
-        fetch(in, b);
-        if (type == TG_DTYPE_Q8_0)
-            dots_q8(in, b, m, n, dots);
-        else
-            dots_low(in, b, m, n, type, dots);
+    d16 dots[GROUP_MAX][TILE];
+    fetch(in, b);
+    if (type == TG_DTYPE_Q8_0)
+        dots_q8(in, b, m, n, dots);
+    else
+        dots_low(in, b, m, n, type, dots);
+    TG_UNROLL
+    for (int p = 0; p < m; p++) {
+        const v16 scale = scale_of(scales + (size_t)p * in->panel_bytes, in->blocks, b, 0, type);
         TG_UNROLL
-        for (int p = 0; p < m; p++) {
-            const v16 scale = scale_of(scales + (size_t)p * in->panel_bytes, in->blocks, b, 0, type);
+        for (int t = 0; t < n; t++) {
+            const v16 both = v16_mul(scale, v16_set(in->scale[b * TILE + (size_t)t]));
+            acc[p][t] = v16_fma(v16_of_d16(dots[p][t]), both, acc[p][t]);
+        }
+        if (tg_packed_has_min(type)) {
+            const v16 low = min_of(scales + (size_t)p * in->panel_bytes, in->blocks, b, type);
             TG_UNROLL
-            for (int t = 0; t < n; t++) {
-                const v16 both = v16_mul(scale, v16_set(in->scale[b * TILE + (size_t)t]));
-                acc[p][t] = v16_fma(v16_of_d16(dots[p][t]), both, acc[p][t]);
-            }
-            if (tg_packed_has_min(type)) {
-                const v16 low = min_of(scales + (size_t)p * in->panel_bytes, in->blocks, b, type);
-                TG_UNROLL
-                for (int t = 0; t < n; t++)
-                    acc[p][t] = v16_fma(low, v16_set(in->scaled_sum[b * TILE + (size_t)t]), acc[p][t]);
-            }
+            for (int t = 0; t < n; t++)
+                acc[p][t] = v16_fma(low, v16_set(in->scaled_sum[b * TILE + (size_t)t]), acc[p][t]);
         }
     }
+}
+
+/* With TG_FREE_ORDER, which only a bench is built with, sums need not have the order of numerics.h: where few are under
+ * way, odd terms have sums of their own. */
+TG_INLINE bool two_chains(int m, int n) { return TG_FREE_ORDER && m * n <= 4; }
+
+TG_INLINE void add_sums(int m, int n, v16 (*odd)[FLOAT_ROWS_MAX], v16 (*acc)[FLOAT_ROWS_MAX])
+{
+    TG_UNROLL
+    for (int p = 0; p < m; p++) {
+        TG_UNROLL
+        for (int t = 0; t < n; t++)
+            acc[p][t] = v16_add(acc[p][t], odd[p][t]);
+    }
+}
+
+TG_INLINE void clear_sums(int m, int n, v16 (*acc)[FLOAT_ROWS_MAX])
+{
+    TG_UNROLL
+    for (int p = 0; p < m; p++) {
+        TG_UNROLL
+        for (int t = 0; t < n; t++)
+            acc[p][t] = v16_set(0);
+    }
+}
+
+TG_INLINE void tile_quant(const tile *in, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
+{
+    size_t b = 0;
+    if (two_chains(m, n)) {
+        v16 odd[GROUP_MAX][FLOAT_ROWS_MAX];
+        clear_sums(m, n, odd);
+        for (; b + 1 < in->blocks; b += 2) {
+            add_quant_block(in, b, m, n, type, acc);
+            add_quant_block(in, b + 1, m, n, type, odd);
+        }
+        add_sums(m, n, odd, acc);
+    }
+    for (; b < in->blocks; b++)
+        add_quant_block(in, b, m, n, type, acc);
 }
 
 /* Of the first half of a block's activations. */
@@ -121,28 +159,40 @@ TG_INLINE void tile_q6(const tile *in, int m, int n, v16 (*acc)[FLOAT_ROWS_MAX])
     }
 }
 
-TG_INLINE void tile_float(const tile *in, uint32_t inputs, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
+TG_INLINE void add_float_input(const tile *in, size_t k, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
 {
     const size_t width = type == TG_DTYPE_F32 ? 4 : 2;
+    v16 w[GROUP_MAX];
+    TG_UNROLL
+    for (int p = 0; p < m; p++) {
+        const void *from = in->weights + (size_t)p * in->panel_bytes + k * TG_PANEL * width;
+        w[p] = type == TG_DTYPE_F32   ? v16_load(from)
+               : type == TG_DTYPE_F16 ? v16_load_f16(from)
+                                      : v16_load_bf16(from);
+    }
+    TG_UNROLL
+    for (int t = 0; t < n; t++) {
+        const v16 x = v16_set(in->x[t][k]);
+        TG_UNROLL
+        for (int p = 0; p < m; p++)
+            acc[p][t] = v16_fma(w[p], x, acc[p][t]);
+    }
+}
+
+TG_INLINE void tile_float(const tile *in, size_t inputs, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
+{
+    v16 odd[GROUP_MAX][FLOAT_ROWS_MAX];
+    if (two_chains(m, n))
+        clear_sums(m, n, odd);
     for (size_t k = 0; k < inputs; k++) {
-        v16 w[GROUP_MAX];
         if (k % TG_QUANT_BLOCK == 0)
             fetch(in, k / TG_QUANT_BLOCK);
-        TG_UNROLL
-        for (int p = 0; p < m; p++) {
-            const void *from = in->weights + (size_t)p * in->panel_bytes + k * TG_PANEL * width;
-            w[p] = type == TG_DTYPE_F32   ? v16_load(from)
-                   : type == TG_DTYPE_F16 ? v16_load_f16(from)
-                                          : v16_load_bf16(from);
-        }
-        TG_UNROLL
-        for (int t = 0; t < n; t++) {
-            const v16 x = v16_set(in->x[t][k]);
-            TG_UNROLL
-            for (int p = 0; p < m; p++)
-                acc[p][t] = v16_fma(w[p], x, acc[p][t]);
-        }
+        if (two_chains(m, n) && k + 1 < inputs)
+            add_float_input(in, k++, m, n, type, odd);
+        add_float_input(in, k, m, n, type, acc);
     }
+    if (two_chains(m, n))
+        add_sums(m, n, odd, acc);
 }
 
 TG_INLINE bool is_float(tg_dtype type)
@@ -161,12 +211,7 @@ TG_INLINE void run_tile(const tg_product *product, tile *in, uint32_t panel, uin
     v16 acc[GROUP_MAX][FLOAT_ROWS_MAX];
     if (!TG_TILE_FITS(m, n) || n > rows_of_tile(type))
         return;
-    TG_UNROLL
-    for (int p = 0; p < m; p++) {
-        TG_UNROLL
-        for (int t = 0; t < n; t++)
-            acc[p][t] = v16_set(0);
-    }
+    clear_sums(m, n, acc);
     if (is_float(type)) {
         TG_UNROLL
         for (int t = 0; t < n; t++)
