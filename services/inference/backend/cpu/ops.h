@@ -25,17 +25,6 @@ TG_ISA static inline v16 v16_exp(v16 x)
     return v16_zero_below(x, v16_set(-87.0f), v16_mul(p, v16_exp2i(n)));
 }
 
-/* 16 lanes folded 8, 4, 2, 1. */
-TG_ISA static inline float fold16(v16 x)
-{
-    float f[16];
-    v16_store(f, x);
-    for (int half = 8; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            f[i] = f[i] + f[i + half];
-    return f[0];
-}
-
 TG_ISA static inline v16 load_tail(const float *x, uint32_t len) /* zeros past len < 16 */
 {
     float f[16] = {0};
@@ -56,7 +45,7 @@ TG_ISA static void TG_OPS(tg_norm)(const float *x, const float *weight, uint32_t
         v16 a = load_tail(x + i, len - i);
         squares = v16_fma(a, a, squares);
     }
-    float scale = 1.0f / sqrtf(fold16(squares) / (float)len + eps);
+    float scale = 1.0f / sqrtf(v16_fold(squares) / (float)len + eps);
     for (i = 0; i + 16 <= len; i += 16)
         v16_store(ret + i, v16_mul(v16_mul(v16_load(x + i), v16_set(scale)), v16_load(weight + i)));
     for (; i < len; i++)
@@ -113,18 +102,14 @@ TG_ISA static void TG_OPS(tg_quantise)(const float *x, const tg_rows *rows, uint
         const size_t at = tg_rows_at(rows, row, b);
         int8_t *q = rows->q + at * TG_QUANT_BLOCK;
         const v16 a = v16_load(from), c = v16_load(from + 16);
-        float f[16], top;
-        v16_store(f, v16_max(v16_abs(a), v16_abs(c)));
-        top = f[0];
-        for (int i = 1; i < 16; i++)
-            top = top > f[i] ? top : f[i];
+        const float top = v16_top(v16_max(v16_abs(a), v16_abs(c)));
         const v16 inverse = v16_set(top > 0 ? 127.0f / top : 0.0f), most = v16_set(127.0f), least = v16_set(-127.0f);
         const v16 y = v16_min(v16_max(v16_round(v16_mul(a, inverse)), least), most);
         const v16 z = v16_min(v16_max(v16_round(v16_mul(c, inverse)), least), most);
         v16_store_i8(q, y);
         v16_store_i8(q + 16, z);
         /* Whole numbers: the sum is exact in any order. */
-        const float sum = fold16(v16_add(y, z)), scale = top / 127.0f;
+        const float sum = v16_fold(v16_add(y, z)), scale = top / 127.0f;
         rows->scale[at] = scale;
         rows->sum[at] = (int32_t)sum;
         rows->scaled_sum[at] = scale * sum;
@@ -212,11 +197,7 @@ TG_ISA static inline void soften(float *scores, uint32_t from, uint32_t valid, u
     v16 most = v16_set(-INFINITY);
     for (uint32_t i = 0; i < padded; i += 16)
         most = v16_max(v16_load(scores + i), most);
-    float f[16], top;
-    v16_store(f, most);
-    top = f[0];
-    for (int i = 1; i < 16; i++)
-        top = f[i] > top ? f[i] : top;
+    const float top = v16_top(most);
     v16 sums = v16_set(0);
     for (uint32_t i = 0; i < padded; i += 16) {
         v16 a = v16_exp(v16_sub(v16_load(scores + i), v16_set(top)));
@@ -224,7 +205,7 @@ TG_ISA static inline void soften(float *scores, uint32_t from, uint32_t valid, u
         sums = v16_add(sums, a);
     }
     *ret_max = top;
-    *ret_sum = fold16(sums);
+    *ret_sum = v16_fold(sums);
 }
 
 /* sums[r][d..d + 16·m) = Σ over keys of weights[r][key] · V[key][d..d + 16·m); lanes are dimensions. */

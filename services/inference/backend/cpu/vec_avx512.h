@@ -59,6 +59,16 @@ TG_VEC void v16_store_i8(int8_t *p, v16 a)
     _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a)));
 }
 
+TG_VEC float v16_fold(v16 a)
+{
+    const __m256 upper = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), upper);
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+TG_VEC float v16_top(v16 a) { return _mm512_reduce_max_ps(a); }
+
 /* 32 numbers of 16 bits. The intrinsics want constants, which arguments become only where functions are inlined. */
 typedef uint16_t u16x32 __attribute__((vector_size(64)));
 TG_VEC __m512i u16_left(__m512i x, size_t bits) { return (__m512i)((u16x32)x << (uint16_t)bits); }

@@ -62,4 +62,19 @@ static inline void v16_store_i8(int8_t *p, v16 a) /* whole numbers in −127..12
         p[i] = (int8_t)a.f[i];
 }
 
+static inline float v16_fold(v16 a) /* lanes, 8, 4, 2, 1 */
+{
+    for (int half = 8; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            a.f[i] = a.f[i] + a.f[i + half];
+    return a.f[0];
+}
+static inline float v16_top(v16 a) /* the largest */
+{
+    float top = a.f[0];
+    for (int i = 1; i < 16; i++)
+        top = a.f[i] > top ? a.f[i] : top;
+    return top;
+}
+
 #endif
