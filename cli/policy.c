@@ -19,8 +19,9 @@ typedef struct options {
     const char *policy, *targets, *prices, *tenants;
     const char *task_type, *model, *tenant, *data_class;
     const char *down[DOWN_MAX];
-    size_t down_count;
-    uint64_t max_tokens, input_tokens;
+    const char *p95[DOWN_MAX];
+    size_t down_count, p95_count;
+    uint64_t max_tokens, input_tokens, latency_budget_ms;
 } options;
 
 /* What was loaded. */
@@ -37,7 +38,8 @@ static int usage(void)
           "       tollgate policy explain --policy FILE --targets FILE [--prices FILE] "
           "[--task-type T]\n"
           "                 [--model M] [--input-tokens N] [--max-tokens N] [--data-class C]\n"
-          "                 [--tenant T --tenants FILE] [--down TARGET[/ENDPOINT]]...\n",
+          "                 [--tenant T --tenants FILE] [--latency-budget-ms N]\n"
+          "                 [--down TARGET[/ENDPOINT]]... [--p95 TARGET[/ENDPOINT]=FIRST_TOKEN_MS[,ANSWER_MS]]...\n",
           stderr);
     return 2;
 }
@@ -56,6 +58,8 @@ static int parse(int argc, char **argv, options *ret)
         {"max-tokens", required_argument, NULL, 'x'},
         {"input-tokens", required_argument, NULL, 'i'},
         {"down", required_argument, NULL, 'd'},
+        {"p95", required_argument, NULL, '9'},
+        {"latency-budget-ms", required_argument, NULL, 'l'},
         {NULL, 0, NULL, 0},
     };
     options o = {
@@ -97,6 +101,16 @@ static int parse(int argc, char **argv, options *ret)
             rc = o.down_count < DOWN_MAX ? 0 : -E2BIG;
             if (rc == 0)
                 o.down[o.down_count++] = optarg;
+            break;
+        case '9':
+            rc = o.p95_count < DOWN_MAX ? 0 : -E2BIG;
+            if (rc == 0)
+                o.p95[o.p95_count++] = optarg;
+            break;
+        case 'l':
+            rc = tg_str_u64(tg_str_of(optarg), &o.latency_budget_ms);
+            if (rc == 0 && o.latency_budget_ms > TG_POLICY_BUDGET_MS_MAX)
+                rc = -ERANGE;
             break;
         default:
             rc = -EINVAL;
@@ -180,26 +194,53 @@ static int check(const options *o)
 
 /* ---- explain ---- */
 
-/* Marks what a --down names: all endpoints of a target, or one. */
-static int mark_down(const char *name, const tg_targets *targets, tg_endpoint_status **rows)
+/* Gives a status to what an option names: all endpoints of a target, or one. */
+static int mark(const char *option, tg_str name, const tg_endpoint_status *status, const tg_targets *targets,
+                tg_endpoint_status **rows)
 {
-    const char *slash = strchr(name, '/');
-    tg_str id = {name, slash ? (size_t)(slash - name) : strlen(name)};
+    const char *slash = memchr(name.data, '/', name.len);
+    tg_str id = {name.data, slash ? (size_t)(slash - name.data) : name.len};
     int index = tg_targets_find(targets, id);
     size_t marked = 0;
     if (index >= 0) {
         const tg_target *target = tg_targets_at(targets, (size_t)index);
         for (size_t i = 0; i < target->endpoint_count; i++) {
-            if (slash && strcmp(target->endpoints[i].id, slash + 1) != 0)
+            if (slash && !tg_str_is((tg_str){slash + 1, name.len - id.len - 1}, target->endpoints[i].id))
                 continue;
-            rows[index][i] = (tg_endpoint_status){
-                .health = TG_ENDPOINT_DOWN, .retry_at_mono_ms = DOWN_FOR_MS, .reason = "--down"};
+            rows[index][i] = *status;
             marked++;
         }
     }
     if (marked == 0)
-        fprintf(stderr, "error: --down %s: there is no such target or endpoint\n", name);
+        fprintf(stderr, "error: %s %.*s: there is no such target or endpoint\n", option, (int)name.len, name.data);
     return marked > 0 ? 0 : -EINVAL;
+}
+
+static int mark_down(const char *name, const tg_targets *targets, tg_endpoint_status **rows)
+{
+    const tg_endpoint_status down = {
+        .health = TG_ENDPOINT_DOWN, .retry_at_mono_ms = DOWN_FOR_MS, .reason = "--down"};
+    return mark("--down", tg_str_of(name), &down, targets, rows);
+}
+
+/* "TARGET[/ENDPOINT]=FIRST_TOKEN_MS[,ANSWER_MS]": as if so much had been observed. */
+static int mark_p95(const char *text, const tg_targets *targets, tg_endpoint_status **rows)
+{
+    const char *equals = strchr(text, '='), *comma = equals ? strchr(equals, ',') : NULL;
+    const char *end = text + strlen(text);
+    tg_endpoint_status seen = {.requests = TG_DECIDE_REQUESTS_MIN};
+    uint64_t first_ms = 0, total_ms = 0;
+    int rc = equals ? tg_str_u64((tg_str){equals + 1, (size_t)((comma ? comma : end) - equals - 1)}, &first_ms) : -EINVAL;
+    if (rc == 0 && comma)
+        rc = tg_str_u64((tg_str){comma + 1, (size_t)(end - comma - 1)}, &total_ms);
+    if (rc < 0 || first_ms > TG_POLICY_BUDGET_MS_MAX || total_ms > TG_POLICY_BUDGET_MS_MAX) {
+        fprintf(stderr, "error: --p95 %s: allowed: TARGET[/ENDPOINT]=FIRST_TOKEN_MS[,ANSWER_MS], up to %d ms\n", text,
+                TG_POLICY_BUDGET_MS_MAX);
+        return -EINVAL;
+    }
+    seen.first_token_p95_us = first_ms * 1000;
+    seen.total_p95_us = total_ms * 1000;
+    return mark("--p95", (tg_str){text, (size_t)(equals - text)}, &seen, targets, rows);
 }
 
 static int make_fleet(const options *o, const tg_targets *targets, tg_arena *arena, tg_fleet *ret)
@@ -213,6 +254,9 @@ static int make_fleet(const options *o, const tg_targets *targets, tg_arena *are
     }
     if (!rows)
         return -ENOMEM;
+    for (size_t i = 0; i < o->p95_count; i++)
+        if (mark_p95(o->p95[i], targets, rows) < 0)
+            return -EINVAL;
     for (size_t i = 0; i < o->down_count; i++)
         if (mark_down(o->down[i], targets, rows) < 0)
             return -EINVAL;
@@ -293,7 +337,8 @@ static int explain_with(const options *o, const mesh *m, tg_arena *arena)
                       .data_class = tg_str_of(o->data_class),
                       .input_tokens = o->input_tokens,
                       .input_tokens_exact = true,
-                      .max_tokens = o->max_tokens};
+                      .max_tokens = o->max_tokens,
+                      .latency_budget_ms = (uint32_t)o->latency_budget_ms};
     const tg_tenant *tenant = m->tenants ? tg_tenants_find(m->tenants, tg_str_of(o->tenant)) : NULL;
     if (m->tenants && !tenant) {
         fprintf(stderr, "error: --tenant '%s' is not in %s\n", o->tenant, o->tenants);

@@ -157,6 +157,16 @@ bool tg_health_endpoint_tick(tg_health_endpoint *e, uint64_t mono_ms)
     return true;
 }
 
+bool tg_health_endpoint_aged(tg_health_endpoint *e, const tg_circuit_conf *conf, uint64_t mono_ms)
+{
+    uint64_t before = e->aged_index, index = bucket_index(conf, mono_ms);
+    bool aged = false;
+    e->aged_index = index;
+    for (size_t i = 0; index != before && i < TG_HEALTH_BUCKETS; i++)
+        aged = aged || (e->buckets[i].requests > 0 && fresh(&e->buckets[i], before) && !fresh(&e->buckets[i], index));
+    return aged;
+}
+
 static Tollgate__V1__EndpointState wire_state(const tg_health_endpoint *e)
 {
     switch (e->state) {

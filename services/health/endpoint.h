@@ -53,6 +53,7 @@ typedef struct tg_health_endpoint {
     Tollgate__V1__RateLimit limit;
     tg_health_load load;
     char reason[96];
+    uint64_t aged_index;      /* of the buckets, when it was last asked whether they age */
     uint64_t changed_version; /* of the fleet, when last changed */
 } tg_health_endpoint;
 
@@ -67,6 +68,9 @@ bool tg_health_endpoint_reachable(tg_health_endpoint *e, const tg_circuit_conf *
                                   uint64_t mono_ms);
 /* Time passes: DOWN becomes HALF_OPEN. True when the state changed. */
 bool tg_health_endpoint_tick(tg_health_endpoint *e, uint64_t mono_ms);
+
+/* True when requests have left the window since it was asked last: the view is another without any word from outside. */
+bool tg_health_endpoint_aged(tg_health_endpoint *e, const tg_circuit_conf *conf, uint64_t mono_ms);
 
 /* Fills a view; strings point into `e`, `limit` is a copy that `view` will point to. */
 void tg_health_endpoint_view(const tg_health_endpoint *e, const tg_circuit_conf *conf, uint64_t mono_ms,

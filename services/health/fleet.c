@@ -72,6 +72,8 @@ bool tg_health_fleet_tick(tg_health_fleet *fleet, uint64_t mono_ms)
         if (tg_health_endpoint_tick(&fleet->endpoints[i], mono_ms)) {
             tg_health_fleet_touch(fleet, &fleet->endpoints[i]);
             changed = true;
+        } else if (tg_health_endpoint_aged(&fleet->endpoints[i], &fleet->circuit, mono_ms)) {
+            tg_health_fleet_touch(fleet, &fleet->endpoints[i]);
         }
     }
     return changed;

@@ -126,11 +126,17 @@ static void set_up(tg_endpoint_status *status, known *k)
     k->reason[0] = '\0';
 }
 
+static void forget(tg_endpoint_status *status, known *k)
+{
+    set_up(status, k);
+    status->first_token_p95_us = status->total_p95_us = status->requests = status->queue_depth = 0;
+}
+
 void tg_fleet_view_apply(tg_fleet_view *view, const Tollgate__V1__FleetUpdate *update, uint64_t mono_ms)
 {
     for (size_t i = 0; update->full && i < view->row_count; i++)
         for (size_t e = 0; e < tg_targets_at(view->targets, i)->endpoint_count; e++)
-            set_up(&view->rows[i][e], &view->known[i][e]);
+            forget(&view->rows[i][e], &view->known[i][e]);
     for (size_t i = 0; i < update->n_endpoints; i++) {
         const Tollgate__V1__EndpointView *in = update->endpoints[i];
         size_t t, e;
@@ -141,6 +147,8 @@ void tg_fleet_view_apply(tg_fleet_view *view, const Tollgate__V1__FleetUpdate *u
         status->health = health_of(in->state);
         status->retry_at_mono_ms = mono_ms + in->retry_in_ms;
         status->first_token_p95_us = in->first_token_p95_us;
+        status->total_p95_us = in->total_p95_us;
+        status->requests = in->requests;
         status->queue_depth = in->queue_depth;
         k->ours = false;
         k->failures = 0;

@@ -17,6 +17,7 @@ def events_of(mesh, response):
     ({"headers": {"X-Tenant": "globex"}}, 403, ["X-Tenant"]),
     ({"headers": {"X-Task-Type": "clasification"}}, 400, ["clasification", "classification"]),
     ({"headers": {"X-Task-Type": ""}}, 400, ["X-Task-Type"]),
+    ({"headers": {"X-Latency-Budget-Ms": "soon"}}, 400, ["X-Latency-Budget-Ms", "soon", "86400000"]),
     ({"model": "gpt-17"}, 404, ["gpt-17"]),
     ({"messages": []}, 400, ["messages"]),
     ({"messages": "hello"}, 400, ["messages"]),

@@ -79,6 +79,7 @@ int tg_edge_chat_begin(tg_router *router, const tg_edge_headers *headers, tg_edg
     tg_traceparent(headers->traceparent, random + 10, ret->traceparent);
     ret->task_type = keep(&ret->arena, tg_str_trim(headers->x_task_type), TG_USAGE_NAME_MAX - 1);
     ret->data_class = keep(&ret->arena, tg_str_trim(headers->x_data_class), TG_USAGE_NAME_MAX - 1);
+    ret->latency_budget_ms = keep(&ret->arena, tg_str_trim(headers->x_latency_budget_ms), TG_USAGE_NAME_MAX - 1);
     return 0;
 }
 
@@ -103,6 +104,7 @@ static const struct {
     {TG_REFUSAL_COST_CAP, "invalid_request_error", "cost_cap_exceeded"},
     {TG_REFUSAL_CONTEXT, "invalid_request_error", "context_length_exceeded"},
     {TG_REFUSAL_DATA_CLASS, "permission_error", "data_class_not_allowed"},
+    {TG_REFUSAL_LATENCY, "overloaded_error", "latency_budget_exceeded"},
     {TG_REFUSAL_UNAVAILABLE, "overloaded_error", "no_target_available"},
 };
 
@@ -142,10 +144,28 @@ static int keep_pace(tg_edge_chat *chat, uint64_t mono_ns, tg_edge_problem *prob
     return -EPERM;
 }
 
+static int latency_budget(const tg_edge_chat *chat, uint32_t *ret_ms, tg_edge_problem *problem)
+{
+    uint64_t ms = 0;
+    if (*chat->latency_budget_ms && (tg_str_u64(tg_str_of(chat->latency_budget_ms), &ms) < 0 || ms < 1 ||
+                                     ms > TG_POLICY_BUDGET_MS_MAX)) {
+        *problem = (tg_edge_problem){.status = 400, .type = "invalid_request_error", .code = "invalid_latency_budget"};
+        snprintf(problem->message, sizeof problem->message,
+                 "X-Latency-Budget-Ms is '%s'; whole milliseconds from 1 to %d are allowed", chat->latency_budget_ms,
+                 TG_POLICY_BUDGET_MS_MAX);
+        return -EPERM;
+    }
+    *ret_ms = (uint32_t)ms;
+    return 0;
+}
+
 int tg_edge_chat_plan(tg_edge_chat *chat, bool refused_is_problem, tg_edge_problem *problem)
 {
     tg_router *router = chat->router;
     const uint64_t mono_ns = tg_clock_mono_ns(), mono_ms = mono_ns / 1000000u;
+    uint32_t budget_ms;
+    if (latency_budget(chat, &budget_ms, problem) < 0)
+        return -EPERM;
     if (refused_is_problem && keep_pace(chat, mono_ns, problem) < 0)
         return -EPERM;
     tg_facts facts = {
@@ -160,6 +180,7 @@ int tg_edge_chat_plan(tg_edge_chat *chat, bool refused_is_problem, tg_edge_probl
         .stream = chat->request.stream,
         .input_tokens = tg_chat_input_bound(&chat->request),
         .max_tokens = chat->request.max_tokens,
+        .latency_budget_ms = budget_ms,
         .draw = tg_random_next(&router->rng),
     };
     tg_state state = {.fleet = tg_fleet_view_get(router->fleet, mono_ms)};

@@ -19,6 +19,7 @@ typedef struct tg_edge_headers {
     tg_str x_tenant;
     tg_str x_task_type;
     tg_str x_data_class;
+    tg_str x_latency_budget_ms;
     tg_str x_request_id;  /* the client's own id: carried along */
     tg_str traceparent;   /* W3C: passed on when valid, else a trace begins here */
 } tg_edge_headers;
@@ -43,7 +44,7 @@ typedef struct tg_edge_chat {
     tg_dispatch *dispatch;
     char request_id[TG_UUID_TEXT];
     char traceparent[TG_TRACEPARENT_TEXT];
-    const char *client_request_id, *task_type, *data_class; /* in the arena */
+    const char *client_request_id, *task_type, *data_class, *latency_budget_ms; /* in the arena */
 } tg_edge_chat;
 
 /* Authenticates. -EACCES with *problem; nothing to free then. */

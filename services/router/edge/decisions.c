@@ -82,6 +82,7 @@ void tg_edge_publish_decision(tg_edge_chat *chat, const tg_facts *facts, const t
     out.task_type = outside(&chat->arena, facts->task_type);
     out.data_class = outside(&chat->arena, facts->data_class);
     out.stream = facts->stream;
+    out.latency_budget_ms = facts->latency_budget_ms;
     out.input_tokens = facts->input_tokens;
     out.max_tokens = facts->max_tokens;
     out.fleet_version = fleet->version;

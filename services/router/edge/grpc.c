@@ -59,6 +59,7 @@ static void headers_of(tg_rpc_call *call, const Tollgate__V1__ChatRequest *in, t
         .x_tenant = tg_rpc_call_metadata(call, "x-tenant"),
         .x_task_type = tg_rpc_call_metadata(call, "x-task-type"),
         .x_data_class = tg_rpc_call_metadata(call, "x-data-class"),
+        .x_latency_budget_ms = tg_rpc_call_metadata(call, "x-latency-budget-ms"),
         .x_request_id = tg_rpc_call_metadata(call, "x-request-id"),
         .traceparent = tg_rpc_call_metadata(call, "traceparent"),
     };

@@ -10,6 +10,7 @@ void tg_edge_http_headers(const tg_http_request *request, tg_edge_headers *ret)
         .x_tenant = tg_http_request_header(request, "x-tenant"),
         .x_task_type = tg_http_request_header(request, "x-task-type"),
         .x_data_class = tg_http_request_header(request, "x-data-class"),
+        .x_latency_budget_ms = tg_http_request_header(request, "x-latency-budget-ms"),
         .x_request_id = tg_http_request_header(request, "x-request-id"),
         .traceparent = tg_http_request_header(request, "traceparent"),
     };

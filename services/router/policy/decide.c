@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NAMES_MAX = 512, ATTEMPTS_LIMIT = 16, TRACE_FIRST = 8 };
+enum { NAMES_MAX = 512, ATTEMPTS_LIMIT = 16, TRACE_FIRST = 8, LATENCY_RETRY_MS = 1000 };
 
 void tg_decision_trace(tg_decision *d, const char *rule, const char *target, const char *endpoint,
                        bool kept, const char *reason, tg_picousd cost_bound)
@@ -186,6 +186,20 @@ static void refuse_unavailable(tg_decision *d, const tg_rule *rule, const tg_fit
                : "the target is not available at the moment");
 }
 
+static void refuse_latency(tg_decision *d, const tg_rule *rule, const tg_fit *fits)
+{
+    uint64_t least_ms = UINT64_MAX;
+    for (size_t i = 0; i < rule->target_count; i++)
+        if (fits[i].obstacle == TG_OBSTACLE_LATENCY && fits[i].least_over_ms < least_ms)
+            least_ms = fits[i].least_over_ms;
+    d->plan->retry_after_ms = LATENCY_RETRY_MS;
+    refuse(d, TG_REFUSAL_LATENCY, 503,
+           tg_arena_printf(d->arena,
+                           "what is available answers too slowly for the latency budget at the moment: the fastest had a "
+                           "95th percentile of %llu ms",
+                           (unsigned long long)least_ms));
+}
+
 static void refuse_rule(tg_decision *d, const tg_rule *rule, const tg_fit *fits)
 {
     tg_obstacle told = TG_OBSTACLE_DATA_CLASS;
@@ -196,6 +210,9 @@ static void refuse_rule(tg_decision *d, const tg_rule *rule, const tg_fit *fits)
     switch (told) {
     case TG_OBSTACLE_HEALTH:
         refuse_unavailable(d, rule, fits);
+        break;
+    case TG_OBSTACLE_LATENCY:
+        refuse_latency(d, rule, fits);
         break;
     case TG_OBSTACLE_CAP:
         refuse_cap(d, rule, fits);

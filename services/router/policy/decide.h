@@ -3,6 +3,11 @@
  * Pure: no I/O, no clock, no randomness of its own (`facts.draw`). Live routing, `POST /v1/route`,
  * `tollgate policy explain` and the tests call this one function, so what is explained is what happens.
  *
+ * Latency budgets: an endpoint that is up and whose 95th percentile, over health's window, is past a budget of the rule or
+ * the request is left out, like one that is down. Fewer than TG_DECIDE_REQUESTS_MIN requests in the window say nothing, so
+ * that what is left out gets a few requests a window and comes back when it is fast again. A view that is stale says nothing
+ * about latency either.
+ *
  * Ownership: the plan and its texts live in the arena; it points into the snapshot.
  */
 #ifndef TG_ROUTER_DECIDE_H
@@ -10,6 +15,8 @@
 
 #include "libs/base/arena.h"
 #include "services/router/policy/policy.h"
+
+#define TG_DECIDE_REQUESTS_MIN 10 /* requests in health's window below which their percentiles are not heeded */
 
 /* ---- snapshot: what changes only by configuration ---- */
 
@@ -37,6 +44,7 @@ typedef struct tg_facts {
     uint64_t input_tokens;     /* an upper bound */
     bool input_tokens_exact;   /* counted with the target's tokenizer */
     uint64_t max_tokens;       /* 0: the client stated none */
+    uint32_t latency_budget_ms; /* X-Latency-Budget-Ms, for the whole answer; 0: none */
     uint64_t draw;             /* uniform random bits */
     uint64_t sticky_hash;
 } tg_facts;
@@ -48,7 +56,8 @@ typedef enum tg_endpoint_health { TG_ENDPOINT_UP, TG_ENDPOINT_HALF_OPEN, TG_ENDP
 typedef struct tg_endpoint_status {
     tg_endpoint_health health;
     uint64_t retry_at_mono_ms; /* DOWN: a probe is allowed from here on */
-    uint64_t first_token_p95_us;
+    uint64_t first_token_p95_us, total_p95_us; /* over health's window; 0: nothing was observed */
+    uint64_t requests;         /* in that window */
     uint64_t queue_depth;
     bool probing;              /* HALF_OPEN and a probe is in flight already */
     const char *reason;        /* why it is not up; may be NULL */
@@ -92,6 +101,7 @@ typedef enum tg_refusal_code {
     TG_REFUSAL_COST_CAP,          /* 402: says cap and estimate */
     TG_REFUSAL_CONTEXT,           /* 400: input + output exceed every target's context */
     TG_REFUSAL_DATA_CLASS,        /* 403 */
+    TG_REFUSAL_LATENCY,           /* 503: what is up is slower than the budget; says budget and percentile */
     TG_REFUSAL_UNAVAILABLE        /* 503: every endpoint is down; retry_after_ms says until when */
 } tg_refusal_code;
 

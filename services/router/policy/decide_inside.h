@@ -22,6 +22,7 @@ typedef struct tg_decision {
 typedef enum tg_obstacle {
     TG_OBSTACLE_NONE,
     TG_OBSTACLE_HEALTH,
+    TG_OBSTACLE_LATENCY,
     TG_OBSTACLE_CAP,
     TG_OBSTACLE_CONTEXT,
     TG_OBSTACLE_DATA_CLASS
@@ -36,6 +37,7 @@ typedef struct tg_fit {
     tg_picousd cost_bound;
     bool priced;
     uint64_t retry_after_ms; /* HEALTH */
+    uint64_t least_over_ms;  /* LATENCY: of the percentiles over their budget, the least */
     int endpoints[64];       /* usable ones, in the order they are to be tried */
     bool probes[64];
     size_t endpoint_count;

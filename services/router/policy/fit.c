@@ -124,6 +124,53 @@ static bool usable(const tg_endpoint_status *status, uint64_t mono_ms, bool *ret
     return !status->probing;
 }
 
+/* ---- latency ---- */
+
+static uint32_t tighter(uint32_t a, uint32_t b) { return a == 0 || (b > 0 && b < a) ? b : a; }
+
+/* What was observed lately is over a budget: the percentile in *ret_ms, and what it is of. NULL: it fits, or too little is
+ * known. */
+static const char *too_slow(const tg_decision *d, const tg_rule *rule, const tg_endpoint_status *status,
+                            uint64_t *ret_ms, uint32_t *ret_budget_ms)
+{
+    const uint32_t total_ms = tighter(rule->latency_budget_ms, d->facts->latency_budget_ms);
+    const struct {
+        const char *what;
+        uint64_t p95_us;
+        uint32_t budget_ms;
+    } limits[] = {{"first tokens", status->first_token_p95_us, rule->ttft_budget_ms},
+                  {"answers", status->total_p95_us, total_ms}};
+    if (status->requests < TG_DECIDE_REQUESTS_MIN || d->state->fleet->stale)
+        return NULL;
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        if (limits[i].budget_ms > 0 && limits[i].p95_us > (uint64_t)limits[i].budget_ms * 1000) {
+            *ret_ms = (limits[i].p95_us + 999) / 1000;
+            *ret_budget_ms = limits[i].budget_ms;
+            return limits[i].what;
+        }
+    }
+    return NULL;
+}
+
+/* False when the endpoint is up and too slow, which is then traced. A probe is not asked: it finds out. */
+static bool fit_latency(tg_decision *d, const tg_rule *rule, tg_fit *fit, size_t endpoint,
+                        const tg_endpoint_status *status)
+{
+    const tg_target *target = target_at(d, fit->target);
+    uint64_t p95_ms;
+    uint32_t budget_ms;
+    const char *what = too_slow(d, rule, status, &p95_ms, &budget_ms);
+    if (!what)
+        return true;
+    if (fit->least_over_ms == 0 || p95_ms < fit->least_over_ms)
+        fit->least_over_ms = p95_ms;
+    tg_decision_trace(d, rule->name, target->id, target->endpoints[endpoint].id, false,
+                      tg_arena_printf(d->arena, "too slow: of late 95%% of its %s came within %llu ms, the budget is %u ms",
+                                      what, (unsigned long long)p95_ms, budget_ms),
+                      0);
+    return false;
+}
+
 static void trace_endpoint(tg_decision *d, const tg_rule *rule, int target, size_t endpoint,
                            const tg_endpoint_status *status, uint64_t wait_ms)
 {
@@ -167,6 +214,8 @@ static bool fit_health(tg_decision *d, const tg_rule *rule, tg_fit *fit)
         uint64_t wait_ms = 0;
         bool probe;
         if (usable(&status, d->now.mono_ms, &probe, &wait_ms)) {
+            if (!probe && !fit_latency(d, rule, fit, i, &status))
+                continue;
             fit->endpoints[fit->endpoint_count] = (int)i;
             fit->probes[fit->endpoint_count++] = probe;
         } else {
@@ -219,6 +268,7 @@ void tg_fit_judge(tg_decision *d, const tg_rule *rule, size_t index, tg_fit *ret
     ret->clamped = ret->priced = false;
     ret->cost_bound = 0;
     ret->endpoint_count = 0;
+    ret->least_over_ms = 0;
     if (!may_carry(target, d->facts->data_class)) {
         drop(d, rule, ret, TG_OBSTACLE_DATA_CLASS, "may not carry this data class");
     } else if (target->context_tokens > 0 && tokens_needed(d->facts) > target->context_tokens) {
@@ -229,7 +279,10 @@ void tg_fit_judge(tg_decision *d, const tg_rule *rule, size_t index, tg_fit *ret
     } else if (!fit_cap(d, rule, ret)) {
         drop(d, rule, ret, TG_OBSTACLE_CAP, cap_reason(d, rule, ret));
     } else if (!fit_health(d, rule, ret)) {
-        drop(d, rule, ret, TG_OBSTACLE_HEALTH, "no endpoint is up");
+        if (ret->least_over_ms > 0)
+            drop(d, rule, ret, TG_OBSTACLE_LATENCY, "no endpoint that is up is fast enough");
+        else
+            drop(d, rule, ret, TG_OBSTACLE_HEALTH, "no endpoint is up");
     } else {
         tg_decision_trace(d, rule->name, target->id, target->endpoints[ret->endpoints[0]].id, true,
                           kept_reason(d, rule, ret, index), ret->cost_bound);

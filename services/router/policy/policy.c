@@ -24,6 +24,7 @@ typedef struct written_rule {
     const char *const *fallbacks;
     size_t fallback_count;
     int on_cap;
+    uint32_t ttft_budget_ms, latency_budget_ms;
 } written_rule;
 
 typedef struct written_policy {
@@ -67,6 +68,10 @@ static const tg_field rule_fields[] = {
      .doc = "most a request may cost, in dollars"},
     {"on_cap", TG_FIELD_ENUM, AT(written_rule, on_cap), .names = on_cap_names,
      .fallback = "default", .doc = "what to do over the cap"},
+    {"ttft_budget_ms", TG_FIELD_DURATION, AT(written_rule, ttft_budget_ms), .max = TG_POLICY_BUDGET_MS_MAX,
+     .doc = "longest that the first token may take, by what was observed lately; 0: as long as it takes"},
+    {"latency_budget_ms", TG_FIELD_DURATION, AT(written_rule, latency_budget_ms), .max = TG_POLICY_BUDGET_MS_MAX,
+     .doc = "longest that a whole answer may take, by what was observed lately; 0: as long as it takes"},
 };
 static const tg_schema rule_schema = SCHEMA("a rule", written_rule, rule_fields);
 
@@ -216,6 +221,8 @@ static int compile_rule(const written_rule *from, const tg_yaml_node *node,
             return tg_yaml_error(tg_yaml_get(node, "name"), err, "rule '%s' is there twice",
                                  from->name);
     to->name = from->name;
+    to->ttft_budget_ms = from->ttft_budget_ms;
+    to->latency_budget_ms = from->latency_budget_ms;
     int rc = compile_task_types(from, node, room, policy, to, err);
     if (rc == 0)
         rc = compile_targets(from, place, targets, to, err);

@@ -1,9 +1,9 @@
 /* The routing policy: a YAML document, checked and compiled to an immutable value.
  *
  * This is the source article's language in full: `routing_policy: {name, default_task_type, rules:
- * [{name, match: {task_type: [...]}, route_to, fallback, cost_cap_usd_per_request, on_cap}]}`. `fallback`
- * is a target or an ordered list; `match` may be left out (matches everything); `task_type` may be one
- * name or a list. Anything else is an error with file:line:column, the name and the nearest known one.
+ * [{name, match: {task_type: [...]}, route_to, fallback, cost_cap_usd_per_request, on_cap, ttft_budget_ms,
+ * latency_budget_ms}]}`. `fallback` is a target or an ordered list; `match` may be left out (matches everything);
+ * `task_type` may be one name or a list. Anything else is an error with file:line:column, the name and the nearest known one.
  *
  * Pure: the text is given, nothing is read. Ownership: tg_policy_free. Threads: any, read only.
  */
@@ -16,6 +16,7 @@
 
 #define TG_POLICY_RULES_MAX 256 /* rules of one policy */
 #define TG_POLICY_FALLBACKS_MAX 8 /* fallbacks of one rule */
+#define TG_POLICY_BUDGET_MS_MAX 86400000 /* longest latency budget, of a rule or of a request, in milliseconds */
 
 typedef enum tg_on_cap {
     TG_ON_CAP_DEFAULT, /* reject when the client stated a maximum, else clamp */
@@ -32,6 +33,9 @@ typedef struct tg_rule {
     size_t target_count;
     tg_picousd cost_cap; /* 0: none */
     tg_on_cap on_cap;
+    /* Milliseconds that the 95th percentile observed lately may not exceed (decide.h); 0: no budget. */
+    uint32_t ttft_budget_ms;    /* to the first token */
+    uint32_t latency_budget_ms; /* to the end of the answer */
 } tg_rule;
 
 typedef struct tg_policy tg_policy;

@@ -126,11 +126,36 @@ static void test_ticks_are_changes(void)
     tear_down();
 }
 
+/* What was observed leaves the window: watchers are told, though nothing else happens. */
+static void test_what_grows_old_is_a_change(void)
+{
+    set_up();
+    observe("b", "x", true, 10);
+    uint64_t before = fleet.version, mono_ms = 10;
+    CU_ASSERT_FALSE(tg_health_fleet_tick(&fleet, mono_ms));
+    CU_ASSERT_EQUAL(fleet.version, before);
+    while (fleet.version == before && mono_ms < 10 * fleet.circuit.window_ms)
+        CU_ASSERT_FALSE(tg_health_fleet_tick(&fleet, mono_ms += 50)); /* no state has changed */
+    CU_ASSERT_TRUE(mono_ms > fleet.circuit.window_ms / 2 && mono_ms <= 2 * fleet.circuit.window_ms);
+    tg_arena later;
+    tg_arena_init(&later, 0);
+    const Tollgate__V1__FleetUpdate *u = tg_health_fleet_update(&fleet, before, mono_ms, &later);
+    CU_ASSERT_EQUAL_FATAL(u->n_endpoints, 1);
+    CU_ASSERT_STRING_EQUAL(u->endpoints[0]->target, "b");
+    CU_ASSERT_TRUE(u->endpoints[0]->requests == 0 && u->endpoints[0]->total_p95_us == 0);
+    before = fleet.version;
+    CU_ASSERT_FALSE(tg_health_fleet_tick(&fleet, mono_ms + 5 * fleet.circuit.window_ms));
+    CU_ASSERT_EQUAL(fleet.version, before); /* once */
+    tg_arena_free(&later);
+    tear_down();
+}
+
 static const tg_test tests[] = {
     {"new_watchers_get_everything", test_new_watchers_get_everything},
     {"deltas_hold_what_changed_since", test_deltas_hold_what_changed_since},
     {"unknown_endpoints_change_nothing", test_unknown_endpoints_change_nothing},
     {"endpoints_of_a_target_fail_apart", test_endpoints_of_a_target_fail_apart},
     {"ticks_are_changes", test_ticks_are_changes},
+    {"what_grows_old_is_a_change", test_what_grows_old_is_a_change},
 };
 TG_TEST_MAIN("services_health_fleet", tests)

@@ -76,7 +76,13 @@ static void test_applies_what_health_says(void)
     CU_ASSERT_EQUAL(status(0, 1, 200)->retry_at_mono_ms, 600); /* of the message that said so */
     CU_ASSERT_STRING_EQUAL(status(0, 1, 200)->reason, "failing");
     CU_ASSERT_EQUAL(status(1, 0, 200)->health, TG_ENDPOINT_HALF_OPEN);
+    down.first_token_p95_us = 1000, down.total_p95_us = 2000, down.requests = 30;
+    push(false, 9, &down, 250);
+    CU_ASSERT_TRUE(status(0, 1, 250)->first_token_p95_us == 1000 && status(0, 1, 250)->total_p95_us == 2000 &&
+                   status(0, 1, 250)->requests == 30);
     push(true, 1, NULL, 300); /* another replica, which knows nothing yet */
+    CU_ASSERT_TRUE(status(0, 1, 300)->first_token_p95_us == 0 && status(0, 1, 300)->total_p95_us == 0 &&
+                   status(0, 1, 300)->requests == 0);
     CU_ASSERT_EQUAL(status(0, 1, 300)->health, TG_ENDPOINT_UP);
     CU_ASSERT_STRING_EQUAL(status(0, 1, 300)->reason, "");
     tear_down();

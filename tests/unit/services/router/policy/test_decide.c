@@ -11,6 +11,7 @@ static tg_price_book *prices;
 static tg_arena arena;
 static tg_facts facts;
 static tg_endpoint_status health[5][2]; /* [target][endpoint] */
+static bool stale;
 
 enum { PRIVATE, BEDROCK, HAIKU, MINI, SONNET };
 
@@ -20,6 +21,7 @@ static void set_up(const char *policy_text)
     policy = load_policy(policy_text, targets);
     prices = article_prices();
     memset(health, 0, sizeof health);
+    stale = false;
     facts = (tg_facts){.tenant = "acme",
                        .key_id = "k",
                        .may_pin = true,
@@ -44,7 +46,7 @@ static const tg_plan *decide(void)
     for (size_t i = 0; i < 5; i++)
         rows[i] = health[i];
     tg_snapshot snapshot = {policy, targets, prices, aliases, 1, 4};
-    tg_fleet fleet = {.rows = rows, .row_count = 5};
+    tg_fleet fleet = {.stale = stale, .rows = rows, .row_count = 5};
     tg_state state = {&fleet};
     const tg_plan *plan = tg_decide(&snapshot, &facts, &state, (tg_now){2, 1000}, &arena);
     CU_ASSERT_PTR_NOT_NULL_FATAL(plan);
@@ -325,6 +327,45 @@ static void test_health(void)
     tear_down();
 }
 
+static void test_latency_budgets(void)
+{
+    set_up("routing_policy:\n  name: p\n  rules:\n    - {name: fast, route_to: anthropic-claude-haiku,"
+           " fallback: openai-gpt4o-mini, ttft_budget_ms: 800, latency_budget_ms: 5s}\n");
+    health[HAIKU][0] = (tg_endpoint_status){.first_token_p95_us = 800000, .total_p95_us = 5000000, .requests = 10};
+    expect_steps(decide(), "2/0 3/0"); /* just within */
+    health[HAIKU][0].first_token_p95_us++;
+    const tg_plan *plan = decide();
+    expect_steps(plan, "3/0"); /* the fallback is the first attempt */
+    CU_ASSERT_TRUE(traced(plan, "anthropic-claude-haiku", false,
+                          "too slow: of late 95% of its first tokens came within 801 ms, the budget is 800 ms"));
+    health[HAIKU][0].requests = TG_DECIDE_REQUESTS_MIN - 1; /* too few to say anything */
+    expect_steps(decide(), "2/0 3/0");
+    health[HAIKU][0] = (tg_endpoint_status){.total_p95_us = 5000001, .requests = 10};
+    plan = decide();
+    expect_steps(plan, "3/0");
+    CU_ASSERT_TRUE(traced(plan, "anthropic-claude-haiku", false, "of its answers came within 5001 ms"));
+    facts.latency_budget_ms = 6000; /* the rule's budget stays */
+    expect_steps(decide(), "3/0");
+    facts.latency_budget_ms = 2000; /* the client's is tighter */
+    health[MINI][0] = (tg_endpoint_status){.total_p95_us = 2500000, .requests = 10};
+    expect_refusal(TG_REFUSAL_LATENCY, 503, "the fastest had a 95th percentile of 2500 ms");
+    CU_ASSERT_EQUAL(decide()->retry_after_ms, 1000);
+    health[HAIKU][0].health = TG_ENDPOINT_DOWN; /* what passes by itself is told first */
+    health[HAIKU][0].retry_at_mono_ms = 4000;
+    expect_refusal(TG_REFUSAL_UNAVAILABLE, 503, "no target of rule fast is available");
+    health[HAIKU][0].health = TG_ENDPOINT_HALF_OPEN; /* a probe finds out */
+    expect_steps(decide(), "2/0p");
+    tear_down();
+    set_up(article_policy); /* without a budget nothing is too slow */
+    health[HAIKU][0] = (tg_endpoint_status){.first_token_p95_us = UINT64_MAX, .total_p95_us = UINT64_MAX, .requests = 99};
+    expect_steps(decide(), "2/0 3/0");
+    facts.latency_budget_ms = 1;
+    expect_steps(decide(), "3/0");
+    stale = true; /* what was observed long ago says nothing */
+    expect_steps(decide(), "2/0 3/0");
+    tear_down();
+}
+
 /* Of 10,000 draws, three quarters go to the replica of weight 3, and every plan tries both. */
 static void test_weights(void)
 {
@@ -381,6 +422,7 @@ static const tg_test tests[] = {{"first_matching_rule", test_first_matching_rule
                                 {"on_cap", test_on_cap},
                                 {"no_price_no_cap", test_no_price_no_cap},
                                 {"health", test_health},
+                                {"latency_budgets", test_latency_budgets},
                                 {"weights", test_weights},
                                 {"attempts", test_attempts},
                                 {"out_of_memory", test_out_of_memory}};

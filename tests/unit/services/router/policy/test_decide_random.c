@@ -48,6 +48,9 @@ static void make_targets(world *w)
                           (unsigned long long)(1 + below(w, 5)));
             w->health[i][j] = (tg_endpoint_status){.health = (tg_endpoint_health)below(w, 3),
                                                    .retry_at_mono_ms = below(w, 2000),
+                                                   .first_token_p95_us = below(w, 2000000),
+                                                   .total_p95_us = below(w, 9000000),
+                                                   .requests = below(w, 3 * TG_DECIDE_REQUESTS_MIN),
                                                    .probing = below(w, 2) == 0};
         }
         tg_buf_add_text(&text, "]}\n");
@@ -77,6 +80,10 @@ static void make_policy(world *w)
         if (below(w, 2) == 0)
             tg_buf_printf(&text, ", cost_cap_usd_per_request: 0.%05llu, on_cap: %s",
                           (unsigned long long)(1 + below(w, 3000)), on_cap[below(w, 4)]);
+        if (below(w, 3) == 0)
+            tg_buf_printf(&text, ", ttft_budget_ms: %llu", (unsigned long long)below(w, 3000));
+        if (below(w, 3) == 0)
+            tg_buf_printf(&text, ", latency_budget_ms: %llu", (unsigned long long)below(w, 9000));
         tg_buf_add_text(&text, "}\n");
     }
     w->policy = load_policy(text.data, w->targets);
@@ -95,6 +102,7 @@ static void make_facts(world *w)
                           .input_tokens = below(w, 4000),
                           .input_tokens_exact = below(w, 2) == 0,
                           .max_tokens = below(w, 2) ? below(w, 5000) : 0,
+                          .latency_budget_ms = below(w, 4) ? 0 : (uint32_t)below(w, 9000),
                           .draw = tg_random_next(&w->random)};
     w->attempts_max = (uint32_t)(1 + below(w, 16));
 }
@@ -146,6 +154,16 @@ static const char *broken_step(const world *w, const tg_rule *rule, const tg_ste
         return "a second probe, or one that is not called so";
     if (w->facts.max_tokens > 0 && step->max_tokens > w->facts.max_tokens)
         return "more tokens than the client asked for";
+    if (health->health == TG_ENDPOINT_UP && health->requests >= TG_DECIDE_REQUESTS_MIN) {
+        const uint64_t ttft_us = rule ? rule->ttft_budget_ms * UINT64_C(1000) : 0;
+        const uint64_t budgets_us[] = {rule ? rule->latency_budget_ms * UINT64_C(1000) : 0,
+                                       w->facts.latency_budget_ms * UINT64_C(1000)};
+        if (ttft_us > 0 && health->first_token_p95_us > ttft_us)
+            return "an endpoint whose first tokens are over the budget";
+        for (int i = 0; i < 2; i++)
+            if (budgets_us[i] > 0 && health->total_p95_us > budgets_us[i])
+                return "an endpoint whose answers are over a budget";
+    }
     if (!rule || rule->cost_cap == 0)
         return NULL;
     const tg_price *price = tg_price_book_find(w->prices, target->id, 2);
