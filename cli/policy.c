@@ -351,7 +351,7 @@ static int explain_with(const options *o, const mesh *m, tg_arena *arena)
     int rc = make_fleet(o, m->targets, arena, &fleet);
     if (rc < 0)
         return rc;
-    tg_state state = {&fleet};
+    tg_state state = {.fleet = &fleet};
     const tg_plan *plan =
         tg_decide(&snapshot, &facts, &state, (tg_now){.wall_unix_ns = tg_clock_wall_ns()}, arena);
     if (!plan)

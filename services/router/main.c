@@ -87,7 +87,8 @@ static int start_upstreams(app *a, tg_error *err)
     r->fleet = tg_fleet_view_new(r->live->targets, s->health.stale_after_ms);
     r->doc = tg_json_doc_new();
     r->dispatch.doc = tg_json_doc_new();
-    if (!r->fleet || !r->doc || !r->dispatch.doc)
+    r->dispatch.estimates = tg_estimates_new();
+    if (!r->fleet || !r->doc || !r->dispatch.doc || !r->dispatch.estimates)
         return -ENOMEM;
     int rc = tg_http_client_new(r->uv, &http, err, &r->http);
     if (rc == 0)
@@ -245,6 +246,7 @@ static void stop(app *a)
     r->fleet = tg_fleet_view_free(r->fleet);
     r->doc = tg_json_doc_free(r->doc);
     r->dispatch.doc = tg_json_doc_free(r->dispatch.doc);
+    r->dispatch.estimates = tg_estimates_free(r->dispatch.estimates);
     r->metrics.registry = tg_metrics_free(r->metrics.registry);
     tg_arena_free(&a->arena);
 }

@@ -20,6 +20,10 @@ int tg_router_metrics_init(tg_router_metrics *r)
                                  "Cost of attempts in pico-dollars (10^-12 USD).", "tenant,target");
     r->tokens = tg_metrics_counter(m, "tollgate_tokens_total", "Tokens, by kind (input, output).",
                                    "target,kind");
+    r->estimated = tg_metrics_counter(m, "tollgate_estimate_checked_tokens_total",
+                                      "Reported prompt tokens against which an estimate was checked.", "target");
+    r->estimate_error = tg_metrics_counter(m, "tollgate_estimate_error_tokens_total",
+                                           "Tokens by which those estimates were off, either way.", "target");
     r->in_flight = tg_metrics_one_gauge(m, "tollgate_dispatch_in_flight", "Requests being dispatched.");
     r->spool_bytes = tg_metrics_one_gauge(m, "tollgate_spool_bytes", "Bytes of the usage spool on disk.");
     r->spool_unacked = tg_metrics_one_gauge(m, "tollgate_spool_unacknowledged_records",
@@ -42,7 +46,9 @@ int tg_router_metrics_init(tg_router_metrics *r)
                                                     "Routing decisions acknowledged by Kafka.");
     r->decisions_dropped = tg_metrics_one_counter(m, "tollgate_decisions_dropped_total",
                                                   "Routing decisions dropped because Kafka did not take them in time.");
-    return r->delivered && r->decisions_published && r->decisions_dropped && r->requests && r->attempts && r->tokens ? 0 : -ENOMEM;
+    return r->delivered && r->decisions_published && r->decisions_dropped && r->requests && r->attempts && r->tokens && r->estimated && r->estimate_error
+               ? 0
+               : -ENOMEM;
 }
 
 static void set_counter(tg_counter *c, uint64_t value)
@@ -73,6 +79,14 @@ void tg_router_metrics_collect(tg_router *router)
     tg_gauge_set(m->fleet_stale, fleet->stale);
     tg_gauge_set(m->fleet_version, (int64_t)fleet->version);
     tg_gauge_set(m->broker_up, producer.broker_up);
+    size_t at = 0;
+    tg_str target;
+    const tg_token_scale *scale;
+    while (tg_estimates_next(router->dispatch.estimates, &at, &target, &scale)) {
+        const char *const label[] = {target.data};
+        set_counter(tg_counter_of(m->estimated, label), scale->reported_tokens);
+        set_counter(tg_counter_of(m->estimate_error, label), scale->error_tokens);
+    }
     set_counter(m->observations_dropped, health.dropped);
     set_counter(m->delivered, producer.delivered);
     set_counter(m->decisions_published, decisions.published);

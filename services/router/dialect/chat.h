@@ -36,7 +36,8 @@ typedef struct tg_chat_request {
     size_t stop_count;
     bool stream;
     bool include_usage; /* OpenAI: the client asked for the usage chunk itself */
-    uint64_t text_bytes; /* of all messages: the basis of estimates */
+    uint64_t text_bytes; /* of all messages: the basis of the bound */
+    uint64_t text_units; /* of all messages (libs/tokenizer/estimate.h): the basis of estimates */
 } tg_chat_request;
 
 typedef enum tg_stop_reason {
@@ -78,9 +79,10 @@ typedef struct tg_chat_event {
     bool raw_usage_only; /* OpenAI's extra usage chunk: hidden from a client that did not ask for it */
 } tg_chat_event;
 
-/* An upper bound of the prompt's tokens, from its bytes: for caps and reservations. */
+/* An upper bound of the prompt's tokens, from its bytes, what passes verbatim in the client's body included: for caps and
+ * reservations. */
 uint64_t tg_chat_input_bound(const tg_chat_request *request);
-/* A best guess of the tokens in so many bytes of text: for events without a report. */
-uint64_t tg_chat_estimate_tokens(uint64_t text_bytes);
+/* The prompt's units, what chat templates add included: for a guess of its tokens. */
+uint64_t tg_chat_input_units(const tg_chat_request *request);
 
 #endif

@@ -1,17 +1,26 @@
 #include "services/router/dialect/request.h"
 
+#include "libs/tokenizer/estimate.h"
+
 #include <errno.h>
 #include <string.h>
 
-enum { MESSAGE_OVERHEAD_TOKENS = 16 }; /* role marks and turn ends of the chat templates we know */
+enum {
+    MESSAGE_OVERHEAD_TOKENS = 16, /* at most: role marks and turn ends of the chat templates we know */
+    MESSAGE_UNITS = 400           /* usually: four tokens */
+};
 
 uint64_t tg_chat_input_bound(const tg_chat_request *request)
 {
     /* No tokenizer in use gives more than one token a byte. */
-    return request->text_bytes + (request->message_count + 1) * MESSAGE_OVERHEAD_TOKENS;
+    uint64_t bytes = request->body.len > request->text_bytes ? request->body.len : request->text_bytes;
+    return bytes + (request->message_count + 1) * MESSAGE_OVERHEAD_TOKENS;
 }
 
-uint64_t tg_chat_estimate_tokens(uint64_t text_bytes) { return (text_bytes + 3) / 4; }
+uint64_t tg_chat_input_units(const tg_chat_request *request)
+{
+    return request->text_units + (request->message_count + 1) * MESSAGE_UNITS;
+}
 
 static int read_member(tg_request_reader *reader, const tg_json_iter *it,
                        const tg_request_field *fields, size_t count)
@@ -184,6 +193,7 @@ int tg_request_add_message(tg_request_reader *reader, tg_role role, tg_str text)
         return tg_error_set(reader->err, -EINVAL, "`messages` holds too many messages");
     reader->messages[out->message_count++] = (tg_chat_message){role, text};
     out->text_bytes += text.len;
+    out->text_units += tg_token_units(text);
     return 0;
 }
 

@@ -73,7 +73,7 @@ static void close_attempt(tg_dispatch *d, tg_outcome outcome)
         return;
     d->running = false;
     d->attempt.closed_mono_ns = d->env->mono_ns();
-    tg_attempt_close(&d->attempt, outcome, d->env->wall_ns(), d->request.chat, &d->event);
+    tg_attempt_close(&d->attempt, outcome, d->env->wall_ns(), d->request.chat, d->env->estimates, &d->event);
     tg_attempt_price(&d->event, d->request.snapshot, d->request.plan, step->target);
     if (d->slot != TG_NO_SLOT)
         d->env->closed(d->env->user, d->slot, &d->event);
@@ -216,7 +216,7 @@ static void describe(tg_dispatch *d)
     e->stream = r->chat->stream;
     e->opened_unix_ns = d->env->wall_ns();
     /* What recovery would bill if this process died now: the prompt, estimated. */
-    e->tokens.input = tg_chat_estimate_tokens(r->chat->text_bytes);
+    e->tokens.input = tg_token_estimate(tg_estimates_of(d->env->estimates, target->id), tg_chat_input_units(r->chat));
     e->input_source = e->output_source = TG_COUNT_ESTIMATED;
     tg_attempt_price(e, r->snapshot, r->plan, r->plan->steps[d->step].target);
 }

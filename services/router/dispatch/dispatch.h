@@ -58,6 +58,7 @@ typedef struct tg_dispatch_env {
     void (*probe)(void *user, const char *target, const char *endpoint, bool begun);
     const char *instance_id;
     tg_json_doc *doc; /* scratch for answers */
+    tg_estimates *estimates; /* learns from complete answers, guesses where nothing was reported; may be NULL */
     tg_list active;   /* dispatches in flight; initialised by tg_dispatch_env_init */
     size_t active_count;
 } tg_dispatch_env;

@@ -20,6 +20,7 @@ void tg_attempt_note(tg_attempt *a, const tg_chat_event *event, uint64_t mono_ns
         if (event->text.len > 0 && a->first_token_mono_ns == 0)
             a->first_token_mono_ns = mono_ns;
         a->output_bytes += event->text.len;
+        a->output_units += tg_token_units(event->text);
         break;
     case TG_CHAT_STOP: a->stopped = true; break;
     case TG_CHAT_USAGE:
@@ -128,8 +129,10 @@ void tg_attempt_note_end(tg_attempt *a, tg_provider provider, const tg_upstream_
 }
 
 void tg_attempt_close(const tg_attempt *a, tg_outcome outcome, uint64_t wall_ns,
-                      const tg_chat_request *chat, tg_usage_event *usage)
+                      const tg_chat_request *chat, tg_estimates *estimates, tg_usage_event *usage)
 {
+    const tg_token_scale *scale = tg_estimates_of(estimates, usage->target);
+    const uint64_t input_units = tg_chat_input_units(chat);
     /* A target that answered with an error, or never took the request, charges nothing. */
     bool accepted = a->status == 200 && (outcome != TG_OUTCOME_FAILED || a->output_bytes > 0);
     usage->outcome = outcome;
@@ -143,11 +146,14 @@ void tg_attempt_close(const tg_attempt *a, tg_outcome outcome, uint64_t wall_ns,
     usage->output_source = TG_COUNT_REPORTED;
     if (!a->has_input) {
         usage->input_source = TG_COUNT_ESTIMATED;
-        usage->tokens.input = accepted ? tg_chat_estimate_tokens(chat->text_bytes) : 0;
+        usage->tokens.input = accepted ? tg_token_estimate(scale, input_units) : 0;
+    } else if (outcome == TG_OUTCOME_OK) {
+        tg_estimates_learn(estimates, usage->target, input_units,
+                           a->tokens.input + a->tokens.cache_read + a->tokens.cache_write_5m + a->tokens.cache_write_1h);
     }
     /* Anthropic reports output as it goes; only a final report, after the stop, is the whole. */
     if (!a->has_output || (!a->stopped && outcome != TG_OUTCOME_OK)) {
-        uint64_t guess = tg_chat_estimate_tokens(a->output_bytes);
+        uint64_t guess = tg_token_estimate(scale, a->output_units);
         usage->output_source = TG_COUNT_ESTIMATED;
         if (!a->has_output || guess > usage->tokens.output)
             usage->tokens.output = guess;

@@ -8,7 +8,7 @@
 typedef struct tg_attempt {
     uint64_t opened_mono_ns, heard_mono_ns, first_token_mono_ns, closed_mono_ns;
     unsigned status; /* HTTP, or gRPC + 1000; 0: no answer */
-    uint64_t output_bytes; /* of text */
+    uint64_t output_bytes, output_units; /* of text */
     tg_tokens tokens;      /* as reported so far */
     bool has_input, has_output, stopped;
     uint64_t queue_ns, gpu_ns;
@@ -32,9 +32,10 @@ void tg_attempt_note_timeout(tg_attempt *attempt, const char *message);
 void tg_attempt_note_end(tg_attempt *attempt, tg_provider provider, const tg_upstream_event *event,
                          tg_str body, tg_json_doc *doc);
 
-/* Fills outcome, times and token counts (reported, else estimated) of the usage event. */
+/* Fills outcome, times and token counts (reported, else estimated) of the usage event. A complete answer's report is
+ * learned from. `estimates` may be NULL. */
 void tg_attempt_close(const tg_attempt *attempt, tg_outcome outcome, uint64_t wall_ns,
-                      const tg_chat_request *chat, tg_usage_event *usage);
+                      const tg_chat_request *chat, tg_estimates *estimates, tg_usage_event *usage);
 
 /* Stamps cost, price book and counterfactuals, by the prices in force when the attempt was opened. */
 void tg_attempt_price(tg_usage_event *usage, const tg_snapshot *snapshot, const tg_plan *plan,

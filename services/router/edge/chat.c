@@ -179,11 +179,12 @@ int tg_edge_chat_plan(tg_edge_chat *chat, bool refused_is_problem, tg_edge_probl
         .data_class = tg_str_of(chat->data_class),
         .stream = chat->request.stream,
         .input_tokens = tg_chat_input_bound(&chat->request),
+        .input_units = tg_chat_input_units(&chat->request),
         .max_tokens = chat->request.max_tokens,
         .latency_budget_ms = budget_ms,
         .draw = tg_random_next(&router->rng),
     };
-    tg_state state = {.fleet = tg_fleet_view_get(router->fleet, mono_ms)};
+    tg_state state = {.fleet = tg_fleet_view_get(router->fleet, mono_ms), .estimates = router->dispatch.estimates};
     if (state.fleet->stale && router->settings->on_stale == TG_WHEN_STALE_REJECT) {
         problem_set(problem, 503, "overloaded_error", "fleet_view_stale",
                     "the health service has not been heard and on_stale is reject");

@@ -122,6 +122,7 @@ static int decode(const Tollgate__V1__ChatRequest *in, bool stream, tg_arena *ar
         if (!messages[i].text.data)
             return -ENOMEM;
         ret->text_bytes += messages[i].text.len;
+        ret->text_units += tg_token_units(messages[i].text);
     }
     for (size_t i = 0; i < in->n_stop; i++)
         stops[i] = tg_str_of(tg_arena_strdup(arena, tg_str_of(in->stop[i])));

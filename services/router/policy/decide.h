@@ -14,6 +14,7 @@
 #define TG_ROUTER_DECIDE_H
 
 #include "libs/base/arena.h"
+#include "services/router/policy/estimates.h"
 #include "services/router/policy/policy.h"
 
 #define TG_DECIDE_REQUESTS_MIN 10 /* requests in health's window below which their percentiles are not heeded */
@@ -42,6 +43,7 @@ typedef struct tg_facts {
     tg_str data_class;  /* X-Data-Class; empty: none */
     bool stream;
     uint64_t input_tokens;     /* an upper bound */
+    uint64_t input_units;      /* for a guess (estimates.h); 0: none */
     bool input_tokens_exact;   /* counted with the target's tokenizer */
     uint64_t max_tokens;       /* 0: the client stated none */
     uint32_t latency_budget_ms; /* X-Latency-Budget-Ms, for the whole answer; 0: none */
@@ -73,6 +75,7 @@ typedef struct tg_fleet {
 
 typedef struct tg_state {
     const tg_fleet *fleet;
+    const tg_estimates *estimates; /* or NULL */
 } tg_state;
 
 typedef struct tg_now {

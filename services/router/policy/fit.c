@@ -43,13 +43,16 @@ static bool may_carry(const tg_target *target, tg_str data_class)
     return false;
 }
 
-/* An upper bound made of bytes would turn away most of what fits, so a bound counts as what English
- * text of that length has; what is too long after all is the upstream's to say. */
-static uint64_t tokens_needed(const tg_facts *facts)
+/* An upper bound made of bytes would turn away most of what fits, so the context is held against a guess; what is too long
+ * after all is the upstream's to say. */
+static uint64_t tokens_needed(const tg_decision *d, const char *target)
 {
+    const tg_facts *facts = d->facts;
     uint64_t input = facts->input_tokens, sum;
     uint64_t output = facts->max_tokens > 0 ? facts->max_tokens : 1;
-    if (!facts->input_tokens_exact)
+    if (!facts->input_tokens_exact && facts->input_units > 0)
+        input = tg_token_estimate(d->state ? tg_estimates_of(d->state->estimates, target) : NULL, facts->input_units);
+    else if (!facts->input_tokens_exact)
         input = input / BYTES_PER_TOKEN;
     return __builtin_add_overflow(input, output, &sum) ? UINT64_MAX : sum;
 }
@@ -271,10 +274,10 @@ void tg_fit_judge(tg_decision *d, const tg_rule *rule, size_t index, tg_fit *ret
     ret->least_over_ms = 0;
     if (!may_carry(target, d->facts->data_class)) {
         drop(d, rule, ret, TG_OBSTACLE_DATA_CLASS, "may not carry this data class");
-    } else if (target->context_tokens > 0 && tokens_needed(d->facts) > target->context_tokens) {
+    } else if (target->context_tokens > 0 && tokens_needed(d, target->id) > target->context_tokens) {
         drop(d, rule, ret, TG_OBSTACLE_CONTEXT,
              tg_arena_printf(d->arena, "needs about %llu tokens, its context has %llu",
-                             (unsigned long long)tokens_needed(d->facts),
+                             (unsigned long long)tokens_needed(d, target->id),
                              (unsigned long long)target->context_tokens));
     } else if (!fit_cap(d, rule, ret)) {
         drop(d, rule, ret, TG_OBSTACLE_CAP, cap_reason(d, rule, ret));

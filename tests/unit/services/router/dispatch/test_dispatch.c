@@ -23,7 +23,7 @@ static uint64_t now_ns;
 static struct tg_upstream upstreams[STARTS_MAX];
 static unsigned started, opened, closed, observed;
 static int start_fails, open_fails;
-static tg_usage_event closed_events[EVENTS_MAX];
+static tg_usage_event opened_events[EVENTS_MAX], closed_events[EVENTS_MAX];
 static tg_observation observations[EVENTS_MAX];
 static char order[64]; /* o: opened, s: started, c: closed, d: done */
 
@@ -62,6 +62,7 @@ static int fake_opened(void *user, const tg_usage_event *event, uint64_t *ret_sl
     CU_ASSERT_EQUAL(event->attempt, opened + 1);
     if (open_fails)
         return open_fails;
+    opened_events[opened % EVENTS_MAX] = *event;
     *ret_slot = opened++;
     return 0;
 }
@@ -278,6 +279,41 @@ static void test_streams_and_bills_what_was_reported(void)
     end();
 }
 
+/* What was reported for complete answers is what is guessed where nothing was reported. */
+static void test_learns_the_tokenizer(void)
+{
+    uint64_t guess = 0;
+    tg_estimates *estimates = tg_estimates_new();
+    for (int i = 0; i < TG_ESTIMATE_REPORTS_MIN + 1; i++) {
+        begin(true);
+        env.estimates = estimates;
+        chat.text_units = 11 * 22;
+        tg_dispatch_run(dispatch);
+        head(0, 200);
+        if (i < TG_ESTIMATE_REPORTS_MIN) {
+            guess = opened_events[0].tokens.input; /* before the report */
+            data(0, CHUNK("hello") FINAL USAGE DONE);
+            finish(0, TG_UPSTREAM_OK);
+            CU_ASSERT_EQUAL(closed_events[0].tokens.input, 7);
+        } else {
+            CU_ASSERT_EQUAL(opened_events[0].tokens.input, 7);
+            CU_ASSERT_EQUAL(opened_events[0].input_source, TG_COUNT_ESTIMATED);
+            data(0, CHUNK("hello") FINAL DONE);
+            finish(0, TG_UPSTREAM_OK);
+            CU_ASSERT_EQUAL(closed_events[0].tokens.input, 7);
+            CU_ASSERT_EQUAL(closed_events[0].input_source, TG_COUNT_ESTIMATED);
+            CU_ASSERT_EQUAL(closed_events[0].output_source, TG_COUNT_ESTIMATED);
+        }
+        end();
+    }
+    CU_ASSERT_EQUAL(guess, (11 * 22 + 2 * 400 + 99) / 100);
+    const tg_token_scale *scale = tg_estimates_of(estimates, "one");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(scale);
+    CU_ASSERT_EQUAL(scale->reports, TG_ESTIMATE_REPORTS_MIN);
+    CU_ASSERT_PTR_NULL(tg_estimates_of(estimates, "two"));
+    tg_estimates_free(estimates);
+}
+
 static void test_falls_back_on_529_before_the_first_token(void)
 {
     begin(true);
@@ -444,6 +480,7 @@ static void test_pause_holds_the_upstream_and_its_timeout(void)
 
 static const tg_test tests[] = {
     {"streams_and_bills_what_was_reported", test_streams_and_bills_what_was_reported},
+    {"learns_the_tokenizer", test_learns_the_tokenizer},
     {"falls_back_on_529_before_the_first_token", test_falls_back_on_529_before_the_first_token},
     {"no_fallback_after_the_first_token", test_no_fallback_after_the_first_token},
     {"cut_without_end_mark_is_not_a_clean_end", test_cut_without_end_mark_is_not_a_clean_end},

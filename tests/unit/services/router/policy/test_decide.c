@@ -12,6 +12,7 @@ static tg_arena arena;
 static tg_facts facts;
 static tg_endpoint_status health[5][2]; /* [target][endpoint] */
 static bool stale;
+static tg_estimates *estimates;
 
 enum { PRIVATE, BEDROCK, HAIKU, MINI, SONNET };
 
@@ -47,7 +48,7 @@ static const tg_plan *decide(void)
         rows[i] = health[i];
     tg_snapshot snapshot = {policy, targets, prices, aliases, 1, 4};
     tg_fleet fleet = {.stale = stale, .rows = rows, .row_count = 5};
-    tg_state state = {&fleet};
+    tg_state state = {&fleet, estimates};
     const tg_plan *plan = tg_decide(&snapshot, &facts, &state, (tg_now){2, 1000}, &arena);
     CU_ASSERT_PTR_NOT_NULL_FATAL(plan);
     return plan;
@@ -208,6 +209,15 @@ static void test_context(void)
     CU_ASSERT_EQUAL(decide()->refusal, TG_REFUSAL_NONE);
     facts.input_tokens = 4 * 8192;
     expect_refusal(TG_REFUSAL_CONTEXT, 400, "context");
+    facts.input_units = 4000 * 100; /* a guess counts, not the bound */
+    CU_ASSERT_EQUAL(decide()->refusal, TG_REFUSAL_NONE);
+    estimates = tg_estimates_new();
+    for (int i = 0; i < TG_ESTIMATE_REPORTS_MIN; i++) /* a tokenizer that makes twice as many of a text */
+        tg_estimates_learn(estimates, "private-gpu-llama-70b", 1000, 20);
+    expect_steps(decide(), "1/0"); /* of the other target's tokenizer nothing is known */
+    facts.max_tokens = 192;
+    CU_ASSERT_EQUAL(decide()->steps[0].target, PRIVATE);
+    estimates = tg_estimates_free(estimates);
     tear_down();
 }
 

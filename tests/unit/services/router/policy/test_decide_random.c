@@ -114,7 +114,7 @@ static const tg_plan *decide(const world *w, tg_arena *arena)
         rows[i] = w->health[i];
     tg_snapshot snapshot = {w->policy, w->targets, w->prices, NULL, 0, w->attempts_max};
     tg_fleet fleet = {.rows = rows, .row_count = w->target_count};
-    tg_state state = {&fleet};
+    tg_state state = {.fleet = &fleet};
     return tg_decide(&snapshot, &w->facts, &state, (tg_now){2, 1000}, arena);
 }
 

@@ -74,7 +74,7 @@ static void run(world *w, unsigned requests)
         const tg_fleet fleet = {.rows = rows, .row_count = 2};
         const tg_snapshot snapshot = {.policy = w->policy, .targets = w->targets, .attempts_max = 4};
         const tg_facts facts = {.tenant = "t", .key_id = "k", .draw = tg_random_next(&w->random)};
-        const tg_state state = {&fleet};
+        const tg_state state = {.fleet = &fleet};
         tg_arena arena;
         tg_arena_init(&arena, 0);
         const tg_plan *plan = tg_decide(&snapshot, &facts, &state, (tg_now){2, w->now_ms}, &arena);
