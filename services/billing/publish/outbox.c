@@ -3,6 +3,7 @@
 #include "libs/base/clock.h"
 #include "libs/base/fault.h"
 #include "libs/usage/kafka.h"
+#include "libs/usage/tsan.h"
 
 #include "tollgate/v1/ledger.pb-c.h"
 
