@@ -12,6 +12,7 @@ import time
 import httpx
 import pytest
 
+from ledger_topic import agrees_with_the_ledger
 from mesh import Mesh, until
 
 KILLS = int(os.environ.get("TG_KILLS", "5"))
@@ -137,7 +138,7 @@ def test_billing_killed_inside_its_transaction(killed_mesh):
     reconcile(mesh)
 
 
-def test_every_service_killed_under_load(killed_mesh):
+def test_every_service_killed_under_load(killed_mesh, stubs):
     mesh, rng = killed_mesh, random.Random(SEED + 3)
     for part in ("router", "billing", "health", "inference"):
         futures = mesh.clients.burst(12) + mesh.clients.burst(2, model="private-gpu-llama-70b")
@@ -146,4 +147,5 @@ def test_every_service_killed_under_load(killed_mesh):
         mesh.clients.finish(futures)
         mesh.start(part)
     mesh.clients.finish(mesh.clients.burst(4))
-    reconcile(mesh)
+    events = reconcile(mesh)
+    agrees_with_the_ledger(mesh, stubs, len(events))  # and what was posted is published, whatever was killed so far
