@@ -230,7 +230,9 @@ static int mark_p95(const char *text, const tg_targets *targets, tg_endpoint_sta
     const char *end = text + strlen(text);
     tg_endpoint_status seen = {.requests = TG_DECIDE_REQUESTS_MIN};
     uint64_t first_ms = 0, total_ms = 0;
-    int rc = equals ? tg_str_u64((tg_str){equals + 1, (size_t)((comma ? comma : end) - equals - 1)}, &first_ms) : -EINVAL;
+    int rc = -EINVAL;
+    if (equals)
+        rc = tg_str_u64((tg_str){equals + 1, (size_t)((comma ? comma : end) - equals - 1)}, &first_ms);
     if (rc == 0 && comma)
         rc = tg_str_u64((tg_str){comma + 1, (size_t)(end - comma - 1)}, &total_ms);
     if (rc < 0 || first_ms > TG_POLICY_BUDGET_MS_MAX || total_ms > TG_POLICY_BUDGET_MS_MAX) {

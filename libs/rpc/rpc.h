@@ -163,8 +163,8 @@ void tg_rpc_finish(tg_rpc_call *call, tg_rpc_code code, const char *message);
 typedef struct tg_rpc_channel tg_rpc_channel;
 typedef struct tg_rpc_client tg_rpc_client; /* one call in flight */
 
-/* `connect_timeout_ms`: how long one attempt to connect may take (0: 3 s; least 100 ms). Calls that wait for the first
- * attempt fail with it; while later ones fail too, calls fail at once. */
+/* `connect_timeout_ms`: how long one attempt to connect may take (0: 3 s; least 100 ms). Calls that wait for the
+ * first attempt fail with it; while later ones fail too, calls fail at once. */
 int tg_rpc_channel_new(tg_rpc_loop *loop, const char *address, const tg_rpc_tls *tls,
                        uint32_t connect_timeout_ms, tg_error *err, tg_rpc_channel **ret);
 /* Calls in flight are cancelled; their on_done comes on the loop. */

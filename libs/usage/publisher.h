@@ -1,11 +1,11 @@
-/* Publishes records to a Kafka topic, best effort: what explains and what is measured, never money (that goes through
- * the spool or an outbox).
+/* Publishes records to a Kafka topic, best effort: what explains and what is measured, never money (that goes
+ * through the spool or an outbox).
  *
- * Nothing waits for the broker: a record is handed to librdkafka, and when TG_PUBLISHER_WAITING_MAX are waiting there
- * already, or the broker has not taken it in TG_PUBLISHER_WAIT_MS_MAX, it is dropped and counted.
+ * Nothing waits for the broker: a record is handed to librdkafka, and when TG_PUBLISHER_WAITING_MAX are waiting
+ * there already, or the broker has not taken it in TG_PUBLISHER_WAIT_MS_MAX, it is dropped and counted.
  *
- * Threads: tg_publisher_send and _stats_get from any; tg_publisher_poll from one, about every second or oftener: reports
- * are counted in it. What `conf` points to must outlive the publisher.
+ * Threads: tg_publisher_send and _stats_get from any; tg_publisher_poll from one, about every second or oftener:
+ * reports are counted in it. What `conf` points to must outlive the publisher.
  */
 #ifndef TG_USAGE_PUBLISHER_H
 #define TG_USAGE_PUBLISHER_H

@@ -46,7 +46,8 @@ int tg_router_metrics_init(tg_router_metrics *r)
                                                     "Routing decisions acknowledged by Kafka.");
     r->decisions_dropped = tg_metrics_one_counter(m, "tollgate_decisions_dropped_total",
                                                   "Routing decisions dropped because Kafka did not take them in time.");
-    return r->delivered && r->decisions_published && r->decisions_dropped && r->requests && r->attempts && r->tokens && r->estimated && r->estimate_error
+    return r->delivered && r->decisions_published && r->decisions_dropped && r->requests && r->attempts && r->tokens &&
+                   r->estimated && r->estimate_error
                ? 0
                : -ENOMEM;
 }

@@ -167,8 +167,8 @@ static void count_waiting(tg_outbox *o)
     pthread_mutex_unlock(&o->lock);
 }
 
-/* 0, or negative when something was in the way, with o->why. Every report of a round comes within it, so that the next one
- * may use the batch again. */
+/* 0, or negative when something was in the way, with o->why. Every report of a round comes within it, so that the
+ * next one may use the batch again. */
 static int run_round(tg_outbox *o)
 {
     o->count = o->reports = o->acked = 0;
@@ -240,8 +240,8 @@ static int open_kafka(tg_outbox *o, tg_error *err)
         {"message.timeout.ms", TEXT(TG_OUTBOX_WAIT_MS_MAX)},
     };
     rd_kafka_conf_t *kafka;
-    int rc = tg_kafka_configure(WHAT, o->conf.link, o->conf.client_id, properties, sizeof properties / sizeof *properties,
-                                err, &kafka);
+    int rc = tg_kafka_configure(WHAT, o->conf.link, o->conf.client_id, properties,
+                                sizeof properties / sizeof *properties, err, &kafka);
     if (rc < 0)
         return rc;
     rd_kafka_conf_set_opaque(kafka, o);

@@ -79,8 +79,8 @@ typedef struct tg_chat_event {
     bool raw_usage_only; /* OpenAI's extra usage chunk: hidden from a client that did not ask for it */
 } tg_chat_event;
 
-/* An upper bound of the prompt's tokens, from its bytes, what passes verbatim in the client's body included: for caps and
- * reservations. */
+/* An upper bound of the prompt's tokens, from its bytes, what passes verbatim in the client's body included: for
+ * caps and reservations. */
 uint64_t tg_chat_input_bound(const tg_chat_request *request);
 /* The prompt's units, what chat templates add included: for a guess of its tokens. */
 uint64_t tg_chat_input_units(const tg_chat_request *request);

@@ -195,8 +195,8 @@ static void refuse_latency(tg_decision *d, const tg_rule *rule, const tg_fit *fi
     d->plan->retry_after_ms = LATENCY_RETRY_MS;
     refuse(d, TG_REFUSAL_LATENCY, 503,
            tg_arena_printf(d->arena,
-                           "what is available answers too slowly for the latency budget at the moment: the fastest had a "
-                           "95th percentile of %llu ms",
+                           "what is available answers too slowly for the latency budget at the moment: the fastest "
+                           "had a 95th percentile of %llu ms",
                            (unsigned long long)least_ms));
 }
 

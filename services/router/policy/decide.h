@@ -1,12 +1,12 @@
 /* decide(snapshot, facts, state, now, arena) → plan: where a request may go, in which order, and why.
  *
- * Pure: no I/O, no clock, no randomness of its own (`facts.draw`). Live routing, `POST /v1/route`,
- * `tollgate policy explain` and the tests call this one function, so what is explained is what happens.
+ * Pure: no I/O, no clock, no randomness of its own (`facts.draw`). Live routing, `POST /v1/route`, `tollgate policy
+ * explain` and the tests call this one function, so what is explained is what happens.
  *
- * Latency budgets: an endpoint that is up and whose 95th percentile, over health's window, is past a budget of the rule or
- * the request is left out, like one that is down. Fewer than TG_DECIDE_REQUESTS_MIN requests in the window say nothing, so
- * that what is left out gets a few requests a window and comes back when it is fast again. A view that is stale says nothing
- * about latency either.
+ * Latency budgets: an endpoint that is up and whose 95th percentile, over health's window, is past a budget of the
+ * rule or the request is left out, like one that is down. Fewer than TG_DECIDE_REQUESTS_MIN requests in the window
+ * say nothing, so that what is left out gets a few requests a window and comes back when it is fast again. A view
+ * that is stale says nothing about latency either.
  *
  * Ownership: the plan and its texts live in the arena; it points into the snapshot.
  */

@@ -1,5 +1,5 @@
-/* What is known about each target's tokenizer: a scale (libs/tokenizer/estimate.h) learned from the prompts whose tokens it
- * reported. Kept by id, so that it outlives a reload of the targets.
+/* What is known about each target's tokenizer: a scale (libs/tokenizer/estimate.h) learned from the prompts whose
+ * tokens it reported. Kept by id, so that it outlives a reload of the targets.
  *
  * Pure. Bounds: TG_ESTIMATES_TARGETS_MAX targets; past it nothing is learned about another. Threads: the loop's.
  */

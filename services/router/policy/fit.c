@@ -43,8 +43,8 @@ static bool may_carry(const tg_target *target, tg_str data_class)
     return false;
 }
 
-/* An upper bound made of bytes would turn away most of what fits, so the context is held against a guess; what is too long
- * after all is the upstream's to say. */
+/* An upper bound made of bytes would turn away most of what fits, so the context is held against a guess; what is
+ * too long after all is the upstream's to say. */
 static uint64_t tokens_needed(const tg_decision *d, const char *target)
 {
     const tg_facts *facts = d->facts;
@@ -131,8 +131,8 @@ static bool usable(const tg_endpoint_status *status, uint64_t mono_ms, bool *ret
 
 static uint32_t tighter(uint32_t a, uint32_t b) { return a == 0 || (b > 0 && b < a) ? b : a; }
 
-/* What was observed lately is over a budget: the percentile in *ret_ms, and what it is of. NULL: it fits, or too little is
- * known. */
+/* What was observed lately is over a budget: the percentile in *ret_ms, and what it is of. NULL: it fits, or too
+ * little is known. */
 static const char *too_slow(const tg_decision *d, const tg_rule *rule, const tg_endpoint_status *status,
                             uint64_t *ret_ms, uint32_t *ret_budget_ms)
 {
@@ -167,10 +167,9 @@ static bool fit_latency(tg_decision *d, const tg_rule *rule, tg_fit *fit, size_t
         return true;
     if (fit->least_over_ms == 0 || p95_ms < fit->least_over_ms)
         fit->least_over_ms = p95_ms;
-    tg_decision_trace(d, rule->name, target->id, target->endpoints[endpoint].id, false,
-                      tg_arena_printf(d->arena, "too slow: of late 95%% of its %s came within %llu ms, the budget is %u ms",
-                                      what, (unsigned long long)p95_ms, budget_ms),
-                      0);
+    const char *why = tg_arena_printf(d->arena, "too slow: of late 95%% of its %s came within %llu ms, the budget is %u ms",
+                                      what, (unsigned long long)p95_ms, budget_ms);
+    tg_decision_trace(d, rule->name, target->id, target->endpoints[endpoint].id, false, why, 0);
     return false;
 }
 

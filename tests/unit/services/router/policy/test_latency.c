@@ -1,5 +1,5 @@
-/* Latency budgets in a world: requests are decided one by one, what they take is observed over a window as health does it,
- * and the next decision sees the window's percentiles. */
+/* Latency budgets in a world: requests are decided one by one, what they take is observed over a window as health
+ * does it, and the next decision sees the window's percentiles. */
 #include "libs/base/id.h"
 #include "tests/unit/harness.h"
 #include "tests/unit/services/router/policy/mesh.h"
