@@ -1,6 +1,7 @@
 #include "cli/generate.h"
 
 #include "cli/load_bar.h"
+#include "cli/read_file.h"
 #include "services/inference/backend/backend.h"
 #include "services/inference/engine/engine.h"
 
@@ -27,13 +28,14 @@ static const char usage_text[] =
     "  --seed S           for a temperature above 0 (default: drawn, and printed)\n"
     "  --stop TEXT        stop before TEXT; may be given up to 16 times\n"
     "  --json             the answer is a JSON object\n"
+    "  --json-schema FILE the answer is JSON that the JSON schema in FILE describes\n"
     "  --regex R          the answer matches R as a whole\n"
     "  --choice TEXT      the answer is this text, or one of several; may be given up to 16 times\n"
     "  --logprobs N       after the answer, a line for each token: its log-probability and the N likeliest\n"
     "  --no-speculation   never guess tokens (the output is the same)\n"
     "  --threads N        default: one per processor\n";
 
-enum { BIAS_MAX = 16, CHOICES_MAX = 16 };
+enum { BIAS_MAX = 16, CHOICES_MAX = 16, SCHEMA_BYTES_MAX = 1 << 20 };
 
 typedef struct options {
     const char *model, *prompt, *system, *answer, *chat_template;
@@ -47,6 +49,7 @@ typedef struct options {
     tg_logit_bias bias[BIAS_MAX];
     tg_constraint_spec constraint;
     tg_str texts[CHOICES_MAX];
+    tg_buf schema;
 } options;
 
 static int parse_number(const char *name, const char *text, double least, double most, double *ret)
@@ -94,7 +97,7 @@ static int add_constraint(options *o, tg_constraint_kind kind)
 {
     const bool again = kind == TG_CONSTRAINT_CHOICE && o->constraint.kind == kind && o->constraint.texts_len < CHOICES_MAX;
     if (o->constraint.kind != TG_CONSTRAINT_NONE && !again) {
-        fputs("tollgate generate: one of --json, --regex and up to 16 times --choice is allowed\n", stderr);
+        fputs("tollgate generate: one of --json, --json-schema, --regex and up to 16 times --choice is allowed\n", stderr);
         return -EINVAL;
     }
     o->constraint.kind = kind;
@@ -102,6 +105,18 @@ static int add_constraint(options *o, tg_constraint_kind kind)
     if (kind != TG_CONSTRAINT_JSON_OBJECT)
         o->texts[o->constraint.texts_len++] = tg_str_of(optarg);
     return 0;
+}
+
+static int add_schema(options *o)
+{
+    tg_error err = {""};
+    if (add_constraint(o, TG_CONSTRAINT_JSON_SCHEMA) < 0)
+        return -EINVAL;
+    const int rc = tg_cli_read_file(optarg, &o->schema, &err);
+    if (rc < 0)
+        fprintf(stderr, "tollgate generate: %s\n", err.text);
+    o->texts[0] = tg_buf_str(&o->schema);
+    return rc;
 }
 
 static int parse_option(int which, const char *name, options *o)
@@ -165,6 +180,7 @@ static int parse_option(int which, const char *name, options *o)
         o->top_logprobs = (uint32_t)number;
         return rc;
     case 'O': return add_constraint(o, TG_CONSTRAINT_JSON_OBJECT);
+    case 'J': return add_schema(o);
     case 'X': return add_constraint(o, TG_CONSTRAINT_REGEX);
     case 'C': return add_constraint(o, TG_CONSTRAINT_CHOICE);
     case 'G': o->no_speculation = true; return 0;
@@ -191,7 +207,7 @@ static int parse(int argc, char **argv, options *o)
         {"min-tokens", required_argument, NULL, 'N'},  {"threads", required_argument, NULL, 'j'},
         {"logprobs", required_argument, NULL, 'L'},    {"no-speculation", no_argument, NULL, 'G'},
         {"json", no_argument, NULL, 'O'},              {"regex", required_argument, NULL, 'X'},
-        {"choice", required_argument, NULL, 'C'},
+        {"choice", required_argument, NULL, 'C'},      {"json-schema", required_argument, NULL, 'J'},
         {NULL, 0, NULL, 0}};
     int which, index = 0;
     optind = 1;
@@ -295,8 +311,10 @@ int tg_cli_generate(int argc, char **argv)
     tg_engine *engine = NULL;
     tg_load_bar bar = {0};
     tg_error err = {""};
+    tg_buf_init(&o.schema, SCHEMA_BYTES_MAX);
     if (parse(argc, argv, &o) < 0) {
         fputs(usage_text, stderr);
+        tg_buf_free(&o.schema);
         return 2;
     }
     if (!o.has_seed && getrandom(&o.sampling.seed, sizeof(o.sampling.seed), 0) < 0)
@@ -318,5 +336,6 @@ int tg_cli_generate(int argc, char **argv)
     tg_engine_free(engine);
     sem_destroy(&p.ready);
     tg_buf_free(&p.logprobs);
+    tg_buf_free(&o.schema);
     return rc == 0 ? 0 : 1;
 }

@@ -2,6 +2,7 @@
  *
  * `explain` calls the very function that live routing calls, so what it prints is what happens. */
 #include "cli/commands.h"
+#include "cli/read_file.h"
 
 #include "libs/base/buf.h"
 #include "libs/base/clock.h"
@@ -123,21 +124,6 @@ static int parse(int argc, char **argv, options *ret)
 
 /* ---- loading ---- */
 
-static int read_file(const char *path, tg_buf *out, tg_error *err)
-{
-    FILE *file = fopen(path, "re");
-    char chunk[4096];
-    int rc = 0;
-    if (!file)
-        return tg_error_set(err, -errno, "%s: %s", path, strerror(errno));
-    for (size_t got; rc == 0 && (got = fread(chunk, 1, sizeof chunk, file)) > 0;)
-        rc = tg_buf_add(out, chunk, got);
-    if (rc == 0 && ferror(file))
-        rc = -EIO;
-    fclose(file);
-    return rc < 0 ? tg_error_set(err, rc, "%s: %s", path, strerror(-rc)) : 0;
-}
-
 static void unload(mesh *m)
 {
     tg_policy_free(m->policy);
@@ -158,7 +144,7 @@ static int load(const options *o, mesh *m)
     if (rc == 0 && o->tenants)
         rc = tg_tenants_load(o->tenants, &err, &m->tenants);
     if (rc == 0)
-        rc = read_file(o->policy, &text, &err);
+        rc = tg_cli_read_file(o->policy, &text, &err);
     if (rc == 0)
         rc = tg_policy_parse(o->policy, tg_buf_str(&text), m->targets, &err, &m->policy);
     if (rc < 0)

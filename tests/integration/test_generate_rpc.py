@@ -104,6 +104,17 @@ def test_constraints(ask, stubs):
             assert isinstance(json.loads(text_of(answer)), dict)
         else:
             assert answer[1].finish == inference.FINISH_REASON_LENGTH and text_of(answer).startswith("{")
+    schema = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 20}, "age": {"type": "integer", "minimum": 0,
+              "maximum": 150}, "city": {"enum": ["Paris", "London"]}}, "required": ["name", "age", "city"], "additionalProperties": False}
+    for seed in range(3):
+        answer = ask(text="Ada is 36 and lives in London. As JSON: ", max_tokens=150,
+                     sampling={"temperature": 1.0, "has_seed": True, "seed": seed}, **constrain(json_schema=json.dumps(schema)))[0]
+        told = json.loads(text_of(answer))
+        assert answer[1].finish == inference.FINISH_REASON_STOP and list(told) == ["name", "age", "city"]
+        assert len(told["name"]) <= 20 and 0 <= told["age"] <= 150 and told["city"] in ("Paris", "London")
+    with pytest.raises(grpc.RpcError) as refused:
+        ask(text="x", max_tokens=1, **constrain(json_schema='{"properties": {"a": {"not": {}}}}'))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and "/properties/a/not" in refused.value.details()
 
 
 @pytest.mark.parametrize("fields, code, words", [

@@ -1,6 +1,6 @@
 #include "services/inference/constrain/constraint.h"
 
-#include "services/inference/constrain/program.h"
+#include "services/inference/constrain/schema.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -92,6 +92,10 @@ static int compile(const tg_constraint_spec *spec, tg_arena *arena, tg_program *
     int rc;
     switch (spec->kind) {
     case TG_CONSTRAINT_JSON_OBJECT: return tg_program_json_object(p, arena, err);
+    case TG_CONSTRAINT_JSON_SCHEMA:
+        if (spec->texts_len != 1)
+            return tg_error_set(err, -EINVAL, "one JSON schema is needed");
+        return tg_program_json_schema(p, spec->texts[0], arena, err);
     case TG_CONSTRAINT_REGEX:
         if (spec->texts_len != 1)
             return tg_error_set(err, -EINVAL, "one regular expression is needed");

@@ -45,7 +45,19 @@ uint32_t tg_program_lexeme(tg_program *program, tg_dfa *dfa); /* takes it over, 
 /* When all is added: fills `depth`. 0; program->rc; -EINVAL with a message when no text can satisfy it; -ENOMEM. */
 int tg_program_finish(tg_program *program, tg_error *err);
 
-/* json.c: a program for any JSON object. 0 or as dfa.h. */
+/* json.c: what JSON is made of. White space: after '{', '[', ',' and ':' and before '}' and ']' there may be one space, or a line
+ * end and up to 32 spaces; nowhere else, so that no answer runs away in it. */
+typedef struct tg_json_parts {
+    uint32_t space, comma, colon, open, close, open_list, close_list, string, number, integer, boolean, null; /* lexemes */
+    uint32_t value, object, list; /* of anything: to be called */
+} tg_json_parts;
+
+#define TG_JSON_CHARACTER "([^\\x00-\\x1f\"\\\\]|\\\\([\"\\\\/bfnrt]|u([0-9A-Ca-cE-Fe-f][0-9A-Fa-f]{3}|[Dd][0-7][0-9A-Fa-f]{2}|" \
+                          "[Dd][89ABab][0-9A-Fa-f]{2}\\\\u[Dd][C-Fc-f][0-9A-Fa-f]{2})))" /* of a string, escapes included */
+
+void tg_program_json_parts(tg_program *program, tg_arena *arena, tg_error *err, tg_json_parts *ret); /* errors: program->rc */
+
+/* A program for any JSON object. 0 or as dfa.h. */
 int tg_program_json_object(tg_program *program, tg_arena *arena, tg_error *err);
 
 #endif

@@ -309,9 +309,7 @@ static int decode_constraint(tg_rpc_call *call, const Tollgate__V1__Constraint *
     tg_str *texts = tg_arena_zalloc(tg_rpc_call_arena(call), choices + 1, sizeof *texts);
     if (!texts)
         return tg_error_set(err, -ENOMEM, "out of memory");
-    if (is_set(in->json_schema))
-        return tg_error_set(err, -ENOSYS, "constraint.json_schema is not supported yet");
-    if (in->json_object + is_set(in->regex) + (in->choice != NULL) != 1)
+    if (in->json_object + is_set(in->json_schema) + is_set(in->regex) + (in->choice != NULL) != 1)
         return tg_error_set(err, -EINVAL, "constraint: exactly one of json_object, json_schema, regex and choice must be given");
     ret->texts = texts;
     if (in->json_object) {
@@ -322,9 +320,9 @@ static int decode_constraint(tg_rpc_call *call, const Tollgate__V1__Constraint *
         for (size_t i = 0; i < choices; i++)
             texts[i] = tg_str_of(in->choice->values[i]);
     } else {
-        ret->kind = TG_CONSTRAINT_REGEX;
+        ret->kind = is_set(in->regex) ? TG_CONSTRAINT_REGEX : TG_CONSTRAINT_JSON_SCHEMA;
         ret->texts_len = 1;
-        texts[0] = tg_str_of(in->regex);
+        texts[0] = tg_str_of(is_set(in->regex) ? in->regex : in->json_schema);
     }
     return 0;
 }
