@@ -93,9 +93,9 @@ static int compile(const tg_constraint_spec *spec, tg_arena *arena, tg_program *
     switch (spec->kind) {
     case TG_CONSTRAINT_JSON_OBJECT: return tg_program_json_object(p, arena, err);
     case TG_CONSTRAINT_JSON_SCHEMA:
-        if (spec->texts_len != 1)
-            return tg_error_set(err, -EINVAL, "one JSON schema is needed");
-        return tg_program_json_schema(p, spec->texts[0], arena, err);
+        if (spec->texts_len != 1 && spec->texts_len != 3)
+            return tg_error_set(err, -EINVAL, "one JSON schema is needed, alone or with what stands before and behind it");
+        return tg_program_json_schema(p, spec->texts[0], spec->texts_len == 3 ? spec->texts + 1 : NULL, arena, err);
     case TG_CONSTRAINT_REGEX:
         if (spec->texts_len != 1)
             return tg_error_set(err, -EINVAL, "one regular expression is needed");
@@ -417,11 +417,11 @@ static void note_exits(lists *l, const tg_vocab_trie *trie, uint32_t node)
     }
 }
 
-static void walk_tree(const tg_vocab_trie *trie, const tg_dfa *dfa, uint32_t state, lists *l)
+static void walk_tree(const tg_vocab_trie *trie, uint32_t root, const tg_dfa *dfa, uint32_t state, lists *l)
 {
     uint32_t states[TG_TRIE_DEPTH_MAX + 1];
     states[0] = state;
-    for (uint32_t i = 1; i < trie->len;) {
+    for (uint32_t i = root + 1; i < trie->nodes[root].skip;) {
         const tg_trie_node *node = &trie->nodes[i];
         const uint32_t next = tg_dfa_next(dfa, states[node->depth - 1], node->byte);
         if (next == TG_DFA_DEAD) {
@@ -446,12 +446,14 @@ static int compare_exits(const void *a, const void *b)
 static walk *make_walk(tg_constraint *c, const tg_dfa *dfa, uint32_t state)
 {
     const size_t words = (c->trie->vocab + 63) / 64;
+    const int room = tg_dfa_plain_room(dfa, state, TG_TRIE_PLAIN_MAX);
     lists l = {0};
     walk *w = calloc(1, sizeof(*w));
-    walk_tree(c->trie, dfa, state, &l);
-    if (w && l.tokens_len > FEW)
+    walk_tree(c->trie, room < 0 ? 0 : c->trie->len, dfa, state, &l);
+    const bool many = l.tokens_len > FEW || room > 0;
+    if (w && many)
         w->bits = calloc(words, sizeof(*w->bits));
-    if (!w || l.broken || (l.tokens_len > FEW && !w->bits)) {
+    if (!w || l.broken || (many && !w->bits)) {
         free(l.tokens);
         free(l.exits);
         free_walk(w);
@@ -467,6 +469,8 @@ static walk *make_walk(tg_constraint *c, const tg_dfa *dfa, uint32_t state)
         w->first_exit[b] = at;
     }
     if (w->bits) {
+        if (room > 0)
+            memcpy(w->bits, c->trie->plain + (size_t)room * words, words * sizeof(*w->bits));
         for (uint32_t i = 0; i < l.tokens_len; i++)
             w->bits[l.tokens[i] / 64] |= (uint64_t)1 << (l.tokens[i] % 64);
         free(l.tokens);

@@ -28,7 +28,7 @@ typedef struct tg_constraint tg_constraint;
 typedef enum tg_constraint_kind {
     TG_CONSTRAINT_NONE,
     TG_CONSTRAINT_JSON_OBJECT, /* any JSON object */
-    TG_CONSTRAINT_JSON_SCHEMA, /* JSON that texts[0] describes (schema.h) */
+    TG_CONSTRAINT_JSON_SCHEMA, /* JSON that texts[0] describes (schema.h); if three are given, between texts[1] and texts[2] */
     TG_CONSTRAINT_REGEX,       /* texts[0], which must match the whole answer */
     TG_CONSTRAINT_CHOICE,      /* one of texts */
 } tg_constraint_kind;

@@ -137,6 +137,8 @@ int tg_dfa_explore(const tg_dfa_rule *rule, tg_error *err, tg_dfa **ret)
     free(f.states);
     if (rc == 0)
         rc = prune(dfa, err);
+    if (rc == 0)
+        dfa->work = (uint64_t)dfa->states * dfa->classes;
     if (rc < 0)
         tg_dfa_free(dfa);
     else
@@ -500,6 +502,8 @@ int tg_dfa_from_regex(const tg_regex *regex, tg_error *err, tg_dfa **ret)
     }
     if (rc == 0)
         rc = prune(dfa, err);
+    if (rc == 0)
+        dfa->work = c.work;
     free(n.states);
     free(c.stack);
     free(c.set);

@@ -23,6 +23,7 @@ typedef struct tg_dfa {
     uint8_t class_of[256]; /* bytes that no state tells apart */
     uint16_t *next;        /* states × classes */
     bool *accepts;
+    uint64_t work; /* steps that it took to make */
 } tg_dfa;
 
 /* 0; -EMSGSIZE past a bound or -EINVAL where nothing matches, with a message; -ENOMEM. */
@@ -33,6 +34,10 @@ static inline uint32_t tg_dfa_next(const tg_dfa *dfa, uint32_t state, uint8_t by
 {
     return dfa->next[state * dfa->classes + dfa->class_of[byte]];
 }
+
+/* How many plain characters (trie.h) may follow from this state, at most `most`, if it is the same for all of them: each text of no
+ * more stays alive without an end on its way, each longer one dies. -1: it depends on the characters. */
+int tg_dfa_plain_room(const tg_dfa *dfa, uint32_t state, uint32_t most);
 
 /* An automaton given by a function: states are numbers other than 0 of the caller's choosing, `start` is one, step gives the
  * next or 0. Bytes of one class must not be told apart. */

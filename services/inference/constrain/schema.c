@@ -465,6 +465,8 @@ static int write_branches(tg_schema_compiler *c, const tg_conjunction *k, bool *
         return 0;
     const tg_json_node *branches = tg_json_tree_get(k->parts[at].node, any ? "anyOf" : "oneOf");
     int rc = tg_schema_types(c, k, &types);
+    if (!any && branches->len > TG_SCHEMA_BRANCHES_MAX)
+        return tg_schema_refuse(c, branches, -EMSGSIZE, "has more than the 64 branches allowed");
     for (const tg_json_node *n = branches->first; n && rc == 0; n = n->next) {
         for (const tg_json_node *before = branches->first; before != n && rc == 0 && !any; before = before->next)
             rc = check_apart(c, before, n, types);
@@ -554,7 +556,21 @@ static int write_rule(tg_schema_compiler *c, const tg_conjunction *k)
     return rc;
 }
 
-static int compile(tg_schema_compiler *c)
+/* A text that stands before or behind all. */
+static int write_text(tg_schema_compiler *c, tg_str text)
+{
+    tg_dfa *dfa = NULL;
+    if (text.len == 0)
+        return 0;
+    if (!tg_utf8_valid(text.data, text.len))
+        return tg_error_set(c->err, -EINVAL, "the text around the JSON is not valid UTF-8");
+    int rc = tg_dfa_from_regex(tg_regex_text(c->arena, text), c->err, &dfa);
+    if (rc == 0)
+        tg_program_add(c->p, TG_OP_LEXEME, tg_program_lexeme(c->p, dfa), 0);
+    return rc;
+}
+
+static int compile(tg_schema_compiler *c, const tg_str *around)
 {
     tg_conjunction all = {.len = 0};
     uint32_t root = 0;
@@ -563,7 +579,9 @@ static int compile(tg_schema_compiler *c)
         rc = tg_schema_rule_of(c, &all, &root);
     if (rc == 0) {
         c->p->start = c->p->len;
-        rc = tg_schema_to_rule(c, TG_OP_CALL, root);
+        rc = around ? write_text(c, around[0]) : 0;
+        rc = rc == 0 ? tg_schema_to_rule(c, TG_OP_CALL, root) : rc;
+        rc = rc == 0 && around ? write_text(c, around[1]) : rc;
         tg_program_add(c->p, TG_OP_DONE, 0, 0);
     }
     for (uint32_t i = 0; i < c->rules_len && rc == 0; i++) {
@@ -578,7 +596,7 @@ static int compile(tg_schema_compiler *c)
     return rc;
 }
 
-int tg_program_json_schema(tg_program *p, tg_str schema, tg_arena *arena, tg_error *err)
+int tg_program_json_schema(tg_program *p, tg_str schema, const tg_str around[2], tg_arena *arena, tg_error *err)
 {
     tg_schema_compiler c = {.p = p, .arena = arena, .err = err};
     if (schema.len > TG_SCHEMA_BYTES_MAX)
@@ -590,6 +608,6 @@ int tg_program_json_schema(tg_program *p, tg_str schema, tg_arena *arena, tg_err
     }
     tg_program_json_parts(p, arena, err, &c.json);
     if (p->rc == 0)
-        rc = compile(&c);
+        rc = compile(&c, around);
     return rc < 0 && p->rc == 0 ? rc : tg_program_finish(p, err); /* which says why a program is too large */
 }

@@ -27,10 +27,13 @@
 #define TG_SCHEMA_MEMBERS_MAX 1024       /* members of one object that are known by name */
 #define TG_SCHEMA_ITEMS_MAX 4096         /* minItems, maxItems and prefixItems of an array */
 #define TG_SCHEMA_LENGTH_MAX 4096        /* minLength and maxLength, in code points */
+#define TG_SCHEMA_BRANCHES_MAX 64        /* of one oneOf: each is held against each */
+#define TG_SCHEMA_WORK_MAX 40000000u     /* steps of making all automata of a JSON schema: about half a second */
 #define TG_SCHEMA_DIGITS_MAX 15          /* of number bounds together: so many a double tells apart; 18 for integers */
 #define TG_SCHEMA_MULTIPLE_MAX 10000     /* multipleOf, its decimal point left out */
 
-/* The arena holds what is needed while compiling. 0; -EINVAL, -ENOTSUP or -EMSGSIZE with a message; -ENOMEM. */
-int tg_program_json_schema(tg_program *program, tg_str schema, tg_arena *arena, tg_error *err);
+/* `around`: two texts, valid UTF-8, that stand before and behind the JSON; NULL: nothing does. The arena holds what is needed while
+ * compiling. 0; -EINVAL, -ENOTSUP or -EMSGSIZE with a message; -ENOMEM. */
+int tg_program_json_schema(tg_program *program, tg_str schema, const tg_str around[2], tg_arena *arena, tg_error *err);
 
 #endif

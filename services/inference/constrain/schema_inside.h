@@ -58,6 +58,7 @@ typedef struct tg_schema_compiler {
     uint32_t lexemes_len, lexemes_cap;
     tg_schema_fixup *fixups;
     uint32_t fixups_len, fixups_cap;
+    uint64_t work; /* of the automata so far */
 } tg_schema_compiler;
 
 /* ---- schema.c ---- */

@@ -17,12 +17,23 @@ static bool kept(const tg_schema_compiler *c, tg_str made_of, uint32_t *ret)
     return false;
 }
 
+/* Counts what an automaton took to make. */
+static int spend(tg_schema_compiler *c, const tg_dfa *dfa)
+{
+    c->work += dfa->work;
+    return c->work <= TG_SCHEMA_WORK_MAX ? 0
+           : tg_error_set(c->err, -EMSGSIZE, "json_schema: its patterns, lengths and bounds together take more than %u million steps to "
+                          "compile", TG_SCHEMA_WORK_MAX / 1000000);
+}
+
 /* Takes the automaton over. */
 static int keep(tg_schema_compiler *c, tg_str made_of, tg_dfa *dfa, uint32_t *ret)
 {
+    int rc = spend(c, dfa);
     *ret = tg_program_lexeme(c->p, dfa);
-    if (c->p->rc < 0)
-        return c->p->rc;
+    rc = rc < 0 ? rc : c->p->rc;
+    if (rc < 0)
+        return rc;
     char *copy = tg_arena_strdup(c->arena, made_of);
     if (!copy)
         return -ENOMEM;
@@ -53,11 +64,14 @@ static int parse(const tg_schema_compiler *c, const char *pattern, const tg_rege
 }
 
 /* What both allow; `have` goes, and NULL stands for no restriction. */
-static int restrict_to(const tg_schema_compiler *c, tg_dfa **have, tg_dfa *also)
+static int restrict_to(tg_schema_compiler *c, tg_dfa **have, tg_dfa *also)
 {
     tg_dfa *both = also;
-    int rc = 0;
-    if (*have) {
+    int rc = spend(c, also);
+    if (rc < 0) {
+        tg_dfa_free(also);
+        tg_dfa_free(*have);
+    } else if (*have) {
         rc = tg_dfa_both(*have, also, c->err, &both);
         tg_dfa_free(also);
         tg_dfa_free(*have);
@@ -245,7 +259,7 @@ static int counted(const tg_schema_compiler *c, uint32_t least, uint32_t most, b
 }
 
 /* Intersects with the pattern and format of one subschema. */
-static int restrict_string(const tg_schema_compiler *c, const tg_json_node *schema, tg_dfa **dfa)
+static int restrict_string(tg_schema_compiler *c, const tg_json_node *schema, tg_dfa **dfa)
 {
     const tg_json_node *pattern = tg_json_tree_get(schema, "pattern"), *format = tg_json_tree_get(schema, "format");
     for (int i = 0; i < 2; i++) {
@@ -279,7 +293,7 @@ static int make_string(tg_schema_compiler *c, const tg_conjunction *k, uint32_t 
         if (rc == 0)
             rc = restrict_to(c, &dfa, lengths);
         if (rc < 0)
-            return tg_schema_refuse(c, k->parts[0].node, rc, NULL);
+            tg_schema_refuse(c, k->parts[0].node, rc, NULL);
     }
     if (rc < 0) {
         tg_dfa_free(dfa);

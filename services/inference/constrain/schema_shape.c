@@ -77,7 +77,12 @@ static int of_member(tg_schema_compiler *c, const tg_conjunction *k, const tg_st
 static int read_members(tg_schema_compiler *c, const tg_conjunction *k, members *m)
 {
     bool named = false, more = false;
-    m->list = tg_arena_zalloc(c->arena, TG_SCHEMA_MEMBERS_MAX, sizeof(*m->list));
+    size_t room = 1;
+    for (uint32_t i = 0; i < k->len; i++) {
+        const tg_json_node *properties = tg_json_tree_get(k->parts[i].node, "properties"), *required = tg_json_tree_get(k->parts[i].node, "required");
+        room += (properties ? properties->len : 0) + (required ? required->len : 0);
+    }
+    m->list = tg_arena_zalloc(c->arena, room < TG_SCHEMA_MEMBERS_MAX ? room : TG_SCHEMA_MEMBERS_MAX, sizeof(*m->list));
     if (!m->list)
         return -ENOMEM;
     for (uint32_t i = 0; i < k->len; i++) {

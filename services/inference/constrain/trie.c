@@ -21,28 +21,56 @@ static int compare(const void *a, const void *b)
     return x->id < y->id ? -1 : 1;
 }
 
-/* Words in order: each shares a beginning with the one before, and adds the rest. */
-static void fill(tg_vocab_trie *trie, const word *words, uint32_t len)
+/* Characters of a plain token, or 0. */
+static uint32_t plain_length(tg_str bytes)
 {
-    uint32_t path[TG_TRIE_DEPTH_MAX + 1] = {0}, depth = 0;
-    trie->nodes[0] = (tg_trie_node){.token = TG_TOKEN_NONE};
-    trie->len = 1;
+    uint32_t characters = 0;
+    if (!tg_utf8_valid(bytes.data, bytes.len))
+        return 0;
+    for (size_t i = 0; i < bytes.len; i++) {
+        const unsigned char b = (unsigned char)bytes.data[i];
+        if (b < 0x20 || b == '"' || b == '\\')
+            return 0;
+        characters += (b & 0xc0) != 0x80;
+    }
+    return characters <= TG_TRIE_PLAIN_MAX ? characters : 0;
+}
+
+/* A tree behind the nodes there are. Words in order: each shares a beginning with the one before, and adds the rest.
+ * `some`: but for plain ones. */
+static uint32_t fill(tg_vocab_trie *trie, uint32_t root, const word *words, uint32_t len, bool some)
+{
+    uint32_t path[TG_TRIE_DEPTH_MAX + 1] = {root}, depth = 0, end = root + 1;
+    trie->nodes[root] = (tg_trie_node){.token = TG_TOKEN_NONE};
     for (uint32_t i = 0; i < len; i++) {
+        if (some && plain_length(words[i].bytes) > 0)
+            continue;
         const tg_str w = words[i].bytes;
         uint32_t shared = 0;
         while (shared < depth && shared < w.len && trie->nodes[path[shared + 1]].byte == (uint8_t)w.data[shared])
             shared++;
         for (; depth > shared; depth--)
-            trie->nodes[path[depth]].skip = trie->len;
-        for (; depth < w.len; path[++depth] = trie->len++)
-            trie->nodes[trie->len] = (tg_trie_node){0, TG_TOKEN_NONE, (uint16_t)(depth + 1), (uint8_t)w.data[depth]};
-        tg_trie_node *end = &trie->nodes[path[depth]];
-        trie->same[words[i].id] = end->token;
-        end->token = words[i].id;
+            trie->nodes[path[depth]].skip = end;
+        for (; depth < w.len; path[++depth] = end++)
+            trie->nodes[end] = (tg_trie_node){0, TG_TOKEN_NONE, (uint16_t)(depth + 1), (uint8_t)w.data[depth]};
+        tg_trie_node *last = &trie->nodes[path[depth]];
+        trie->same[words[i].id] = last->token; /* the second tree repeats it: words of the same bytes are in both or in one */
+        last->token = words[i].id;
     }
     for (; depth > 0; depth--)
-        trie->nodes[path[depth]].skip = trie->len;
-    trie->nodes[0].skip = trie->len;
+        trie->nodes[path[depth]].skip = end;
+    trie->nodes[root].skip = end;
+    return end;
+}
+
+static void fill_plain(tg_vocab_trie *trie, const word *words, uint32_t len)
+{
+    const size_t stride = (trie->vocab + 63) / 64;
+    for (uint32_t i = 0; i < len; i++) {
+        const uint32_t characters = plain_length(words[i].bytes), id = words[i].id;
+        for (uint32_t most = characters; characters > 0 && most <= TG_TRIE_PLAIN_MAX; most++)
+            trie->plain[most * stride + id / 64] |= (uint64_t)1 << (id % 64);
+    }
 }
 
 int tg_vocab_trie_new(const tg_tokenizer *tokenizer, tg_vocab_trie **ret)
@@ -50,30 +78,33 @@ int tg_vocab_trie_new(const tg_tokenizer *tokenizer, tg_vocab_trie **ret)
     const uint32_t vocab = (uint32_t)tg_tokenizer_vocab_len(tokenizer);
     tg_vocab_trie *trie = calloc(1, sizeof(*trie));
     word *words = malloc((vocab + 1) * sizeof(*words));
-    size_t bytes = 1;
+    size_t bytes = 2;
     uint32_t len = 0;
     for (uint32_t id = 0; id < vocab && words; id++) {
         const tg_str piece = tg_tokenizer_piece(tokenizer, id);
         if (piece.len == 0 || piece.len > TG_TRIE_DEPTH_MAX || tg_tokenizer_is_control(tokenizer, id))
             continue;
         words[len++] = (word){piece, id};
-        bytes += piece.len;
+        bytes += plain_length(piece) > 0 ? piece.len : 2 * piece.len;
     }
     if (trie) {
         trie->vocab = vocab;
         trie->tokenizer = tokenizer;
         trie->nodes = malloc(bytes * sizeof(*trie->nodes));
         trie->same = malloc((vocab + 1) * sizeof(*trie->same));
+        trie->plain = calloc((TG_TRIE_PLAIN_MAX + 1) * (((size_t)vocab + 63) / 64) + 1, sizeof(*trie->plain));
     }
-    if (!trie || !words || !trie->nodes || !trie->same) {
+    if (!trie || !words || !trie->nodes || !trie->same || !trie->plain) {
         free(words);
         tg_vocab_trie_free(trie);
         return -ENOMEM;
     }
     qsort(words, len, sizeof(*words), compare);
-    fill(trie, words, len);
+    trie->len = fill(trie, 0, words, len, false);
+    trie->end = fill(trie, trie->len, words, len, true);
+    fill_plain(trie, words, len);
     free(words);
-    tg_trie_node *fit = realloc(trie->nodes, trie->len * sizeof(*fit));
+    tg_trie_node *fit = realloc(trie->nodes, trie->end * sizeof(*fit));
     trie->nodes = fit ? fit : trie->nodes;
     *ret = trie;
     return 0;
@@ -85,6 +116,7 @@ tg_vocab_trie *tg_vocab_trie_free(tg_vocab_trie *trie)
         return NULL;
     free(trie->nodes);
     free(trie->same);
+    free(trie->plain);
     free(trie);
     return NULL;
 }

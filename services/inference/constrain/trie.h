@@ -1,5 +1,9 @@
 /* A vocabulary's tokens as a tree of their bytes, laid out in preorder: so a walk that leaves out subtrees is one loop.
  *
+ * Most tokens are plain: a few whole characters that may stand in a JSON string as they are. Where a constraint takes all of them
+ * the same way, a bitmap says so at once (dfa.h, tg_dfa_plain_room), and only the others need a walk: they have a tree of their own
+ * behind the first one.
+ *
  * Control tokens and tokens without bytes are not in it. Read-only once made; any thread. */
 #ifndef TG_INFERENCE_CONSTRAIN_TRIE_H
 #define TG_INFERENCE_CONSTRAIN_TRIE_H
@@ -7,6 +11,7 @@
 #include "libs/tokenizer/tokenizer.h"
 
 #define TG_TRIE_DEPTH_MAX 1024 /* bytes of a token; longer ones are never allowed by a constraint */
+#define TG_TRIE_PLAIN_MAX 16   /* characters of a plain token */
 
 typedef struct tg_trie_node {
     uint32_t skip;   /* the next node that is not below this one */
@@ -17,8 +22,10 @@ typedef struct tg_trie_node {
 
 typedef struct tg_vocab_trie {
     uint32_t vocab; /* ids */
-    uint32_t len;   /* nodes; the first is the root */
+    uint32_t len;   /* nodes of the tree of all tokens; the first is the root */
+    uint32_t end;   /* nodes with those of the tree of tokens that are not plain; its root is at len */
     tg_trie_node *nodes;
+    uint64_t *plain; /* bitmaps of the plain tokens of at most 0, 1, … TG_TRIE_PLAIN_MAX characters, behind each other */
     uint32_t *same; /* by id: the next token of the same bytes, or TG_TOKEN_NONE */
     const tg_tokenizer *tokenizer;
 } tg_vocab_trie;

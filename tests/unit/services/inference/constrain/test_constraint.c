@@ -122,6 +122,43 @@ static void test_depth(void)
     world_free(&w);
 }
 
+/* In thousands of states of all kinds the mask is what trying every token says. Short texts: each try begins anew. */
+static void test_masks(void)
+{
+    static const struct {
+        tg_constraint_kind kind;
+        const char *text;
+    } forms[] = {
+        {TG_CONSTRAINT_JSON_OBJECT, NULL},
+        {TG_CONSTRAINT_CHOICE, "yes, no: yes 0123456789"},
+        {TG_CONSTRAINT_REGEX, "([a-c]|\\u{e9}|[\\u{1f600}-\\u{1f60f}])*(\"|,|true\\})+"},
+        {TG_CONSTRAINT_REGEX, ".{0,20}\"\\}"},
+        {TG_CONSTRAINT_JSON_SCHEMA, "{}"},
+        {TG_CONSTRAINT_JSON_SCHEMA, "{\"type\":\"string\",\"minLength\":2,\"maxLength\":40}"},
+        {TG_CONSTRAINT_JSON_SCHEMA, "{\"type\":\"string\",\"pattern\":\"^[ab]*[^a]{3,9}$\"}"},
+        {TG_CONSTRAINT_JSON_SCHEMA, "{\"type\":\"array\",\"items\":{\"type\":\"number\",\"minimum\":-11,\"maximum\":123.5}}"},
+        {TG_CONSTRAINT_JSON_SCHEMA, "{\"properties\":{\"ab\":{\"type\":\"boolean\"},\"a\":{\"type\":[\"null\",\"integer\"]},\"b\":{\"enum\":[12,\"ab\",[[1]]]}},"
+                                    "\"additionalProperties\":{\"type\":\"string\",\"maxLength\":3}}"},
+        {TG_CONSTRAINT_JSON_SCHEMA, "{\"properties\":{\"a\":{\"anyOf\":[{\"$ref\":\"#\"},{\"type\":\"null\"},{\"type\":\"array\",\"items\":{\"$ref\":\"#\"}}]}},"
+                                    "\"required\":[\"a\"]}"},
+    };
+    enum { FORMS = sizeof(forms) / sizeof(*forms) };
+    uint64_t random = tg_test_seed();
+    world w;
+    world_answer a = {.most = 12};
+    size_t states = 0;
+    CU_ASSERT_FATAL(world_make(&w));
+    for (size_t f = 0; f < FORMS; f++) {
+        const tg_str text = tg_str_of(forms[f].text);
+        tg_constraint *c = compile(&w, forms[f].kind, &text, forms[f].text != NULL);
+        for (size_t began = states; states - began < tg_test_rounds(10000) / FORMS; states += a.len + 1)
+            CU_ASSERT_FATAL(world_draw(&w, c, &random, 1, &a));
+        tg_constraint_release(c);
+    }
+    tg_buf_free(&a.text);
+    world_free(&w);
+}
+
 static void test_refusals(void)
 {
     const tg_str empty = TG_STR(""), broken = TG_STR("a(b"), many = TG_STR("([a-z]{4000}){4000}");
@@ -147,5 +184,6 @@ static const tg_test tests[] = {{"choice", test_choice},
                                 {"regex", test_regex},
                                 {"json_object", test_json_object},
                                 {"depth", test_depth},
+                                {"masks", test_masks},
                                 {"refusals", test_refusals}};
 TG_TEST_MAIN("services_inference_constrain_constraint", tests)

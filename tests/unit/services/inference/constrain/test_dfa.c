@@ -290,10 +290,44 @@ static void test_work_is_bounded(void)
     }
 }
 
+/* Plain characters are those that stand in a JSON string as they are. */
+static void test_plain_room(void)
+{
+    static const struct {
+        const char *pattern, *behind;
+        int room;
+    } cases[] = {
+        {"\"[^\"\\x00-\\x1f\\\\]{0,5}\"", "\"", 5},   {"\"[^\"\\x00-\\x1f\\\\]{0,5}\"", "\"ab", 3},
+        {"\"[^\"\\x00-\\x1f\\\\]{0,5}\"", "\"abcde", 0}, {"\"[^\"\\x00-\\x1f\\\\]*\"", "\"", 16},
+        {"\"[^\"\\x00-\\x1f\\\\]*\"", "\"\xc3", 0},      {"\"[^\"\\x00-\\x1f\\\\]{0,90}\"", "\"", 16},
+        {"\"[^\"a]*\"", "\"", -1},                        {"\"[ -~]*\"", "\"", -1},
+        {".*", "", -1},                                     {"\"(.{3}|x.{9})\"", "\"", -1},
+    };
+    tg_arena arena;
+    tg_arena_init(&arena, 0);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        const tg_regex *regex = NULL;
+        tg_dfa *dfa = NULL;
+        tg_error err = {""};
+        uint32_t state = TG_DFA_START;
+        CU_ASSERT_EQUAL_FATAL(tg_regex_parse(tg_str_of(cases[i].pattern), true, &arena, &err, &regex), 0);
+        CU_ASSERT_EQUAL_FATAL(tg_dfa_from_regex(regex, &err, &dfa), 0);
+        for (const char *at = cases[i].behind; *at; at++)
+            state = tg_dfa_next(dfa, state, (uint8_t)*at);
+        const int room = tg_dfa_plain_room(dfa, state, 16);
+        if (room != cases[i].room)
+            printf("# %s behind %s: %d\n", cases[i].pattern, cases[i].behind, room);
+        CU_ASSERT_EQUAL(room, cases[i].room);
+        tg_dfa_free(dfa);
+    }
+    tg_arena_free(&arena);
+}
+
 static const tg_test tests[] = {{"syntax", test_syntax},
                                 {"refusals", test_refusals},
                                 {"random_expressions", test_random_expressions},
                                 {"combinations", test_combinations},
                                 {"nothing_leads_nowhere", test_nothing_leads_nowhere},
+                                {"plain_room", test_plain_room},
                                 {"work_is_bounded", test_work_is_bounded}};
 TG_TEST_MAIN("services_inference_constrain_dfa", tests)
