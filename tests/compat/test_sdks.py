@@ -3,9 +3,12 @@ import json
 import os
 import pathlib
 import subprocess
+import typing
 
 import anthropic
+import jsonschema
 import openai
+import pydantic
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -53,6 +56,61 @@ def test_openai_errors(mesh, openai_client):
     mesh.fault("openai", {"status": 429, "reset_s": 3}, count=1)
     with pytest.raises(openai.RateLimitError):
         openai_client.chat.completions.create(model="openai-gpt4o-mini", messages=MESSAGES)
+
+
+class Item(pydantic.BaseModel):
+    name: str = pydantic.Field(max_length=12)
+    count: int = pydantic.Field(ge=1, le=99)
+
+
+class Order(pydantic.BaseModel):
+    city: typing.Literal["Paris", "London"]
+    items: list[Item] = pydantic.Field(max_length=2)
+    urgent: bool
+    note: str | None = pydantic.Field(max_length=10)
+
+
+TREE = {"type": "object", "properties": {"label": {"type": "string", "pattern": "^[a-z]{1,6}$"}, "on": {"type": "string", "format": "date"},
+        "children": {"type": "array", "maxItems": 2, "items": {"$ref": "#"}}}, "required": ["label", "on", "children"],
+        "additionalProperties": False}
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_openai_structured(openai_client, temperature):
+    """What the private tier's model says has the form asked for, with the SDK's own schemas and with one that holds itself."""
+    ask = {"model": "private-gpu-llama-70b", "max_tokens": 200, "temperature": temperature, "seed": 5,
+           "messages": [{"role": "user", "content": "Two pens for Ada in London, please. As JSON."}]}
+    answer = openai_client.chat.completions.parse(response_format=Order, **ask).choices[0]
+    assert answer.finish_reason == "stop" and answer.message.parsed.city in ("Paris", "London")
+    assert len(answer.message.parsed.items) <= 2
+    tree = {"type": "json_schema", "json_schema": {"name": "tree", "strict": True, "schema": TREE}}
+    chunks = [c.choices[0] for c in openai_client.chat.completions.create(response_format=tree, stream=True, **ask) if c.choices]
+    text = "".join(c.delta.content or "" for c in chunks)
+    if chunks[-1].finish_reason == "stop":
+        jsonschema.validate(json.loads(text), TREE)
+    else:
+        assert chunks[-1].finish_reason == "length" and text.startswith("{")
+    plain = openai_client.chat.completions.create(response_format={"type": "json_object"}, **ask).choices[0]
+    assert plain.finish_reason == "length" or isinstance(json.loads(plain.message.content), dict)
+    short = openai_client.chat.completions.create(response_format=tree, **ask | {"max_tokens": 3}).choices[0]
+    assert short.finish_reason == "length"
+
+
+def test_structured_elsewhere(openai_client, anthropic_client):
+    """Schemas go to every provider; a JSON object without one only where there is a mode for it."""
+    tree = {"type": "json_schema", "json_schema": {"name": "tree", "strict": True, "schema": TREE}}
+    for model in ("openai-gpt4o-mini", "anthropic-claude-35-sonnet", "bedrock-llama-3-70b"):
+        assert openai_client.chat.completions.create(model=model, messages=MESSAGES, response_format=tree).choices
+    with pytest.raises(openai.BadRequestError) as refused:
+        openai_client.chat.completions.create(model="anthropic-claude-35-sonnet", messages=MESSAGES, response_format={"type": "json_object"})
+    assert refused.value.code == "unsupported_response_format"
+    unknown = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"properties": {"a": {"not": {}}}}}}
+    with pytest.raises(openai.BadRequestError) as refused:
+        openai_client.chat.completions.create(model="private-gpu-llama-70b", messages=MESSAGES, response_format=unknown)
+    assert "/properties/a/not" in str(refused.value)
+    answer = anthropic_client.messages.create(model="private-gpu-llama-70b", messages=MESSAGES, max_tokens=60,
+                                              output_config={"format": {"type": "json_schema", "schema": {"enum": ["yes", "no"]}}})
+    assert json.loads(answer.content[0].text) in ("yes", "no")
 
 
 def test_openai_models(openai_client):

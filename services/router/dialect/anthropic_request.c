@@ -60,6 +60,23 @@ static int read_thinking(tg_request_reader *reader, tg_json value, const char *n
     return tg_request_refuse(reader, value, name);
 }
 
+static int read_output_config(tg_request_reader *reader, tg_json value, const char *name)
+{
+    static const char *const path[] = {"output_config", "format", "schema"};
+    tg_json format = tg_json_get(value, "format");
+    tg_str type;
+    if (tg_json_type_of(value) != TG_JSON_OBJECT)
+        return tg_error_set(reader->err, -EINVAL, "`%s` must be an object", name);
+    for (tg_json_iter it = tg_json_iterate(value); tg_json_next(&it);)
+        if (!tg_str_is(it.key, "format") && tg_json_type_of(it.value) > TG_JSON_NULL)
+            return tg_error_set(reader->err, -EINVAL, "`%s` is supported with `format` only by this gateway version", name);
+    if (tg_json_type_of(format) <= TG_JSON_NULL)
+        return 0;
+    if (tg_json_str(tg_json_get(format, "type"), &type) < 0 || !tg_str_is(type, "json_schema"))
+        return tg_error_set(reader->err, -EINVAL, "`%s.format` must be of type json_schema", name);
+    return tg_request_schema(reader, path, 3);
+}
+
 static const tg_request_field fields[] = {
     {"model", tg_request_model},
     {"stream", tg_request_stream},
@@ -74,7 +91,7 @@ static const tg_request_field fields[] = {
     {"mcp_servers", tg_request_refuse},
     {"container", tg_request_refuse},
     {"output_format", tg_request_refuse},
-    {"output_config", tg_request_refuse},
+    {"output_config", read_output_config},
 };
 
 int tg_request_anthropic(tg_request_reader *reader, tg_json root)

@@ -21,6 +21,9 @@ typedef struct tg_chat_message {
     tg_str text;
 } tg_chat_message;
 
+/* What the answer's text has to be. */
+typedef enum tg_answer_form { TG_FORM_TEXT, TG_FORM_JSON_OBJECT, TG_FORM_JSON_SCHEMA } tg_answer_form;
+
 typedef struct tg_chat_request {
     tg_dialect dialect; /* that the client spoke */
     tg_str body;        /* the client's body, verbatim; empty for gRPC */
@@ -34,10 +37,13 @@ typedef struct tg_chat_request {
     uint64_t seed;
     const tg_str *stops;
     size_t stop_count;
+    tg_answer_form form;
+    tg_str schema;    /* JSON_SCHEMA: JSON, as the client wrote it; a slice of `body` */
+    tg_str form_name; /* JSON_SCHEMA: OpenAI's name for it, else empty */
     bool stream;
     bool include_usage; /* OpenAI: the client asked for the usage chunk itself */
-    uint64_t text_bytes; /* of all messages: the basis of the bound */
-    uint64_t text_units; /* of all messages (libs/tokenizer/estimate.h): the basis of estimates */
+    uint64_t text_bytes; /* of all messages and the schema: the basis of the bound */
+    uint64_t text_units; /* of all these (libs/tokenizer/estimate.h): the basis of estimates */
 } tg_chat_request;
 
 typedef enum tg_stop_reason {

@@ -111,13 +111,22 @@ static int read_logprobs(tg_request_reader *reader, tg_json value, const char *n
 
 static int read_response_format(tg_request_reader *reader, tg_json value, const char *name)
 {
+    static const char *const path[] = {"response_format", "json_schema", "schema"};
     tg_str type;
     if (tg_json_str(tg_json_get(value, "type"), &type) < 0)
         return tg_error_set(reader->err, -EINVAL, "`%s` must be an object with a `type`", name);
     if (tg_str_is(type, "text"))
         return 0;
-    return tg_error_set(reader->err, -EINVAL,
-                        "`%s` other than text is not supported by this gateway version", name);
+    if (tg_str_is(type, "json_object")) {
+        reader->out->form = TG_FORM_JSON_OBJECT;
+        return 0;
+    }
+    if (!tg_str_is(type, "json_schema"))
+        return tg_error_set(reader->err, -EINVAL, "`%s` must be of type text, json_object or json_schema", name);
+    int rc = tg_request_schema(reader, path, 3);
+    if (rc == 0 && tg_json_str(tg_json_get(tg_json_get(value, "json_schema"), "name"), &type) == 0)
+        rc = tg_request_copy(reader, type, &reader->out->form_name);
+    return rc;
 }
 
 static int read_modalities(tg_request_reader *reader, tg_json value, const char *name)

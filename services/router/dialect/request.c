@@ -44,7 +44,7 @@ int tg_request_read_fields(tg_request_reader *reader, tg_json root, const tg_req
     return 0;
 }
 
-static int copy_text(tg_request_reader *reader, tg_str text, tg_str *ret)
+int tg_request_copy(tg_request_reader *reader, tg_str text, tg_str *ret)
 {
     char *copy = tg_arena_strdup(reader->arena, text);
     if (!copy)
@@ -58,7 +58,7 @@ int tg_request_model(tg_request_reader *reader, tg_json value, const char *name)
     tg_str text;
     if (tg_json_str(value, &text) < 0)
         return tg_error_set(reader->err, -EINVAL, "`%s` must be a string", name);
-    return copy_text(reader, text, &reader->out->model);
+    return tg_request_copy(reader, text, &reader->out->model);
 }
 
 int tg_request_stream(tg_request_reader *reader, tg_json value, const char *name)
@@ -101,7 +101,7 @@ static int add_stop(tg_request_reader *reader, tg_json value, const char *name, 
     tg_str text;
     if (tg_json_str(value, &text) < 0 || text.len == 0)
         return tg_error_set(reader->err, -EINVAL, "`%s` must hold non-empty strings", name);
-    return copy_text(reader, text, &stops[reader->out->stop_count++]);
+    return tg_request_copy(reader, text, &stops[reader->out->stop_count++]);
 }
 
 int tg_request_stops(tg_request_reader *reader, tg_json value, const char *name)
@@ -126,6 +126,26 @@ int tg_request_stops(tg_request_reader *reader, tg_json value, const char *name)
         if (rc < 0)
             return rc;
     }
+    return 0;
+}
+
+int tg_request_schema(tg_request_reader *reader, const char *const *path, size_t path_len)
+{
+    tg_str value = reader->out->body;
+    for (size_t i = 0; i < path_len; i++) {
+        tg_json_member member;
+        size_t at = 0;
+        bool found = false;
+        while (!found && (i == 0 || (value.len > 0 && value.data[0] == '{')) && tg_json_raw_next(value, &at, &member))
+            found = tg_json_raw_key_is(member.key_raw, path[i]);
+        value = found ? member.value_raw : (tg_str){"", 0};
+    }
+    if (value.len == 0 || value.data[0] != '{')
+        return tg_error_set(reader->err, -EINVAL, "`%s` must hold a `%s`, an object", path[0], path[path_len - 1]);
+    reader->out->form = TG_FORM_JSON_SCHEMA;
+    reader->out->schema = value;
+    reader->out->text_bytes += value.len;
+    reader->out->text_units += tg_token_units(value);
     return 0;
 }
 
@@ -159,7 +179,7 @@ static int parts_text(tg_request_reader *reader, tg_json parts, const char *name
         len += text.len + 1;
     }
     if (index <= 1)
-        return copy_text(reader, text, ret);
+        return tg_request_copy(reader, text, ret);
     char *joined = tg_arena_alloc(reader->arena, len);
     if (!joined)
         return tg_error_set(reader->err, -ENOMEM, "out of memory");
@@ -179,7 +199,7 @@ int tg_request_text(tg_request_reader *reader, tg_json content, const char *name
 {
     tg_str text;
     if (tg_json_str(content, &text) == 0)
-        return copy_text(reader, text, ret);
+        return tg_request_copy(reader, text, ret);
     if (tg_json_type_of(content) == TG_JSON_ARRAY)
         return parts_text(reader, content, name, ret);
     return tg_error_set(reader->err, -EINVAL, "`%s` must be a string or an array of text parts",

@@ -41,9 +41,13 @@ int tg_request_refuse(tg_request_reader *reader, tg_json value, const char *name
 int tg_request_number(tg_request_reader *reader, tg_json value, const char *name, double most,
                       double *ret);
 
+/* A JSON schema at this path of members in the body, the schema's own member last. */
+int tg_request_schema(tg_request_reader *reader, const char *const *path, size_t path_len);
+
 /* Text content, a string or an array of {"type":"text","text":…} parts (joined by newlines), copied
  * into the arena. Any other part is refused by its type. */
 int tg_request_text(tg_request_reader *reader, tg_json content, const char *name, tg_str *ret);
+int tg_request_copy(tg_request_reader *reader, tg_str text, tg_str *ret); /* into the arena */
 int tg_request_add_message(tg_request_reader *reader, tg_role role, tg_str text);
 
 #endif

@@ -152,6 +152,26 @@ static void write_stops(tg_json_out *out, const char *key, const tg_chat_request
     tg_json_out_end_array(out);
 }
 
+/* OpenAI's response_format. Its rules for strict schemas are not everyone's, so only who wrote for it is held to them. */
+static void write_response_format(tg_json_out *out, const tg_chat_request *request)
+{
+    if (request->form == TG_FORM_TEXT)
+        return;
+    tg_json_out_key(out, "response_format");
+    tg_json_out_begin_object(out);
+    write_pair_text(out, "type", request->form == TG_FORM_JSON_OBJECT ? "json_object" : "json_schema");
+    if (request->form == TG_FORM_JSON_SCHEMA) {
+        tg_json_out_key(out, "json_schema");
+        tg_json_out_begin_object(out);
+        tg_json_out_key(out, "name"); /* required there */
+        tg_json_out_str(out, request->form_name.len > 0 ? request->form_name : TG_STR("answer"));
+        tg_json_out_key(out, "schema");
+        tg_json_out_raw(out, request->schema);
+        tg_json_out_end_object(out);
+    }
+    tg_json_out_end_object(out);
+}
+
 static int write_openai(const tg_chat_request *request, const tg_upstream_ask *ask, tg_buf *body)
 {
     tg_json_out out = tg_json_out_to(body);
@@ -180,6 +200,7 @@ static int write_openai(const tg_chat_request *request, const tg_upstream_ask *a
         tg_json_out_i64(&out, (int64_t)request->seed);
     }
     write_stops(&out, "stop", request);
+    write_response_format(&out, request);
     if (ask->stream) {
         tg_json_out_key(&out, "stream");
         tg_json_out_bool(&out, true);
@@ -275,12 +296,47 @@ static int write_anthropic(const tg_chat_request *request, const tg_upstream_ask
         tg_json_out_u64(&out, request->top_k);
     }
     write_stops(&out, "stop_sequences", request);
+    if (request->form == TG_FORM_JSON_SCHEMA) {
+        tg_json_out_key(&out, "output_config");
+        tg_json_out_begin_object(&out);
+        tg_json_out_key(&out, "format");
+        tg_json_out_begin_object(&out);
+        write_pair_text(&out, "type", "json_schema");
+        tg_json_out_key(&out, "schema");
+        tg_json_out_raw(&out, request->schema);
+        tg_json_out_end_object(&out);
+        tg_json_out_end_object(&out);
+    }
     if (ask->stream) {
         tg_json_out_key(&out, "stream");
         tg_json_out_bool(&out, true);
     }
     tg_json_out_end_object(&out);
     return out.status;
+}
+
+/* Bedrock takes the schema as a string. */
+static void write_output_config(tg_json_out *out, const tg_chat_request *request)
+{
+    if (request->form != TG_FORM_JSON_SCHEMA)
+        return;
+    tg_json_out_key(out, "outputConfig");
+    tg_json_out_begin_object(out);
+    tg_json_out_key(out, "textFormat");
+    tg_json_out_begin_object(out);
+    write_pair_text(out, "type", "json_schema");
+    tg_json_out_key(out, "structure");
+    tg_json_out_begin_object(out);
+    tg_json_out_key(out, "jsonSchema");
+    tg_json_out_begin_object(out);
+    tg_json_out_key(out, "schema");
+    tg_json_out_str(out, request->schema);
+    if (request->form_name.len > 0) {
+        tg_json_out_key(out, "name");
+        tg_json_out_str(out, request->form_name);
+    }
+    for (int i = 0; i < 4; i++)
+        tg_json_out_end_object(out);
 }
 
 static int write_bedrock(const tg_chat_request *request, const tg_upstream_ask *ask, tg_buf *body)
@@ -300,6 +356,7 @@ static int write_bedrock(const tg_chat_request *request, const tg_upstream_ask *
         write_number(&out, "topP", request->top_p, 1);
     write_stops(&out, "stopSequences", request);
     tg_json_out_end_object(&out);
+    write_output_config(&out, request);
     tg_json_out_end_object(&out);
     return out.status;
 }
@@ -374,13 +431,19 @@ static int pack_private(const tg_chat_request *request, const tg_upstream_ask *a
     Tollgate__V1__GenerateRequest message = TOLLGATE__V1__GENERATE_REQUEST__INIT;
     Tollgate__V1__ChatMessages messages = TOLLGATE__V1__CHAT_MESSAGES__INIT;
     Tollgate__V1__Sampling sampling = TOLLGATE__V1__SAMPLING__INIT;
+    Tollgate__V1__Constraint constraint = TOLLGATE__V1__CONSTRAINT__INIT;
     int rc = fill_messages(request, arena, &messages);
     if (rc == 0)
         rc = fill_stops(request, arena, &message);
     message.tenant = tg_arena_strdup(arena, tg_str_of(ask->tenant));
     message.request_id = tg_arena_strdup(arena, tg_str_of(ask->request_id));
-    if (rc < 0 || !message.tenant || !message.request_id)
+    constraint.json_object = request->form == TG_FORM_JSON_OBJECT;
+    if (request->form == TG_FORM_JSON_SCHEMA)
+        constraint.json_schema = tg_arena_strdup(arena, request->schema);
+    if (rc < 0 || !message.tenant || !message.request_id || !constraint.json_schema)
         return -ENOMEM;
+    if (request->form != TG_FORM_TEXT)
+        message.constraint = &constraint;
     sampling.temperature = request->has_temperature ? (float)request->temperature : 1.0f;
     sampling.top_p = request->has_top_p ? (float)request->top_p : 0.0f;
     sampling.top_k = (uint32_t)(request->top_k < UINT32_MAX ? request->top_k : UINT32_MAX);

@@ -222,6 +222,11 @@ static void refuse_rule(tg_decision *d, const tg_rule *rule, const tg_fit *fits)
                "the prompt and max_tokens together are longer than the context of every target "
                "allowed");
         break;
+    case TG_OBSTACLE_FORM:
+        refuse(d, TG_REFUSAL_FORM, 400,
+               "no target allowed here has a mode for JSON objects without a schema; a JSON schema "
+               "or a target of OpenAI's or the private tier is needed");
+        break;
     case TG_OBSTACLE_DATA_CLASS:
         refuse(d, TG_REFUSAL_DATA_CLASS, 403,
                tg_arena_printf(d->arena, "no target allowed here may carry data of class '%.*s'",

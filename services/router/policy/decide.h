@@ -42,6 +42,7 @@ typedef struct tg_facts {
     tg_str task_type;   /* X-Task-Type; empty: not given */
     tg_str data_class;  /* X-Data-Class; empty: none */
     bool stream;
+    bool json_object;          /* the answer has to be JSON of no particular schema */
     uint64_t input_tokens;     /* an upper bound */
     uint64_t input_units;      /* for a guess (estimates.h); 0: none */
     bool input_tokens_exact;   /* counted with the target's tokenizer */
@@ -105,6 +106,7 @@ typedef enum tg_refusal_code {
     TG_REFUSAL_CONTEXT,           /* 400: input + output exceed every target's context */
     TG_REFUSAL_DATA_CLASS,        /* 403 */
     TG_REFUSAL_LATENCY,           /* 503: what is up is slower than the budget; says budget and percentile */
+    TG_REFUSAL_FORM,              /* 400: no target can hold its answer to the form asked for */
     TG_REFUSAL_UNAVAILABLE        /* 503: every endpoint is down; retry_after_ms says until when */
 } tg_refusal_code;
 

@@ -25,6 +25,7 @@ typedef enum tg_obstacle {
     TG_OBSTACLE_LATENCY,
     TG_OBSTACLE_CAP,
     TG_OBSTACLE_CONTEXT,
+    TG_OBSTACLE_FORM,
     TG_OBSTACLE_DATA_CLASS
 } tg_obstacle;
 

@@ -221,6 +221,19 @@ static void test_context(void)
     tear_down();
 }
 
+static void test_form(void)
+{
+    set_up(article_policy);
+    facts.json_object = true; /* which Anthropic's target, the first one, has no mode for */
+    const tg_plan *plan = decide();
+    expect_steps(plan, "3/0");
+    CU_ASSERT_TRUE(traced(plan, "anthropic-claude-haiku", false, "no mode for JSON objects"));
+    facts.model = TG_STR("anthropic-claude-haiku");
+    facts.may_pin = true;
+    expect_refusal(TG_REFUSAL_FORM, 400, "without a schema");
+    tear_down();
+}
+
 static void test_cap(void)
 {
     set_up(article_policy);
@@ -428,6 +441,7 @@ static const tg_test tests[] = {{"first_matching_rule", test_first_matching_rule
                                 {"task_types", test_task_types},
                                 {"data_class", test_data_class},
                                 {"context", test_context},
+                                {"form", test_form},
                                 {"cap", test_cap},
                                 {"on_cap", test_on_cap},
                                 {"no_price_no_cap", test_no_price_no_cap},
