@@ -52,7 +52,7 @@ const tg_json_node *tg_schema_get(const tg_json_node *object, tg_str name)
     return NULL;
 }
 
-static bool equal(const tg_json_node *a, const tg_json_node *b)
+bool tg_schema_equal(const tg_json_node *a, const tg_json_node *b)
 {
     if (a->kind != b->kind || a->len != b->len)
         return false;
@@ -67,7 +67,7 @@ static bool equal(const tg_json_node *a, const tg_json_node *b)
     for (const tg_json_node *n = a->first; n; n = n->next) {
         if (a->kind == TG_JSON_OBJECT)
             other = tg_schema_get(b, n->key);
-        if (!other || !equal(n, other))
+        if (!other || !tg_schema_equal(n, other))
             return false;
         other = a->kind == TG_JSON_ARRAY ? other->next : other;
     }
@@ -248,7 +248,7 @@ static const tg_json_node *values_of(const tg_schema_part *part, bool *ret_singl
 static bool is_listed(const tg_json_node *list, const tg_json_node *value, bool single)
 {
     for (const tg_json_node *n = list; n; n = single ? NULL : n->next)
-        if (equal(n, value))
+        if (tg_schema_equal(n, value))
             return true;
     return false;
 }
@@ -266,8 +266,7 @@ static bool holds(const tg_conjunction *k, const tg_json_node *value)
     return true;
 }
 
-/* The values of enum and const that are of these types. *ret is NULL where neither is given. */
-static int listed_values(const tg_schema_compiler *c, const tg_conjunction *k, uint32_t types, const tg_json_node ***ret, size_t *ret_len)
+int tg_schema_listed(const tg_schema_compiler *c, const tg_conjunction *k, uint32_t types, const tg_json_node ***ret, size_t *ret_len)
 {
     *ret = NULL;
     *ret_len = 0;
@@ -303,89 +302,6 @@ static int check_beside_values(const tg_schema_compiler *c, const tg_conjunction
         }
     }
     return 0;
-}
-
-/* ---- oneOf ---- */
-
-static bool is_required(const tg_conjunction *k, tg_str name)
-{
-    for (uint32_t i = 0; i < k->len; i++) {
-        const tg_json_node *required = tg_json_tree_get(k->parts[i].node, "required");
-        for (const tg_json_node *n = required && required->kind == TG_JSON_ARRAY ? required->first : NULL; n; n = n->next)
-            if (n->kind == TG_JSON_STRING && tg_str_eq(n->text, name))
-                return true;
-    }
-    return false;
-}
-
-static int member_values(const tg_schema_compiler *c, const tg_conjunction *k, tg_str name, const tg_json_node ***ret, size_t *ret_len)
-{
-    tg_conjunction inner = {.len = 0};
-    int rc = 0;
-    for (uint32_t i = 0; i < k->len && rc == 0; i++) {
-        const tg_json_node *n = tg_schema_get(tg_json_tree_get(k->parts[i].node, "properties"), name);
-        rc = n ? tg_schema_add_part(c, &inner, n) : 0;
-    }
-    return rc == 0 ? listed_values(c, &inner, TG_IS_ANY, ret, ret_len) : rc;
-}
-
-static bool apart(const tg_json_node *const *a, size_t a_len, const tg_json_node *const *b, size_t b_len)
-{
-    for (size_t i = 0; i < a_len; i++)
-        for (size_t k = 0; k < b_len; k++)
-            if (equal(a[i], b[k]))
-                return false;
-    return a && b;
-}
-
-/* Whether no object is of both: some member that both require has values apart. */
-static int objects_apart(const tg_schema_compiler *c, const tg_conjunction *a, const tg_conjunction *b, bool *ret)
-{
-    *ret = false;
-    for (uint32_t i = 0; i < a->len; i++) {
-        const tg_json_node *required = tg_json_tree_get(a->parts[i].node, "required");
-        for (const tg_json_node *n = required && required->kind == TG_JSON_ARRAY ? required->first : NULL; n && !*ret; n = n->next) {
-            const tg_json_node **of_a, **of_b;
-            size_t a_len, b_len;
-            if (n->kind != TG_JSON_STRING || !is_required(b, n->text))
-                continue;
-            int rc = member_values(c, a, n->text, &of_a, &a_len);
-            if (rc == 0)
-                rc = member_values(c, b, n->text, &of_b, &b_len);
-            if (rc < 0)
-                return rc;
-            *ret = apart(of_a, a_len, of_b, b_len);
-        }
-    }
-    return 0;
-}
-
-static int check_apart(const tg_schema_compiler *c, const tg_json_node *one, const tg_json_node *other, uint32_t outer)
-{
-    tg_conjunction a = {.len = 0}, b = {.len = 0};
-    const tg_json_node **of_a, **of_b;
-    size_t a_len, b_len;
-    uint32_t types_a, types_b;
-    bool are = false;
-    int rc = tg_schema_add_part(c, &a, one);
-    if (rc == 0)
-        rc = tg_schema_add_part(c, &b, other);
-    if (rc == 0)
-        rc = tg_schema_types(c, &a, &types_a);
-    if (rc == 0)
-        rc = tg_schema_types(c, &b, &types_b);
-    if (rc == 0)
-        rc = listed_values(c, &a, types_a, &of_a, &a_len);
-    if (rc == 0)
-        rc = listed_values(c, &b, types_b, &of_b, &b_len);
-    if (rc < 0)
-        return rc;
-    /* Only what is generated of the one must not be of the other. */
-    const uint32_t common = outer & ((tg_schema_types_meant(&a, types_a) & types_b) | (tg_schema_types_meant(&b, types_b) & types_a));
-    are = common == 0 || a.never || b.never || apart(of_a, a_len, of_b, b_len);
-    if (!are && common == TG_IS_OBJECT)
-        rc = objects_apart(c, &a, &b, &are);
-    return rc < 0 || are ? rc : tg_schema_refuse(c, other, -ENOTSUP, "one value could be of this branch of oneOf and of another; anyOf says that");
 }
 
 /* ---- rules ---- */
@@ -469,7 +385,7 @@ static int write_branches(tg_schema_compiler *c, const tg_conjunction *k, bool *
         return tg_schema_refuse(c, branches, -EMSGSIZE, "has more than the 64 branches allowed");
     for (const tg_json_node *n = branches->first; n && rc == 0; n = n->next) {
         for (const tg_json_node *before = branches->first; before != n && rc == 0 && !any; before = before->next)
-            rc = check_apart(c, before, n, types);
+            rc = tg_schema_check_apart(c, before, n, types);
         tg_conjunction inner = *k;
         inner.parts[at].any_done |= any;
         inner.parts[at].one_done |= !any;
@@ -533,7 +449,7 @@ static int write_rule(tg_schema_compiler *c, const tg_conjunction *k)
         return rc;
     rc = tg_schema_types(c, k, &types);
     if (rc == 0)
-        rc = listed_values(c, k, types, &values, &values_len);
+        rc = tg_schema_listed(c, k, types, &values, &values_len);
     if (rc < 0)
         return rc;
     if (values) {

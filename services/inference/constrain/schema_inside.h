@@ -1,4 +1,4 @@
-/* What schema.c, schema_shape.c and schema_scalar.c share. */
+/* What schema.c and the other files of schema_*.c share. */
 #ifndef TG_INFERENCE_CONSTRAIN_SCHEMA_INSIDE_H
 #define TG_INFERENCE_CONSTRAIN_SCHEMA_INSIDE_H
 
@@ -72,9 +72,18 @@ int tg_schema_add_part(const tg_schema_compiler *c, tg_conjunction *k, const tg_
 int tg_schema_types(const tg_schema_compiler *c, const tg_conjunction *k, uint32_t *ret); /* TG_IS_… */
 uint32_t tg_schema_types_meant(const tg_conjunction *k, uint32_t types); /* of those; by the keywords where no type is given */
 
+/* The values of enum and const that are of these types. *ret is NULL where neither is given. */
+int tg_schema_listed(const tg_schema_compiler *c, const tg_conjunction *k, uint32_t types, const tg_json_node ***ret, size_t *ret_len);
+bool tg_schema_equal(const tg_json_node *a, const tg_json_node *b); /* as JSON Schema compares values */
+
 /* A rule's number, which may be written later. */
 int tg_schema_rule_of(tg_schema_compiler *c, const tg_conjunction *k, uint32_t *ret);
 int tg_schema_to_rule(tg_schema_compiler *c, tg_op op, uint32_t rule); /* adds an instruction whose `a` is the rule */
+
+/* ---- schema_apart.c ---- */
+
+/* Refuses branches of oneOf that one value of the `outer` types could meet both. */
+int tg_schema_check_apart(const tg_schema_compiler *c, const tg_json_node *one, const tg_json_node *other, uint32_t outer);
 
 /* ---- schema_shape.c: objects and arrays; written behind each other, to the return ---- */
 
