@@ -242,7 +242,8 @@ static void on_event(void *user, const tg_engine_event *event)
 {
     progress *p = user;
     add_logprobs(p, event);
-    fwrite(event->text.data, 1, event->text.len, stdout);
+    if (event->text.len > 0)
+        fwrite(event->text.data, 1, event->text.len, stdout);
     fflush(stdout);
     if (event->finish != TG_FINISH_NONE) {
         p->finish = event->finish;
@@ -285,7 +286,8 @@ static int generate(tg_engine *engine, const options *o, progress *p, tg_error *
     if (p->logprobs.len > 0)
         fwrite(p->logprobs.data, 1, p->logprobs.len, stdout);
     if (p->finish == TG_FINISH_ERROR)
-        return tg_error_set(err, -EDOM, "the generation failed: the model's logits are not numbers");
+        return tg_error_set(err, -EDOM, "the generation failed: the model's logits are not numbers%s",
+                            o->constraint.kind == TG_CONSTRAINT_NONE ? "" : ", or it has no token that goes on in the form asked for");
     return 0;
 }
 

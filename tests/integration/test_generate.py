@@ -121,3 +121,20 @@ def test_thread_counts(tiny_model):
     assert generate(*words, "0").returncode == 0
     done = generate(*words, "1000")
     assert done.returncode == 2 and b"--threads is '1000'; a number from 0 to 256 is allowed" in done.stderr
+
+
+@pytest.mark.skipif(not DEFAULT_MODEL.is_file(), reason="no model: run tools/model first")
+def test_json_schema_file(tiny_model, tmp_path):
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object", "properties": {"on": {"type": "boolean"}, "day": {"type": "string", "format": "date"}}, "required": ["on", "day"]}')
+    words = ("--prompt", "As JSON:", "--max-tokens", "100", "--json-schema", schema)
+    done = generate("--model", DEFAULT_MODEL, *words, "--temperature", "1")
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r'\{\s*"on":\s*(true|false),\s*"day":\s*"\d{4}-\d\d-\d\d"\s*\}\n', done.stdout.decode()), done.stdout
+    without_braces = generate("--model", tiny_model, *words)
+    assert without_braces.returncode == 1 and b"no token that goes on in the form asked for" in without_braces.stderr
+    schema.write_text('{"type": "object", "minProperties": 3}')
+    refused = generate("--model", tiny_model, *words)
+    assert refused.returncode == 1 and b"/minProperties" in refused.stderr
+    absent = generate("--model", tiny_model, "--prompt", "a", "--json-schema", tmp_path / "none")
+    assert absent.returncode == 2 and b"none: No such file" in absent.stderr

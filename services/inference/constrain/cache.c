@@ -19,15 +19,17 @@ struct tg_constraint_cache {
     entry entries[TG_CONSTRAINT_CACHE_MAX];
     uint32_t len;
     uint64_t lookups;
+    size_t bytes_max;
 };
 
-int tg_constraint_cache_new(const tg_tokenizer *tokenizer, tg_constraint_cache **ret)
+int tg_constraint_cache_new(const tg_tokenizer *tokenizer, size_t bytes_max, tg_constraint_cache **ret)
 {
     tg_constraint_cache *cache = calloc(1, sizeof(*cache));
     if (!cache)
         return -ENOMEM;
     pthread_mutex_init(&cache->lock, NULL);
     cache->tokenizer = tokenizer;
+    cache->bytes_max = bytes_max;
     *ret = cache;
     return 0;
 }
@@ -66,17 +68,23 @@ static entry *find(tg_constraint_cache *cache, tg_str key)
     return NULL;
 }
 
-static entry *make_room(tg_constraint_cache *cache)
+static size_t bytes_of(const tg_constraint_cache *cache)
 {
-    if (cache->len < TG_CONSTRAINT_CACHE_MAX)
-        return &cache->entries[cache->len++];
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < cache->len; i++)
+        bytes += tg_constraint_bytes(cache->entries[i].constraint);
+    return bytes;
+}
+
+static void drop_oldest(tg_constraint_cache *cache)
+{
     entry *oldest = &cache->entries[0];
     for (uint32_t i = 1; i < cache->len; i++)
         if (cache->entries[i].used < oldest->used)
             oldest = &cache->entries[i];
     tg_constraint_release(oldest->constraint);
     tg_buf_free(&oldest->key);
-    return oldest;
+    *oldest = cache->entries[--cache->len];
 }
 
 /* Under the lock. The key is taken over where it is kept. */
@@ -90,12 +98,16 @@ static int get(tg_constraint_cache *cache, const tg_constraint_spec *spec, tg_bu
     if (rc < 0)
         return rc;
     if (!e) {
-        e = make_room(cache);
+        if (cache->len == TG_CONSTRAINT_CACHE_MAX)
+            drop_oldest(cache);
+        e = &cache->entries[cache->len++];
         *e = (entry){.key = *key, .constraint = made};
         tg_buf_init(key, 0);
     }
     e->used = ++cache->lookups;
     *ret = tg_constraint_retain(e->constraint);
+    while (cache->len > 1 && bytes_of(cache) > cache->bytes_max)
+        drop_oldest(cache);
     return 0;
 }
 

@@ -1,16 +1,18 @@
 /* Compiled constraints of one vocabulary, the latest used of them kept: requests of one kind come again and again.
  *
- * The tree of the vocabulary is made when the first constraint is asked for. Threads: any. */
+ * The tree of the vocabulary is made when the first constraint is asked for. Constraints grow while they are used (constraint.h), so
+ * their bytes are counted anew at every lookup; those that go are freed when no sequence has them any more. Threads: any. */
 #ifndef TG_INFERENCE_CONSTRAIN_CACHE_H
 #define TG_INFERENCE_CONSTRAIN_CACHE_H
 
 #include "services/inference/constrain/constraint.h"
 
-#define TG_CONSTRAINT_CACHE_MAX 64 /* compiled constraints kept; then the one unused for longest goes */
+#define TG_CONSTRAINT_CACHE_MAX 64                  /* compiled constraints kept; then the one unused for longest goes */
+#define TG_CONSTRAINT_CACHE_BYTES_MAX (48u << 20) /* of the constraints kept, but for the latest; as above */
 
 typedef struct tg_constraint_cache tg_constraint_cache;
 
-int tg_constraint_cache_new(const tg_tokenizer *tokenizer, tg_constraint_cache **ret); /* 0 or -ENOMEM */
+int tg_constraint_cache_new(const tg_tokenizer *tokenizer, size_t bytes_max, tg_constraint_cache **ret); /* 0 or -ENOMEM */
 tg_constraint_cache *tg_constraint_cache_free(tg_constraint_cache *cache); /* when no state is left */
 
 /* The constraint, the caller's to release. Errors as tg_constraint_compile's. */

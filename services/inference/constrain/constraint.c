@@ -29,7 +29,8 @@ struct tg_constraint {
     const tg_vocab_trie *trie;
     tg_program program;
     walk ***walks; /* by lexeme, by state; NULL where not done */
-    size_t walk_bytes;
+    size_t bytes; /* of the program */
+    atomic_size_t walk_bytes;
 };
 
 typedef struct frame { /* a call under way */
@@ -113,6 +114,7 @@ int tg_constraint_compile(const tg_constraint_spec *spec, const tg_vocab_trie *t
     if (!c)
         return -ENOMEM;
     atomic_init(&c->references, 1);
+    atomic_init(&c->walk_bytes, 0);
     c->trie = trie;
     tg_arena_init(&arena, 0);
     tg_program_init(&c->program);
@@ -122,8 +124,11 @@ int tg_constraint_compile(const tg_constraint_spec *spec, const tg_vocab_trie *t
         c->walks = calloc(c->program.lexemes_len, sizeof(*c->walks));
         rc = c->walks ? 0 : -ENOMEM;
     }
+    c->bytes = c->program.len * sizeof(*c->program.code);
     for (uint32_t i = 0; i < c->program.lexemes_len && rc == 0; i++) {
-        c->walks[i] = calloc(c->program.lexemes[i]->states, sizeof(**c->walks));
+        const tg_dfa *dfa = c->program.lexemes[i];
+        c->bytes += (size_t)dfa->states * (dfa->classes * sizeof(*dfa->next) + sizeof(**c->walks));
+        c->walks[i] = calloc(dfa->states, sizeof(**c->walks));
         rc = c->walks[i] ? 0 : -ENOMEM;
     }
     if (rc < 0)
@@ -151,8 +156,10 @@ static void drop_walks(tg_constraint *c)
             c->walks[i][s] = NULL;
         }
     }
-    c->walk_bytes = 0;
+    atomic_store(&c->walk_bytes, 0);
 }
+
+size_t tg_constraint_bytes(const tg_constraint *c) { return c->bytes + atomic_load(&c->walk_bytes); }
 
 tg_constraint *tg_constraint_retain(tg_constraint *c)
 {
@@ -478,8 +485,8 @@ static walk *make_walk(tg_constraint *c, const tg_dfa *dfa, uint32_t state)
         w->tokens = l.tokens;
         w->tokens_len = l.tokens_len;
     }
-    c->walk_bytes += sizeof(*w) + (w->bits ? words * sizeof(*w->bits) : w->tokens_len * sizeof(*w->tokens)) +
-                     w->exits_len * sizeof(*w->exits);
+    atomic_fetch_add(&c->walk_bytes, sizeof(*w) + (w->bits ? words * sizeof(*w->bits) : w->tokens_len * sizeof(*w->tokens)) +
+                                         w->exits_len * sizeof(*w->exits));
     return w;
 }
 
@@ -488,7 +495,7 @@ static const walk *walk_of(tg_constraint *c, uint32_t pc, uint32_t state)
     walk **kept = &c->walks[c->program.code[pc].a][state];
     if (*kept)
         return *kept;
-    if (c->walk_bytes > TG_CONSTRAINT_MASK_BYTES_MAX)
+    if (atomic_load(&c->walk_bytes) > TG_CONSTRAINT_MASK_BYTES_MAX)
         drop_walks(c);
     *kept = make_walk(c, lexeme_at(c, pc), state);
     return *kept;

@@ -19,7 +19,7 @@
 #include "services/inference/constrain/trie.h"
 
 #define TG_CONSTRAINT_PLACES_MAX 1024             /* places of one state at once; further ones are not followed */
-#define TG_CONSTRAINT_MASK_BYTES_MAX (32u << 20)  /* of kept walks, per constraint; then they are all dropped */
+#define TG_CONSTRAINT_MASK_BYTES_MAX (12u << 20)  /* of kept walks, per constraint; then they are all dropped */
 #define TG_CONSTRAINT_CHOICES_MAX 1024            /* texts of a choice */
 #define TG_CONSTRAINT_TEXT_BYTES_MAX (256u << 10) /* of a choice's texts together */
 
@@ -41,6 +41,7 @@ typedef struct tg_constraint_spec {
 
 /* The trie must outlive it. 0; -EINVAL, -ENOTSUP or -EMSGSIZE with a message; -ENOMEM. */
 int tg_constraint_compile(const tg_constraint_spec *spec, const tg_vocab_trie *trie, tg_error *err, tg_constraint **ret);
+size_t tg_constraint_bytes(const tg_constraint *constraint); /* about what it takes now; any thread */
 tg_constraint *tg_constraint_retain(tg_constraint *constraint);
 tg_constraint *tg_constraint_release(tg_constraint *constraint); /* NULL is a no-op; returns NULL */
 

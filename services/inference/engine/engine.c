@@ -93,7 +93,7 @@ static int start(tg_engine *e, tg_error *err)
     e->rows = malloc(e->rows_max * sizeof(*e->rows));
     if (!e->scratch || !e->adjusted || !e->seen || !e->rows || !e->allowed)
         return -ENOMEM;
-    rc = tg_constraint_cache_new(e->model->tokenizer, &e->constraints);
+    rc = tg_constraint_cache_new(e->model->tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX, &e->constraints);
     if (rc < 0)
         return rc;
     rc = tg_kv_new(backend.kv_blocks, key, &e->kv);

@@ -30,7 +30,7 @@ static void test_the_same_again(void)
     world w;
     tg_constraint_cache *cache = NULL;
     CU_ASSERT_FATAL(world_make(&w));
-    CU_ASSERT_EQUAL_FATAL(tg_constraint_cache_new(w.tokenizer, &cache), 0);
+    CU_ASSERT_EQUAL_FATAL(tg_constraint_cache_new(w.tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX, &cache), 0);
     tg_constraint *made[] = {get(cache, TG_CONSTRAINT_JSON_SCHEMA, &text, 1), get(cache, TG_CONSTRAINT_CHOICE, &text, 1),
                              get(cache, TG_CONSTRAINT_CHOICE, two, 2),       get(cache, TG_CONSTRAINT_CHOICE, &one, 1),
                              get(cache, TG_CONSTRAINT_CHOICE, &joined, 1),   get(cache, TG_CONSTRAINT_JSON_OBJECT, NULL, 0)};
@@ -55,7 +55,7 @@ static void test_bound(void)
     tg_constraint_state *s = NULL;
     tg_constraint *made[TG_CONSTRAINT_CACHE_MAX];
     CU_ASSERT_FATAL(world_make(&w));
-    CU_ASSERT_EQUAL_FATAL(tg_constraint_cache_new(w.tokenizer, &cache), 0);
+    CU_ASSERT_EQUAL_FATAL(tg_constraint_cache_new(w.tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX, &cache), 0);
     for (unsigned i = 0; i < TG_CONSTRAINT_CACHE_MAX; i++)
         made[i] = get_number(cache, i);
     tg_constraint_release(get_number(cache, 0)); /* used again, so number 1 is the oldest */
@@ -74,6 +74,33 @@ static void test_bound(void)
     world_free(&w);
 }
 
+/* So many bytes are kept, and the latest constraint however large it is; what is used is counted with what it has learnt. */
+static void test_bytes(void)
+{
+    world w;
+    tg_constraint_cache *cache = NULL;
+    tg_constraint_state *s = NULL;
+    uint64_t allowed[WORLD_WORDS];
+    CU_ASSERT_FATAL(world_make(&w));
+    CU_ASSERT_EQUAL_FATAL(tg_constraint_cache_new(w.tokenizer, 0, &cache), 0);
+    tg_constraint *one = get_number(cache, 1), *again = get_number(cache, 1);
+    const size_t bytes = tg_constraint_bytes(one);
+    CU_ASSERT_PTR_EQUAL(one, again);
+    tg_constraint_release(again);
+    CU_ASSERT_EQUAL_FATAL(tg_constraint_start(one, &s), 0);
+    CU_ASSERT(tg_constraint_mask(s, allowed) == 0 && tg_constraint_bytes(one) > bytes);
+    const size_t grown = tg_constraint_bytes(one);
+    CU_ASSERT(tg_constraint_mask(s, allowed) == 0 && tg_constraint_bytes(one) == grown);
+    tg_constraint_state_free(s);
+    tg_constraint_release(get_number(cache, 2)); /* pushes the first out, which is still held here */
+    again = get_number(cache, 1);
+    CU_ASSERT_PTR_NOT_EQUAL(one, again);
+    tg_constraint_release(again);
+    tg_constraint_release(one);
+    tg_constraint_cache_free(cache);
+    world_free(&w);
+}
+
 /* What cannot be compiled pushes nothing out, and says why each time. */
 static void test_refusals(void)
 {
@@ -81,7 +108,7 @@ static void test_refusals(void)
     world w;
     tg_constraint_cache *cache = NULL;
     CU_ASSERT_FATAL(world_make(&w));
-    CU_ASSERT_EQUAL_FATAL(tg_constraint_cache_new(w.tokenizer, &cache), 0);
+    CU_ASSERT_EQUAL_FATAL(tg_constraint_cache_new(w.tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX, &cache), 0);
     tg_constraint *kept = get_number(cache, 7), *c = NULL;
     for (int i = 0; i < 2 * TG_CONSTRAINT_CACHE_MAX; i++) {
         tg_error err = {""};
@@ -120,7 +147,7 @@ static void test_threads(void)
     tg_constraint_cache *cache = NULL;
     pthread_t threads[4];
     CU_ASSERT_FATAL(world_make(&w));
-    CU_ASSERT_EQUAL_FATAL(tg_constraint_cache_new(w.tokenizer, &cache), 0);
+    CU_ASSERT_EQUAL_FATAL(tg_constraint_cache_new(w.tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX, &cache), 0);
     for (int i = 0; i < 4; i++)
         CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, many_lookups, cache), 0);
     for (int i = 0; i < 4; i++) {
@@ -132,6 +159,6 @@ static void test_threads(void)
     world_free(&w);
 }
 
-static const tg_test tests[] = {{"the_same_again", test_the_same_again}, {"bound", test_bound}, {"refusals", test_refusals},
+static const tg_test tests[] = {{"the_same_again", test_the_same_again}, {"bound", test_bound}, {"bytes", test_bytes}, {"refusals", test_refusals},
                                 {"threads", test_threads}};
 TG_TEST_MAIN("services_inference_constrain_cache", tests)
