@@ -139,6 +139,8 @@ int tg_dfa_explore(const tg_dfa_rule *rule, tg_error *err, tg_dfa **ret)
         rc = prune(dfa, err);
     if (rc == 0)
         dfa->work = (uint64_t)dfa->states * dfa->classes;
+    if (rc == 0)
+        rc = tg_dfa_minimise(dfa);
     if (rc < 0)
         tg_dfa_free(dfa);
     else
@@ -504,6 +506,8 @@ int tg_dfa_from_regex(const tg_regex *regex, tg_error *err, tg_dfa **ret)
         rc = prune(dfa, err);
     if (rc == 0)
         dfa->work = c.work;
+    if (rc == 0)
+        rc = tg_dfa_minimise(dfa);
     free(n.states);
     free(c.stack);
     free(c.set);

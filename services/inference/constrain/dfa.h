@@ -12,9 +12,10 @@
 
 #include <stdint.h>
 
-#define TG_DFA_STATES_MAX 40000   /* of one lexeme's automaton */
+#define TG_DFA_STATES_MAX 60000   /* of one lexeme's automaton */
 #define TG_NFA_STATES_MAX 400000  /* while one is made of a regular expression */
 #define TG_DFA_WORK_MAX 20000000  /* steps from that one to an automaton: a few tenths of a second */
+#define TG_DFA_MINIMISE_MAX 512   /* states of an automaton that is made as small as it can be */
 
 enum { TG_DFA_DEAD = 0, TG_DFA_START = 1 };
 
@@ -34,6 +35,8 @@ static inline uint32_t tg_dfa_next(const tg_dfa *dfa, uint32_t state, uint8_t by
 {
     return dfa->next[state * dfa->classes + dfa->class_of[byte]];
 }
+
+int tg_dfa_minimise(tg_dfa *dfa); /* done by all that make one; more than TG_DFA_MINIMISE_MAX states stay as they are. 0 or -ENOMEM */
 
 /* How many plain characters (trie.h) may follow from this state, at most `most`, if it is the same for all of them: each text of no
  * more stays alive without an end on its way, each longer one dies. -1: it depends on the characters. */

@@ -239,6 +239,8 @@ static const tg_regex *quoted(const tg_schema_compiler *c, const tg_regex *insid
     return tg_regex_cat(c->arena, quote, tg_regex_cat(c->arena, inside, quote));
 }
 
+enum { LONG = 1024 }; /* characters: counting more is done without the escapes that no one needs, for each costs states */
+
 /* A string of so many characters. `shortest`: only in the spelling that expressions are given. */
 static int counted(const tg_schema_compiler *c, uint32_t least, uint32_t most, bool shortest, tg_dfa **ret)
 {
@@ -249,7 +251,7 @@ static int counted(const tg_schema_compiler *c, uint32_t least, uint32_t most, b
     if (shortest)
         one = tg_regex_in_json(c->arena, tg_regex_set(c->arena, &all, 1));
     else
-        rc = parse(c, TG_JSON_CHARACTER, &one);
+        rc = parse(c, least > LONG || (most > LONG && most < UINT32_MAX) ? "[^\\x00-\\x1f\"\\\\]|\\\\[\"\\\\/bfnrt]" : TG_JSON_CHARACTER, &one);
     if (rc == 0)
         rc = tg_dfa_from_regex(one, c->err, &unit);
     if (rc == 0)

@@ -323,11 +323,35 @@ static void test_plain_room(void)
     tg_arena_free(&arena);
 }
 
+/* As few states as there are different rests of texts, and the dead one. */
+static void test_minimal(void)
+{
+    static const struct {
+        const char *pattern;
+        uint32_t states;
+    } cases[] = {{"(a|b)*abb", 5}, {"aaa|a{3}", 5}, {"x?x?x?", 5}, {"[^\"]|\"", 10}, {"(ab|cb|db)*", 3}};
+    tg_arena arena;
+    tg_arena_init(&arena, 0);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        const tg_regex *regex = NULL;
+        tg_dfa *dfa = NULL;
+        tg_error err = {""};
+        CU_ASSERT_EQUAL_FATAL(tg_regex_parse(tg_str_of(cases[i].pattern), true, &arena, &err, &regex), 0);
+        CU_ASSERT_EQUAL_FATAL(tg_dfa_from_regex(regex, &err, &dfa), 0);
+        if (dfa->states != cases[i].states)
+            printf("# %s: %u states\n", cases[i].pattern, dfa->states);
+        CU_ASSERT_EQUAL(dfa->states, cases[i].states);
+        tg_dfa_free(dfa);
+    }
+    tg_arena_free(&arena);
+}
+
 static const tg_test tests[] = {{"syntax", test_syntax},
                                 {"refusals", test_refusals},
                                 {"random_expressions", test_random_expressions},
                                 {"combinations", test_combinations},
                                 {"nothing_leads_nowhere", test_nothing_leads_nowhere},
                                 {"plain_room", test_plain_room},
+                                {"minimal", test_minimal},
                                 {"work_is_bounded", test_work_is_bounded}};
 TG_TEST_MAIN("services_inference_constrain_dfa", tests)
