@@ -22,7 +22,7 @@ def events_of(mesh, response):
     ({"messages": []}, 400, ["messages"]),
     ({"messages": "hello"}, 400, ["messages"]),
     ({"messages": [{"role": "wizard", "content": "x"}]}, 400, ["role"]),
-    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 400, ["tools"]),
+    ({"tools": [{"type": "function", "function": {}}]}, 400, ["tools[0].function.name"]),
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, 400,
      ["image"]),
     ({"max_tokens": -1}, 400, ["max_tokens"]),

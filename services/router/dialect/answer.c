@@ -51,11 +51,57 @@ void tg_answer_emit_start(tg_answer_decoder *decoder, tg_str model, tg_str id)
     tg_answer_emit(decoder, &event);
 }
 
+static void emit_text(tg_answer_decoder *decoder, tg_chat_event_type type, tg_str text)
+{
+    tg_chat_event event = {.type = type, .text = text, .call = decoder->calls > 0 ? decoder->calls - 1 : 0};
+    if (text.len > 0)
+        tg_answer_emit(decoder, &event);
+}
+
 void tg_answer_emit_text(tg_answer_decoder *decoder, tg_json text)
 {
-    tg_chat_event event = {.type = TG_CHAT_TEXT};
-    if (tg_json_str(text, &event.text) == 0 && event.text.len > 0)
-        tg_answer_emit(decoder, &event);
+    tg_str value = {"", 0};
+    tg_json_str(text, &value);
+    emit_text(decoder, TG_CHAT_TEXT, value);
+}
+
+void tg_answer_emit_reasoning(tg_answer_decoder *decoder, tg_json text)
+{
+    tg_str value = {"", 0};
+    tg_json_str(text, &value);
+    emit_text(decoder, TG_CHAT_REASONING, value);
+}
+
+void tg_answer_emit_call(tg_answer_decoder *decoder, tg_str id, tg_str name)
+{
+    tg_chat_event event = {.type = TG_CHAT_CALL, .call = decoder->calls++, .call_id = id, .call_name = name};
+    decoder->call_empty = true;
+    tg_answer_emit(decoder, &event);
+}
+
+void tg_answer_emit_arguments(tg_answer_decoder *decoder, tg_str piece)
+{
+    if (decoder->calls == 0)
+        return; /* of no call */
+    decoder->call_empty &= piece.len == 0;
+    emit_text(decoder, TG_CHAT_ARGUMENTS, piece);
+}
+
+void tg_answer_emit_object(tg_answer_decoder *decoder, tg_json arguments)
+{
+    tg_buf buf;
+    tg_buf_init(&buf, TG_CODEC_BODY_MAX);
+    tg_json_out out = tg_json_out_to(&buf);
+    if (tg_json_type_of(arguments) == TG_JSON_OBJECT)
+        tg_json_out_value(&out, arguments);
+    tg_answer_emit_arguments(decoder, tg_buf_str(&buf));
+    tg_buf_free(&buf);
+}
+
+void tg_answer_emit_call_end(tg_answer_decoder *decoder)
+{
+    if (decoder->call_empty)
+        tg_answer_emit_arguments(decoder, TG_STR("{}"));
 }
 
 void tg_answer_emit_stop(tg_answer_decoder *decoder, tg_stop_reason stop, tg_str sequence)
@@ -120,7 +166,9 @@ tg_stop_reason tg_answer_stop_reason(tg_str name)
         {"stop", TG_STOP_END}, /* OpenAI */
         {"length", TG_STOP_LENGTH},
         {"content_filter", TG_STOP_FILTER},
+        {"tool_calls", TG_STOP_TOOLS},
         {"end_turn", TG_STOP_END}, /* Anthropic and Bedrock */
+        {"tool_use", TG_STOP_TOOLS},
         {"max_tokens", TG_STOP_LENGTH},
         {"stop_sequence", TG_STOP_SEQUENCE},
         {"model_context_window_exceeded", TG_STOP_LENGTH},

@@ -17,6 +17,9 @@ struct tg_answer_decoder {
     tg_sse_parser sse;
     tg_eventstream eventstream;
 
+    uint32_t calls;   /* begun so far */
+    bool call_empty;  /* the last has had no arguments yet */
+
     /* Anthropic reports usage in pieces; these are the sums so far. */
     tg_tokens tokens;
     bool has_input, has_output;
@@ -34,6 +37,11 @@ void tg_answer_emit(tg_answer_decoder *decoder, tg_chat_event *event);
 void tg_answer_emit_start(tg_answer_decoder *decoder, tg_str model, tg_str id); /* once an answer */
 void tg_answer_emit_text(tg_answer_decoder *decoder,
                          tg_json text); /* nothing for an empty string */
+void tg_answer_emit_reasoning(tg_answer_decoder *decoder, tg_json text);
+void tg_answer_emit_call(tg_answer_decoder *decoder, tg_str id, tg_str name);
+void tg_answer_emit_arguments(tg_answer_decoder *decoder, tg_str piece); /* of the last call */
+void tg_answer_emit_object(tg_answer_decoder *decoder, tg_json arguments); /* all of them */
+void tg_answer_emit_call_end(tg_answer_decoder *decoder); /* where none came they are {} */
 void tg_answer_emit_stop(tg_answer_decoder *decoder, tg_stop_reason stop, tg_str sequence);
 void tg_answer_emit_usage(tg_answer_decoder *decoder);
 void tg_answer_emit_error(tg_answer_decoder *decoder, tg_str type, tg_str message);

@@ -49,6 +49,19 @@ static void read_error(tg_answer_decoder *decoder, tg_json root)
     tg_answer_emit_error(decoder, tg_answer_text(error, "type"), tg_answer_text(error, "message"));
 }
 
+/* A block that is whole (`begun` false) or only begun, in a stream. */
+static void read_block(tg_answer_decoder *decoder, tg_json block, bool begun)
+{
+    decoder->call_empty = false;
+    tg_answer_emit_reasoning(decoder, tg_json_get(block, "thinking"));
+    tg_answer_emit_text(decoder, tg_json_get(block, "text"));
+    if (!tg_str_is(tg_answer_text(block, "type"), "tool_use"))
+        return;
+    tg_answer_emit_call(decoder, tg_answer_text(block, "id"), tg_answer_text(block, "name"));
+    if (!begun)
+        tg_answer_emit_object(decoder, tg_json_get(block, "input"));
+}
+
 int tg_answer_anthropic_event(tg_answer_decoder *decoder, tg_str data)
 {
     tg_json root;
@@ -57,9 +70,14 @@ int tg_answer_anthropic_event(tg_answer_decoder *decoder, tg_str data)
         return rc;
     tg_str type = tg_answer_text(root, "type");
     if (tg_str_is(type, "content_block_delta")) {
+        tg_answer_emit_reasoning(decoder, tg_json_path(root, "delta.thinking"));
         tg_answer_emit_text(decoder, tg_json_path(root, "delta.text"));
+        tg_answer_emit_arguments(decoder, tg_answer_text(tg_json_get(root, "delta"), "partial_json"));
     } else if (tg_str_is(type, "content_block_start")) {
-        tg_answer_emit_text(decoder, tg_json_path(root, "content_block.text"));
+        read_block(decoder, tg_json_get(root, "content_block"), true);
+    } else if (tg_str_is(type, "content_block_stop")) {
+        tg_answer_emit_call_end(decoder);
+        decoder->call_empty = false;
     } else if (tg_str_is(type, "message_start")) {
         tg_json message = tg_json_get(root, "message");
         tg_answer_emit_start(decoder, tg_answer_text(message, "model"),
@@ -94,7 +112,7 @@ int tg_answer_anthropic_body(tg_answer_decoder *decoder, tg_str body)
         return tg_error_set(decoder->err, -EBADMSG, "the answer has no `content`");
     tg_answer_emit_start(decoder, tg_answer_text(root, "model"), tg_answer_text(root, "id"));
     for (tg_json_iter it = tg_json_iterate(content); tg_json_next(&it);)
-        tg_answer_emit_text(decoder, tg_json_get(it.value, "text"));
+        read_block(decoder, it.value, false);
     read_stop(decoder, root);
     read_usage(decoder, tg_json_get(root, "usage"));
     return 0;

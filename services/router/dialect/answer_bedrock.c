@@ -39,10 +39,36 @@ static void read_stop(tg_answer_decoder *decoder, tg_json object)
         tg_answer_emit_stop(decoder, tg_answer_stop_reason(reason), (tg_str){"", 0});
 }
 
+/* A block that is whole, in a plain answer. */
+static void read_block(tg_answer_decoder *decoder, tg_json block)
+{
+    tg_json call = tg_json_get(block, "toolUse");
+    tg_answer_emit_reasoning(decoder, tg_json_path(block, "reasoningContent.reasoningText.text"));
+    tg_answer_emit_text(decoder, tg_json_get(block, "text"));
+    if (tg_json_type_of(call) != TG_JSON_OBJECT)
+        return;
+    tg_answer_emit_call(decoder, tg_answer_text(call, "toolUseId"), tg_answer_text(call, "name"));
+    tg_answer_emit_object(decoder, tg_json_get(call, "input"));
+}
+
+static void read_block_start(tg_answer_decoder *decoder, tg_json call)
+{
+    decoder->call_empty = false;
+    if (tg_json_type_of(call) == TG_JSON_OBJECT)
+        tg_answer_emit_call(decoder, tg_answer_text(call, "toolUseId"), tg_answer_text(call, "name"));
+}
+
 static int read_event(tg_answer_decoder *decoder, tg_str type, tg_json root)
 {
     if (tg_str_is(type, "contentBlockDelta")) {
+        tg_answer_emit_reasoning(decoder, tg_json_path(root, "delta.reasoningContent.text"));
         tg_answer_emit_text(decoder, tg_json_path(root, "delta.text"));
+        tg_answer_emit_arguments(decoder, tg_answer_text(tg_json_path(root, "delta.toolUse"), "input"));
+    } else if (tg_str_is(type, "contentBlockStart")) {
+        read_block_start(decoder, tg_json_path(root, "start.toolUse"));
+    } else if (tg_str_is(type, "contentBlockStop")) {
+        tg_answer_emit_call_end(decoder);
+        decoder->call_empty = false;
     } else if (tg_str_is(type, "messageStart")) {
         tg_answer_emit_start(decoder, (tg_str){"", 0}, (tg_str){"", 0});
     } else if (tg_str_is(type, "messageStop")) {
@@ -83,7 +109,7 @@ int tg_answer_bedrock_body(tg_answer_decoder *decoder, tg_str body)
     decoder->complete = true;
     tg_answer_emit_start(decoder, (tg_str){"", 0}, (tg_str){"", 0});
     for (tg_json_iter it = tg_json_iterate(content); tg_json_next(&it);)
-        tg_answer_emit_text(decoder, tg_json_get(it.value, "text"));
+        read_block(decoder, it.value);
     read_stop(decoder, root);
     read_usage(decoder, tg_json_get(root, "usage"));
     return 0;

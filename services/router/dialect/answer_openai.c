@@ -31,13 +31,28 @@ static void read_error(tg_answer_decoder *decoder, tg_json error)
                          tg_answer_text(error, "message"));
 }
 
+/* In a chunk a call's first piece has its id and name; pieces of calls come in the calls' order. */
+static void read_calls(tg_answer_decoder *decoder, tg_json calls)
+{
+    for (tg_json_iter it = tg_json_iterate(calls); tg_json_next(&it);) {
+        tg_str id = tg_answer_text(it.value, "id"), name = {"", 0}, arguments = {"", 0};
+        tg_json_str(tg_json_path(it.value, "function.name"), &name);
+        tg_json_str(tg_json_path(it.value, "function.arguments"), &arguments);
+        if (name.len > 0)
+            tg_answer_emit_call(decoder, id, name);
+        tg_answer_emit_arguments(decoder, arguments);
+    }
+}
+
 /* `message` is a chunk's delta or a plain answer's message. */
 static void read_choice(tg_answer_decoder *decoder, tg_json choice, const char *message)
 {
     tg_json part = tg_json_get(choice, message);
     tg_str finish = tg_answer_text(choice, "finish_reason");
+    tg_answer_emit_reasoning(decoder, tg_json_get(part, "reasoning_content"));
     tg_answer_emit_text(decoder, tg_json_get(part, "content"));
     tg_answer_emit_text(decoder, tg_json_get(part, "refusal"));
+    read_calls(decoder, tg_json_get(part, "tool_calls"));
     if (finish.len > 0)
         tg_answer_emit_stop(decoder, tg_answer_stop_reason(finish), (tg_str){"", 0});
 }

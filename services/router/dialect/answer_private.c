@@ -14,9 +14,18 @@ static void read_start(tg_answer_decoder *decoder, const Tollgate__V1__GenerateS
 
 static void read_delta(tg_answer_decoder *decoder, const Tollgate__V1__GenerateDelta *delta)
 {
+    tg_chat_event thought = {.type = TG_CHAT_REASONING, .text = tg_str_of(delta->reasoning)};
     tg_chat_event event = {.type = TG_CHAT_TEXT, .text = tg_str_of(delta->text)};
+    if (thought.text.len > 0)
+        tg_answer_emit(decoder, &thought);
     if (event.text.len > 0)
         tg_answer_emit(decoder, &event);
+    for (size_t i = 0; i < delta->n_tool_calls; i++) {
+        const Tollgate__V1__ToolCallDelta *call = delta->tool_calls[i];
+        if (*call->name)
+            tg_answer_emit_call(decoder, tg_str_of(call->id), tg_str_of(call->name));
+        tg_answer_emit_arguments(decoder, tg_str_of(call->arguments));
+    }
 }
 
 static tg_stop_reason stop_of(Tollgate__V1__FinishReason finish)
@@ -26,6 +35,8 @@ static tg_stop_reason stop_of(Tollgate__V1__FinishReason finish)
         return TG_STOP_END;
     case TOLLGATE__V1__FINISH_REASON__FINISH_REASON_LENGTH:
         return TG_STOP_LENGTH;
+    case TOLLGATE__V1__FINISH_REASON__FINISH_REASON_TOOL_CALLS:
+        return TG_STOP_TOOLS;
     default:
         return TG_STOP_OTHER;
     }

@@ -16,12 +16,16 @@ void tg_client_encoder_init(tg_client_encoder *encoder, const tg_chat_request *r
     snprintf(encoder->id, sizeof encoder->id, "%s%s",
              request->dialect == TG_DIALECT_ANTHROPIC ? "msg_" : "chatcmpl-", request_id);
     tg_buf_init(&encoder->text, TG_CODEC_BODY_MAX);
+    tg_buf_init(&encoder->reasoning, TG_CODEC_BODY_MAX);
+    tg_buf_init(&encoder->calls, TG_CODEC_BODY_MAX);
     tg_buf_init(&encoder->raw_body, TG_CODEC_BODY_MAX);
 }
 
 void tg_client_encoder_free(tg_client_encoder *encoder)
 {
     tg_buf_free(&encoder->text);
+    tg_buf_free(&encoder->reasoning);
+    tg_buf_free(&encoder->calls);
     tg_buf_free(&encoder->raw_body);
 }
 
@@ -77,6 +81,18 @@ static int write_text(tg_client_encoder *encoder, tg_str text, tg_buf *out)
                                                     : tg_client_openai_text(encoder, text, out);
 }
 
+/* Thoughts and calls, for OpenAI's clients. Anthropic's cannot ask for either here, and are told neither. */
+static int write_more(tg_client_encoder *encoder, const tg_chat_event *event, tg_buf *out)
+{
+    const bool thought = event->type == TG_CHAT_REASONING;
+    if (!encoder->stream)
+        return thought ? tg_buf_add_str(&encoder->reasoning, event->text) : tg_client_openai_collect(encoder, event);
+    int rc = begin(encoder, out);
+    if (rc < 0)
+        return rc;
+    return thought ? tg_client_openai_reasoning(encoder, event->text, out) : tg_client_openai_call(encoder, event, out);
+}
+
 /* ---- events ---- */
 
 static void note(tg_client_encoder *encoder, const tg_chat_event *event)
@@ -94,6 +110,9 @@ static void note(tg_client_encoder *encoder, const tg_chat_event *event)
         encoder->tokens = event->tokens;
         break;
     case TG_CHAT_TEXT:
+    case TG_CHAT_REASONING:
+    case TG_CHAT_CALL:
+    case TG_CHAT_ARGUMENTS:
     case TG_CHAT_ERROR:
     case TG_CHAT_OTHER:
         break;
@@ -121,10 +140,9 @@ int tg_client_encoder_event(tg_client_encoder *encoder, const tg_chat_event *eve
     note(encoder, event);
     if (encoder->same_dialect)
         return raw_event(encoder, event, out);
-    if (event->type != TG_CHAT_TEXT)
-        return 0;
-    return encoder->stream ? write_text(encoder, event->text, out)
-                           : tg_buf_add_str(&encoder->text, event->text);
+    if (event->type == TG_CHAT_TEXT)
+        return encoder->stream ? write_text(encoder, event->text, out) : tg_buf_add_str(&encoder->text, event->text);
+    return tg_chat_is_output(event) && encoder->dialect == TG_DIALECT_OPENAI ? write_more(encoder, event, out) : 0;
 }
 
 static int end_plain(tg_client_encoder *encoder, tg_buf *out)

@@ -10,6 +10,8 @@ static const char *stop_reason(tg_stop_reason stop)
         return "stop_sequence";
     case TG_STOP_FILTER:
         return "refusal";
+    case TG_STOP_TOOLS:
+        return "tool_use";
     case TG_STOP_NONE:
     case TG_STOP_END:
     case TG_STOP_OTHER:

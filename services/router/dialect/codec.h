@@ -22,10 +22,16 @@
 
 /* ---- client requests ---- */
 
-/* 0, or -EINVAL with a sentence fit for the client (names the field and what is allowed; tools and images
- * are refused by name). Strings are copied into the arena; `body` must outlive the request. */
+/* 0, or -EINVAL with a sentence fit for the client (names the field and what is allowed; images, and
+ * tools of Anthropic's clients, are refused by name). Strings are copied into the arena; `body` must outlive the request. */
 int tg_dialect_decode_request(tg_dialect dialect, tg_json_doc *doc, tg_str body, tg_arena *arena,
                               tg_error *err, tg_chat_request *ret);
+
+/* Tools and calls as JSON texts of OpenAI's form, for requests that are no JSON themselves. Errors as above. */
+int tg_dialect_decode_tools(tg_json_doc *doc, tg_str tools, tg_str choice, tg_arena *arena, tg_error *err,
+                            tg_chat_request *request);
+int tg_dialect_decode_calls(tg_json_doc *doc, tg_str calls, tg_arena *arena, tg_error *err,
+                            tg_chat_request *request, tg_chat_message *message);
 
 /* ---- upstream requests ---- */
 
@@ -103,6 +109,8 @@ typedef struct tg_client_encoder {
     char model[TG_USAGE_MODEL_MAX]; /* what ran: set by the owner to what was asked for; an answer that
                                        names its model replaces it */
     tg_buf text;         /* plain: the whole text */
+    tg_buf reasoning;    /* plain: the whole of it */
+    tg_buf calls;        /* plain: OpenAI's array of calls, without its brackets and the last call's end */
     tg_stop_reason stop;
     char stop_sequence[64];
     tg_tokens tokens;

@@ -11,7 +11,8 @@ static int read_role(tg_request_reader *reader, tg_json value, tg_role *ret)
     } roles[] = {{"system", TG_ROLE_SYSTEM},
                  {"developer", TG_ROLE_SYSTEM},
                  {"user", TG_ROLE_USER},
-                 {"assistant", TG_ROLE_ASSISTANT}};
+                 {"assistant", TG_ROLE_ASSISTANT},
+                 {"tool", TG_ROLE_TOOL}};
     tg_str text;
     if (tg_json_str(value, &text) < 0)
         return tg_error_set(reader->err, -EINVAL, "`role` must be a string");
@@ -21,18 +22,39 @@ static int read_role(tg_request_reader *reader, tg_json value, tg_role *ret)
             return 0;
         }
     }
-    if (tg_str_is(text, "tool") || tg_str_is(text, "function"))
+    if (tg_str_is(text, "function"))
         return tg_error_set(reader->err, -EINVAL,
                             "role %.*s is not supported by this gateway version", TG_STR_ARG(text));
     return tg_error_set(reader->err, -EINVAL,
-                        "`role` must be one of system, developer, user, assistant");
+                        "`role` must be one of system, developer, user, assistant, tool");
+}
+
+/* What only some roles have: a tool's answer names its call, an assistant's message may hold calls and thoughts. */
+static int read_extras(tg_request_reader *reader, tg_json message, tg_chat_message *to)
+{
+    tg_json calls = tg_json_get(message, "tool_calls");
+    tg_str text;
+    int rc = 0;
+    if (to->role == TG_ROLE_TOOL) {
+        if (tg_json_str(tg_json_get(message, "tool_call_id"), &text) < 0 || text.len == 0)
+            return tg_error_set(reader->err, -EINVAL, "`tool_call_id` must be a non-empty string");
+        rc = tg_request_copy(reader, text, &to->call_id);
+    }
+    if (to->role != TG_ROLE_ASSISTANT)
+        return rc;
+    if (tg_json_type_of(calls) > TG_JSON_NULL)
+        rc = tg_request_calls(reader, calls, "tool_calls", to);
+    if (rc == 0 && tg_json_str(tg_json_get(message, "reasoning_content"), &text) == 0)
+        rc = tg_request_copy(reader, text, &to->reasoning);
+    tg_chat_count_text(reader->out, to->reasoning);
+    return rc;
 }
 
 static int read_message(tg_request_reader *reader, tg_json message)
 {
-    static const char *const refused[] = {"tool_calls", "function_call", "audio"};
+    static const char *const refused[] = {"function_call", "audio"};
     tg_role role = TG_ROLE_USER;
-    tg_str text;
+    tg_str text = {"", 0};
     if (tg_json_type_of(message) != TG_JSON_OBJECT)
         return tg_error_set(reader->err, -EINVAL, "each message must be an object");
     int rc = read_role(reader, tg_json_get(message, "role"), &role);
@@ -41,9 +63,13 @@ static int read_message(tg_request_reader *reader, tg_json message)
         if (tg_json_type_of(value) > TG_JSON_NULL)
             rc = tg_request_refuse(reader, value, refused[i]);
     }
+    const tg_json content = tg_json_get(message, "content");
+    const bool calls = role == TG_ROLE_ASSISTANT && tg_json_count(tg_json_get(message, "tool_calls")) > 0;
+    if (rc == 0 && !(calls && tg_json_type_of(content) <= TG_JSON_NULL)) /* calls may stand alone */
+        rc = tg_request_text(reader, content, "content", &text);
     if (rc == 0)
-        rc = tg_request_text(reader, tg_json_get(message, "content"), "content", &text);
-    return rc < 0 ? rc : tg_request_add_message(reader, role, text);
+        rc = tg_request_add_message(reader, role, text);
+    return rc < 0 ? rc : read_extras(reader, message, &reader->messages[reader->out->message_count - 1]);
 }
 
 static int read_messages(tg_request_reader *reader, tg_json value, const char *name)
@@ -181,9 +207,9 @@ static const tg_request_field fields[] = {
     {"modalities", read_modalities},
     {"service_tier", read_service_tier},
     {"top_logprobs", tg_request_refuse},
-    {"tools", tg_request_refuse},
-    {"tool_choice", tg_request_refuse},
-    {"parallel_tool_calls", tg_request_refuse},
+    {"tools", tg_request_tools},
+    {"tool_choice", tg_request_tool_choice},
+    {"parallel_tool_calls", tg_request_one_call},
     {"functions", tg_request_refuse},
     {"function_call", tg_request_refuse},
     {"audio", tg_request_refuse},
@@ -198,5 +224,5 @@ int tg_request_openai(tg_request_reader *reader, tg_json root)
     if (rc == 0 && reader->stream_options_seen && !reader->out->stream)
         rc = tg_error_set(reader->err, -EINVAL,
                           "`stream_options` is only allowed with `stream`: true");
-    return rc;
+    return rc < 0 ? rc : tg_request_check_tools(reader);
 }

@@ -22,6 +22,12 @@ uint64_t tg_chat_input_units(const tg_chat_request *request)
     return request->text_units + (request->message_count + 1) * MESSAGE_UNITS;
 }
 
+void tg_chat_count_text(tg_chat_request *request, tg_str text)
+{
+    request->text_bytes += text.len;
+    request->text_units += tg_token_units(text);
+}
+
 static int read_member(tg_request_reader *reader, const tg_json_iter *it,
                        const tg_request_field *fields, size_t count)
 {
@@ -144,8 +150,7 @@ int tg_request_schema(tg_request_reader *reader, const char *const *path, size_t
         return tg_error_set(reader->err, -EINVAL, "`%s` must hold a `%s`, an object", path[0], path[path_len - 1]);
     reader->out->form = TG_FORM_JSON_SCHEMA;
     reader->out->schema = value;
-    reader->out->text_bytes += value.len;
-    reader->out->text_units += tg_token_units(value);
+    tg_chat_count_text(reader->out, value);
     return 0;
 }
 
@@ -211,9 +216,8 @@ int tg_request_add_message(tg_request_reader *reader, tg_role role, tg_str text)
     tg_chat_request *out = reader->out;
     if (out->message_count == reader->message_room)
         return tg_error_set(reader->err, -EINVAL, "`messages` holds too many messages");
-    reader->messages[out->message_count++] = (tg_chat_message){role, text};
-    out->text_bytes += text.len;
-    out->text_units += tg_token_units(text);
+    reader->messages[out->message_count++] = (tg_chat_message){.role = role, .text = text};
+    tg_chat_count_text(out, text);
     return 0;
 }
 

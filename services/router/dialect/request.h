@@ -48,6 +48,13 @@ int tg_request_schema(tg_request_reader *reader, const char *const *path, size_t
  * into the arena. Any other part is refused by its type. */
 int tg_request_text(tg_request_reader *reader, tg_json content, const char *name, tg_str *ret);
 int tg_request_copy(tg_request_reader *reader, tg_str text, tg_str *ret); /* into the arena */
-int tg_request_add_message(tg_request_reader *reader, tg_role role, tg_str text);
+int tg_request_add_message(tg_request_reader *reader, tg_role role, tg_str text); /* counts its bytes */
+
+/* tools.c: OpenAI's tools, tool_choice, an assistant's tool_calls. Names in messages are the members'. */
+int tg_request_tools(tg_request_reader *reader, tg_json value, const char *name);
+int tg_request_tool_choice(tg_request_reader *reader, tg_json value, const char *name);
+int tg_request_one_call(tg_request_reader *reader, tg_json value, const char *name);
+int tg_request_calls(tg_request_reader *reader, tg_json value, const char *name, tg_chat_message *message);
+int tg_request_check_tools(tg_request_reader *reader); /* when all is read */
 
 #endif

@@ -2,7 +2,7 @@
  * anew from the canonical conversation. What a provider has no word for (a seed for Anthropic,
  * top_k for OpenAI) is left out. */
 #include "libs/http/sigv4.h"
-#include "services/router/dialect/codec.h"
+#include "services/router/dialect/upstream.h"
 #include "tollgate/v1/inference.pb-c.h"
 
 #include <errno.h>
@@ -132,7 +132,8 @@ static void write_pair_text(tg_json_out *out, const char *key, const char *value
 
 static const char *role_name(tg_role role)
 {
-    return role == TG_ROLE_SYSTEM ? "system" : role == TG_ROLE_USER ? "user" : "assistant";
+    static const char *const names[] = {"system", "user", "assistant", "tool"};
+    return names[role];
 }
 
 static void write_number(tg_json_out *out, const char *key, double value, double most)
@@ -183,10 +184,15 @@ static int write_openai(const tg_chat_request *request, const tg_upstream_ask *a
         tg_json_out_begin_object(&out);
         write_pair_text(&out, "role", role_name(request->messages[i].role));
         tg_json_out_key(&out, "content");
-        tg_json_out_str(&out, request->messages[i].text);
+        if (request->messages[i].text.len > 0 || request->messages[i].call_count == 0)
+            tg_json_out_str(&out, request->messages[i].text);
+        else
+            tg_json_out_null(&out);
+        tg_upstream_message_openai(&out, &request->messages[i]);
         tg_json_out_end_object(&out);
     }
     tg_json_out_end_array(&out);
+    tg_upstream_tools_openai(&out, request);
     if (ask->max_tokens > 0) {
         tg_json_out_key(&out, "max_completion_tokens");
         tg_json_out_u64(&out, ask->max_tokens);
@@ -211,20 +217,9 @@ static int write_openai(const tg_chat_request *request, const tg_upstream_ask *a
     return out.status;
 }
 
-/* Anthropic: {"type":"text","text":…}; Bedrock: {"text":…}. */
-static void write_block(tg_json_out *out, bool bedrock, tg_str text)
-{
-    tg_json_out_begin_object(out);
-    if (!bedrock)
-        write_pair_text(out, "type", "text");
-    tg_json_out_key(out, "text");
-    tg_json_out_str(out, text);
-    tg_json_out_end_object(out);
-}
-
 static bool is_turn(const tg_chat_message *message)
 {
-    return message->role != TG_ROLE_SYSTEM && message->text.len > 0;
+    return message->role == TG_ROLE_TOOL || (message->role != TG_ROLE_SYSTEM && (message->text.len > 0 || message->call_count > 0));
 }
 
 /* Both want turns to alternate and blocks not to be empty, so neighbours of one role become the
@@ -252,7 +247,7 @@ static void write_turns(tg_json_out *out, bool bedrock, const tg_chat_request *r
             tg_json_out_begin_array(out);
             role = next;
         }
-        write_block(out, bedrock, message->text);
+        tg_upstream_blocks(out, bedrock, message);
     }
     if (role >= 0) {
         tg_json_out_end_array(out);
@@ -273,7 +268,7 @@ static void write_system_and_turns(tg_json_out *out, bool bedrock, const tg_chat
         tg_json_out_begin_array(out);
         for (size_t i = 0; i < request->message_count; i++)
             if (request->messages[i].role == TG_ROLE_SYSTEM && request->messages[i].text.len > 0)
-                write_block(out, bedrock, request->messages[i].text);
+                tg_upstream_blocks(out, bedrock, &request->messages[i]);
         tg_json_out_end_array(out);
     }
     write_turns(out, bedrock, request, turns == 0);
@@ -287,6 +282,7 @@ static int write_anthropic(const tg_chat_request *request, const tg_upstream_ask
     tg_json_out_key(&out, "max_tokens"); /* required there */
     tg_json_out_u64(&out, ask->max_tokens > 0 ? ask->max_tokens : ask->max_tokens_default);
     write_system_and_turns(&out, false, request);
+    tg_upstream_tools_anthropic(&out, request);
     if (request->has_temperature) /* OpenAI's goes to 2 */
         write_number(&out, "temperature", request->temperature, 1);
     if (request->has_top_p)
@@ -344,6 +340,7 @@ static int write_bedrock(const tg_chat_request *request, const tg_upstream_ask *
     tg_json_out out = tg_json_out_to(body);
     tg_json_out_begin_object(&out);
     write_system_and_turns(&out, true, request);
+    tg_upstream_tools_bedrock(&out, request);
     tg_json_out_key(&out, "inferenceConfig");
     tg_json_out_begin_object(&out);
     if (ask->max_tokens > 0) {
@@ -391,6 +388,44 @@ static char *proto_text(tg_arena *arena, tg_str text)
     return copy;
 }
 
+/* What `write` makes of `of`, as text; empty for nothing. */
+static char *json_of(tg_arena *arena, void (*write)(tg_json_out *, const void *), const void *of)
+{
+    tg_buf buf;
+    tg_buf_init(&buf, TG_CODEC_BODY_MAX);
+    tg_json_out out = tg_json_out_to(&buf);
+    write(&out, of);
+    char *text = out.status < 0 ? NULL : tg_arena_strdup(arena, tg_buf_str(&buf));
+    tg_buf_free(&buf);
+    return text;
+}
+
+static void write_calls(tg_json_out *out, const void *message) { tg_upstream_calls_openai(out, message); }
+static void write_tools(tg_json_out *out, const void *request) { tg_upstream_tool_list_openai(out, request); }
+
+static int fill_message(const tg_chat_message *from, tg_arena *arena, Tollgate__V1__ChatMessage *to)
+{
+    tollgate__v1__chat_message__init(to);
+    to->role = tg_arena_strdup(arena, tg_str_of(role_name(from->role)));
+    to->content = proto_text(arena, from->text);
+    to->tool_call_id = proto_text(arena, from->call_id);
+    to->reasoning = proto_text(arena, from->reasoning);
+    if (from->call_count > 0)
+        to->tool_calls_json = json_of(arena, write_calls, from);
+    return to->role && to->content && to->tool_call_id && to->reasoning && to->tool_calls_json ? 0 : -ENOMEM;
+}
+
+static int fill_tools(const tg_chat_request *request, tg_arena *arena, Tollgate__V1__GenerateRequest *to)
+{
+    static const char *const words[] = {"auto", "none", "required"};
+    if (request->tool_count == 0)
+        return 0;
+    to->tools_json = json_of(arena, write_tools, request);
+    to->tool_choice = request->tool_use == TG_TOOL_USE_NAMED ? proto_text(arena, request->tool_named)
+                                                             : tg_arena_strdup(arena, tg_str_of(words[request->tool_use]));
+    return to->tools_json && to->tool_choice ? 0 : -ENOMEM;
+}
+
 static int fill_messages(const tg_chat_request *request, tg_arena *arena,
                          Tollgate__V1__ChatMessages *to)
 {
@@ -399,10 +434,7 @@ static int fill_messages(const tg_chat_request *request, tg_arena *arena,
     if (!list || !to->messages)
         return -ENOMEM;
     for (size_t i = 0; i < request->message_count; i++) {
-        tollgate__v1__chat_message__init(&list[i]);
-        list[i].role = tg_arena_strdup(arena, tg_str_of(role_name(request->messages[i].role)));
-        list[i].content = proto_text(arena, request->messages[i].text);
-        if (!list[i].role || !list[i].content)
+        if (fill_message(&request->messages[i], arena, &list[i]) < 0)
             return -ENOMEM;
         to->messages[i] = &list[i];
     }
@@ -435,6 +467,8 @@ static int pack_private(const tg_chat_request *request, const tg_upstream_ask *a
     int rc = fill_messages(request, arena, &messages);
     if (rc == 0)
         rc = fill_stops(request, arena, &message);
+    if (rc == 0)
+        rc = fill_tools(request, arena, &message);
     message.tenant = tg_arena_strdup(arena, tg_str_of(ask->tenant));
     message.request_id = tg_arena_strdup(arena, tg_str_of(ask->request_id));
     constraint.json_object = request->form == TG_FORM_JSON_OBJECT;

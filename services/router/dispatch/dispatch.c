@@ -118,7 +118,7 @@ static void on_chat_event(void *user, const tg_chat_event *event)
     }
     tg_attempt_note(&d->attempt, event, d->env->mono_ns(), &d->event);
     d->request.on_event(d->request.user, event); /* may not free d: see dispatch.h */
-    if (event->type == TG_CHAT_TEXT && event->text.len > 0 && d->request.chat->stream)
+    if (tg_chat_is_output(event) && d->request.chat->stream)
         d->committed = true;
 }
 

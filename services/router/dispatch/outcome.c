@@ -17,10 +17,13 @@ void tg_attempt_note(tg_attempt *a, const tg_chat_event *event, uint64_t mono_ns
             tg_str_copy(usage->model_answered, sizeof usage->model_answered, event->model);
         break;
     case TG_CHAT_TEXT:
-        if (event->text.len > 0 && a->first_token_mono_ns == 0)
+    case TG_CHAT_REASONING:
+    case TG_CHAT_CALL:
+    case TG_CHAT_ARGUMENTS:
+        if (tg_chat_is_output(event) && a->first_token_mono_ns == 0)
             a->first_token_mono_ns = mono_ns;
-        a->output_bytes += event->text.len;
-        a->output_units += tg_token_units(event->text);
+        a->output_bytes += event->text.len + event->call_name.len;
+        a->output_units += tg_token_units(event->text) + tg_token_units(event->call_name);
         break;
     case TG_CHAT_STOP: a->stopped = true; break;
     case TG_CHAT_USAGE:

@@ -8,6 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef struct grpc_call { /* of a tool, in a plain answer */
+    char *id, *name; /* in the chat's arena */
+    tg_buf arguments;
+} grpc_call;
+
 typedef struct grpc_chat {
     tg_edge_chat chat;
     tg_rpc_call *call;
@@ -16,6 +21,9 @@ typedef struct grpc_chat {
     bool in_event, gone;
     tg_usage_event route;
     tg_buf text;   /* plain: the whole answer; streamed: what came before the first flush */
+    tg_buf reasoning; /* plain */
+    grpc_call *calls; /* plain: room for TG_CHAT_TOOLS_MAX, in the chat's arena; NULL: none yet */
+    size_t call_count;
     tg_stop_reason stop;
 } grpc_chat;
 
@@ -71,8 +79,8 @@ static void headers_of(tg_rpc_call *call, const Tollgate__V1__ChatRequest *in, t
 
 static int role_of(const char *text, tg_role *ret)
 {
-    static const char *const names[] = {"system", "user", "assistant"};
-    for (unsigned i = 0; i < 3; i++) {
+    static const char *const names[] = {"system", "user", "assistant", "tool"};
+    for (unsigned i = 0; i < 4; i++) {
         if (strcmp(text, names[i]) == 0) {
             *ret = (tg_role)i;
             return 0;
@@ -81,7 +89,38 @@ static int role_of(const char *text, tg_role *ret)
     return -EINVAL;
 }
 
-static int decode(const Tollgate__V1__ChatRequest *in, bool stream, tg_arena *arena, tg_error *err,
+/* A text of the message, copied; what is no UTF-8 is refused by the field's name. */
+static int copy_text(const char *text, size_t index, const char *field, tg_arena *arena, tg_error *err, tg_chat_request *out, tg_str *ret)
+{
+    if (!tg_utf8_valid(text, strlen(text)))
+        return tg_error_set(err, -EINVAL, "messages[%zu].%s is not valid UTF-8", index, field);
+    *ret = tg_str_of(tg_arena_strdup(arena, tg_str_of(text)));
+    if (!ret->data)
+        return -ENOMEM;
+    tg_chat_count_text(out, *ret);
+    return 0;
+}
+
+static int decode_message(const Tollgate__V1__ChatMessage *m, size_t i, tg_json_doc *doc, tg_arena *arena, tg_error *err,
+                          tg_chat_request *out, tg_chat_message *ret)
+{
+    if (role_of(m->role, &ret->role) < 0)
+        return tg_error_set(err, -EINVAL, "messages[%zu].role: '%s'; allowed are system, user, assistant, tool", i, m->role);
+    int rc = copy_text(m->content, i, "content", arena, err, out, &ret->text);
+    if (rc == 0 && ret->role == TG_ROLE_TOOL)
+        rc = *m->tool_call_id ? copy_text(m->tool_call_id, i, "tool_call_id", arena, err, out, &ret->call_id)
+                              : tg_error_set(err, -EINVAL, "messages[%zu].tool_call_id: empty", i);
+    if (rc == 0 && ret->role == TG_ROLE_ASSISTANT)
+        rc = copy_text(m->reasoning, i, "reasoning", arena, err, out, &ret->reasoning);
+    if (rc == 0 && *m->tool_calls_json) {
+        rc = tg_dialect_decode_calls(doc, tg_str_of(m->tool_calls_json), arena, err, out, ret);
+        if (rc < 0)
+            tg_error_prefix(err, "messages[%zu]", i);
+    }
+    return rc;
+}
+
+static int decode(const Tollgate__V1__ChatRequest *in, bool stream, tg_json_doc *doc, tg_arena *arena, tg_error *err,
                   tg_chat_request *ret)
 {
     if (in->n_messages == 0 || in->n_messages > TG_CHAT_MESSAGES_MAX)
@@ -111,29 +150,21 @@ static int decode(const Tollgate__V1__ChatRequest *in, bool stream, tg_arena *ar
     ret->model.data = tg_arena_strdup(arena, tg_str_of(in->model));
     ret->model.len = strlen(in->model);
     for (size_t i = 0; i < in->n_messages; i++) {
-        const Tollgate__V1__ChatMessage *m = in->messages[i];
-        if (role_of(m->role, &messages[i].role) < 0)
-            return tg_error_set(err, -EINVAL,
-                                "messages[%zu].role: '%s'; allowed are system, user, assistant", i,
-                                m->role);
-        if (!tg_utf8_valid(m->content, strlen(m->content)))
-            return tg_error_set(err, -EINVAL, "messages[%zu].content is not valid UTF-8", i);
-        messages[i].text = tg_str_of(tg_arena_strdup(arena, tg_str_of(m->content)));
-        if (!messages[i].text.data)
-            return -ENOMEM;
-        ret->text_bytes += messages[i].text.len;
-        ret->text_units += tg_token_units(messages[i].text);
+        int rc = decode_message(in->messages[i], i, doc, arena, err, ret, &messages[i]);
+        if (rc < 0)
+            return rc;
     }
     for (size_t i = 0; i < in->n_stop; i++)
         stops[i] = tg_str_of(tg_arena_strdup(arena, tg_str_of(in->stop[i])));
-    return 0;
+    return tg_dialect_decode_tools(doc, tg_str_of(in->tools_json), tg_str_of(in->tool_choice), arena, err, ret);
 }
 
 /* ---- messages out ---- */
 
 static Tollgate__V1__FinishReason finish_of(tg_stop_reason stop)
 {
-    return stop == TG_STOP_LENGTH ? TOLLGATE__V1__FINISH_REASON__FINISH_REASON_LENGTH
+    return stop == TG_STOP_TOOLS ? TOLLGATE__V1__FINISH_REASON__FINISH_REASON_TOOL_CALLS
+           : stop == TG_STOP_LENGTH ? TOLLGATE__V1__FINISH_REASON__FINISH_REASON_LENGTH
                                   : TOLLGATE__V1__FINISH_REASON__FINISH_REASON_STOP;
 }
 
@@ -162,10 +193,22 @@ static void fill_usage(Tollgate__V1__TokenUsage *usage, const tg_usage_event *e)
     usage->output_source = (Tollgate__V1__CountSource)e->output_source;
 }
 
+/* What an attempt has said so far is void. */
+static void forget(grpc_chat *g)
+{
+    tg_buf_clear(&g->text);
+    tg_buf_clear(&g->reasoning);
+    for (size_t i = 0; i < g->call_count; i++)
+        tg_buf_free(&g->calls[i].arguments);
+    g->call_count = 0;
+}
+
 static void grpc_chat_free(grpc_chat *g)
 {
+    forget(g);
     tg_edge_chat_free(&g->chat);
     tg_buf_free(&g->text);
+    tg_buf_free(&g->reasoning);
     free(g);
 }
 
@@ -203,7 +246,54 @@ static void on_attempt(void *user, const tg_usage_event *event)
     grpc_chat *g = user;
     g->route = *event;
     g->stop = TG_STOP_NONE;
-    tg_buf_clear(&g->text);
+    forget(g);
+}
+
+/* Streamed: thoughts and calls, after what text waits. */
+static void send_more(grpc_chat *g, const tg_chat_event *from)
+{
+    Tollgate__V1__ChatEvent event = TOLLGATE__V1__CHAT_EVENT__INIT;
+    Tollgate__V1__ToolCallDelta call = TOLLGATE__V1__TOOL_CALL_DELTA__INIT;
+    tg_arena arena;
+    tg_arena_init(&arena, TG_RPC_MESSAGE_MAX);
+    char *text = tg_arena_strdup(&arena, from->text), *id = tg_arena_strdup(&arena, from->call_id);
+    char *name = tg_arena_strdup(&arena, from->call_name);
+    send_text(g);
+    event.event_case = from->type == TG_CHAT_REASONING ? TOLLGATE__V1__CHAT_EVENT__EVENT_REASONING
+                                                       : TOLLGATE__V1__CHAT_EVENT__EVENT_TOOL_CALL;
+    if (from->type == TG_CHAT_REASONING) {
+        event.reasoning = text;
+    } else {
+        event.tool_call = &call;
+        call.index = from->call;
+        call.id = id;
+        call.name = name;
+        call.arguments = text;
+    }
+    if (text && id && name)
+        tg_rpc_send(g->call, &event.base);
+    tg_arena_free(&arena);
+}
+
+/* Plain: they wait for the end. Calls past TG_CHAT_TOOLS_MAX are not told. */
+static void collect(grpc_chat *g, const tg_chat_event *event)
+{
+    if (event->type == TG_CHAT_REASONING) {
+        tg_buf_add_str(&g->reasoning, event->text);
+    } else if (event->type == TG_CHAT_ARGUMENTS) {
+        if (event->call < g->call_count)
+            tg_buf_add_str(&g->calls[event->call].arguments, event->text);
+    } else if (event->call == g->call_count && g->call_count < TG_CHAT_TOOLS_MAX) {
+        tg_arena *arena = &g->chat.arena;
+        if (!g->calls)
+            g->calls = tg_arena_zalloc(arena, TG_CHAT_TOOLS_MAX, sizeof *g->calls);
+        if (!g->calls)
+            return;
+        grpc_call *call = &g->calls[g->call_count];
+        *call = (grpc_call){tg_arena_strdup(arena, event->call_id), tg_arena_strdup(arena, event->call_name), {0}};
+        tg_buf_init(&call->arguments, TG_RPC_MESSAGE_MAX / 2);
+        g->call_count += call->id && call->name;
+    }
 }
 
 static void on_event(void *user, const tg_chat_event *event)
@@ -220,6 +310,11 @@ static void on_event(void *user, const tg_chat_event *event)
         tg_buf_add_str(&g->text, event->text);
         if (g->stream)
             send_text(g);
+    } else if (tg_chat_is_output(event)) {
+        if (g->stream)
+            send_more(g, event);
+        else
+            collect(g, event);
     }
     g->in_event = false;
 }
@@ -243,6 +338,18 @@ static void finish_ok(grpc_chat *g, const tg_usage_event *e)
         tg_rpc_finish(g->call, TG_RPC_OK, "");
     } else {
         response.text = g->text.data ? g->text.data : (char *)"";
+        response.reasoning = g->reasoning.data ? g->reasoning.data : (char *)"";
+        Tollgate__V1__ToolCallDelta calls[TG_CHAT_TOOLS_MAX], *pointers[TG_CHAT_TOOLS_MAX];
+        for (size_t i = 0; i < g->call_count; i++) {
+            tollgate__v1__tool_call_delta__init(&calls[i]);
+            calls[i].index = (uint32_t)i;
+            calls[i].id = g->calls[i].id;
+            calls[i].name = g->calls[i].name;
+            calls[i].arguments = g->calls[i].arguments.data ? g->calls[i].arguments.data : calls[i].arguments;
+            pointers[i] = &calls[i];
+        }
+        response.n_tool_calls = g->call_count;
+        response.tool_calls = pointers;
         tg_rpc_reply(g->call, &response.base);
     }
     count(g->chat.router, TG_RPC_OK);
@@ -293,13 +400,14 @@ static void start(tg_router *router, tg_rpc_call *call, const Tollgate__V1__Chat
     g->call = call;
     g->stream = stream;
     tg_buf_init(&g->text, TG_RPC_MESSAGE_MAX / 2);
+    tg_buf_init(&g->reasoning, TG_RPC_MESSAGE_MAX / 2);
     headers_of(call, in, &headers);
     if (tg_edge_chat_begin(router, &headers, &g->chat, &problem) < 0) {
         fail(router, call, &problem);
         free(g);
         return;
     }
-    int rc = decode(in, stream, &g->chat.arena, &err, &g->chat.request);
+    int rc = decode(in, stream, router->doc, &g->chat.arena, &err, &g->chat.request);
     if (rc < 0) {
         problem = (tg_edge_problem){.status = 400, .code = "invalid_request"};
         tg_str_copy(problem.message, sizeof problem.message,
@@ -379,7 +487,7 @@ static void on_route(void *service, tg_rpc_call *call, const ProtobufCMessage *r
         fail(router, call, &problem);
         return;
     }
-    int rc = decode(in->chat, false, &chat.arena, &err, &chat.request);
+    int rc = decode(in->chat, false, router->doc, &chat.arena, &err, &chat.request);
     if (rc < 0)
         tg_str_copy(problem.message, sizeof problem.message, tg_str_of(err.text));
     else

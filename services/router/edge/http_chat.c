@@ -128,7 +128,7 @@ static void on_event(void *user, const tg_chat_event *event)
     if (tg_client_encoder_event(&h->encoder, event, &h->out) < 0)
         doom(h);
     if (h->chat.request.stream && !h->gone && h->x) {
-        if (!h->begun && event->type == TG_CHAT_TEXT && event->text.len > 0)
+        if (!h->begun && tg_chat_is_output(event))
             begin_stream(h);
         if (h->begun)
             flush(h);

@@ -211,7 +211,7 @@ static const char *const bodies[] = {"{\"model\":\"auto\",\"max_tokens\":100,\"m
                                       "\"hello there\"}],\"stream\":true}",
                                       "{\"model\":\"auto\",\"max_tokens\":100,\"messages\":[{\"role\":\"user\",\"content\":"
                                       "\"hello there\"}]}"};
-static const tg_chat_message message = {TG_ROLE_USER, {"hello there", 11}};
+static const tg_chat_message message = {.role = TG_ROLE_USER, .text = {"hello there", 11}};
 static const tg_credential credentials_of_one[CREDENTIALS] = {{"sk-test", "", "", ""}, {"sk-test", "", "", ""}};
 static const tg_credential *credentials[TARGETS];
 static tg_snapshot snapshot;

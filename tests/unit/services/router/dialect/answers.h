@@ -23,6 +23,15 @@ static inline void print_event(void *user, const tg_chat_event *e)
     case TG_CHAT_TEXT:
         tg_buf_printf(out, "text(%.*s)", TG_STR_ARG(e->text));
         break;
+    case TG_CHAT_REASONING:
+        tg_buf_printf(out, "reasoning(%.*s)", TG_STR_ARG(e->text));
+        break;
+    case TG_CHAT_CALL:
+        tg_buf_printf(out, "call%u(%.*s,%.*s)", e->call, TG_STR_ARG(e->call_id), TG_STR_ARG(e->call_name));
+        break;
+    case TG_CHAT_ARGUMENTS:
+        tg_buf_printf(out, "arguments%u(%.*s)", e->call, TG_STR_ARG(e->text));
+        break;
     case TG_CHAT_STOP:
         tg_buf_printf(out, "stop(%d%s%.*s)", (int)e->stop, e->stop_sequence.len ? "," : "",
                       TG_STR_ARG(e->stop_sequence));

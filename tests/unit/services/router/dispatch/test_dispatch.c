@@ -134,7 +134,7 @@ static tg_dispatch_env env;
 static tg_dispatch *dispatch;
 static const tg_credential credential = {"sk-test", "", "", ""};
 static const tg_credential *credentials[] = {&credential, &credential};
-static const tg_chat_message message = {TG_ROLE_USER, {"hello there", 11}};
+static const tg_chat_message message = {.role = TG_ROLE_USER, .text = {"hello there", 11}};
 static tg_chat_request chat;
 static const tg_step steps[] = {{.target = 0}, {.target = 1}};
 static const int alternatives[] = {0, 1};
