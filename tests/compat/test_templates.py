@@ -12,6 +12,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mesh import ROOT, bin_dir
 
+MODEL = ROOT / "build" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 NOW = datetime.datetime.fromtimestamp(1764000000, datetime.timezone.utc)
 OWN = sorted((ROOT / "tests/compat/templates").glob("*.jinja"))
 FAMILIES = ["meta-llama-Llama-3.1*", "Qwen-Qwen2.5*", "Qwen-Qwen3-0*", "mistralai-Mistral-Nemo*", "google-gemma-2*", "microsoft-Phi*",
@@ -179,6 +180,27 @@ def test_no_message_writes_trusted_text(path):
                 assert set(marks[at:at + len(secret.encode())]) == {"0"}, f"a message's bytes are trusted: {text!r}"
                 seen += 1
     assert seen > 0
+
+
+FORMATS = {"chatml_tools": ("hermes", "<think>"), "headers_date": ("llama3", "none"), "alternating": ("mistral", "none"),
+           "macros": ("none", "none"), "meta-llama-Llama-3.1": ("llama3", "none"), "Qwen-Qwen2.5": ("hermes", "none"),
+           "Qwen-Qwen3-0": ("hermes", "<think>"), "mistralai-Mistral-Nemo": ("mistral", "none"), "google-gemma-2": ("none", "none"),
+           "deepseek-ai-DeepSeek-R1-Distill-Q": ("none", "<think>"), "NousResearch-Hermes-2": ("hermes", "none")}
+
+
+def test_formats_are_read_off_the_template():
+    """How each family calls tools and thinks, as `tollgate model inspect` tells it."""
+    checked = 0
+    for path in OWN + REAL:
+        for name, want in FORMATS.items():
+            if not path.stem.startswith(name):
+                continue
+            done = subprocess.run([bin_dir() / "tollgate", "model", "inspect", "--json", "--chat-template", path, MODEL],
+                                  capture_output=True, timeout=60)
+            said = json.loads(done.stdout)["model"]
+            assert (said["tool_format"], said["reasoning_format"]) == want, path.stem
+            checked += 1
+    assert checked >= 4
 
 
 @pytest.mark.parametrize("source, words", [

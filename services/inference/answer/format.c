@@ -5,12 +5,18 @@
 
 static bool has(tg_str text, const char *part) { return memmem(text.data, text.len, part, strlen(part)) != NULL; }
 
+/* Some families have another language between the same marks: <function=…>, <arg_key>…. */
+static bool holds_json(tg_str t)
+{
+    return (has(t, "\"name\": ") || has(t, "\\\"name\\\": ")) && has(t, "arguments") && !has(t, "<function=") && !has(t, "<arg_key>");
+}
+
 tg_answer_format tg_answer_format_of(tg_str t)
 {
     tg_answer_format format = {.takes_tools = has(t, "tools")};
     if (has(t, "[TOOL_CALLS]"))
         format.tools = TG_TOOLS_MISTRAL;
-    else if (has(t, "<tool_call>") && !has(t, "<function=")) /* those are of another language inside */
+    else if (has(t, "<tool_call>") && holds_json(t))
         format.tools = TG_TOOLS_HERMES;
     else if (has(t, "<|start_header_id|>") && has(t, "\"parameters\": "))
         format.tools = TG_TOOLS_LLAMA3;

@@ -7,6 +7,8 @@
 #ifndef TG_INFERENCE_ANSWER_TOOLS_H
 #define TG_INFERENCE_ANSWER_TOOLS_H
 
+#include "libs/base/buf.h"
+#include "services/inference/answer/format.h"
 #include "services/inference/text/json_tree.h"
 
 #define TG_TOOLS_MAX 128 /* tools that one request may offer */
@@ -23,5 +25,9 @@ typedef struct tg_tools {
 /* Empty `json`: no tools. `choice`: auto (also when empty), none, required or a tool's name.
  * 0; -EINVAL or -EMSGSIZE with a message that names what is wrong; -ENOMEM. */
 int tg_tools_read(tg_str json, tg_str choice, tg_arena *arena, tg_error *err, tg_tools *ret);
+
+/* Appends the JSON schema of a call, as the format writes the object of one: of the only tool, or of any. `ret` bounds its length.
+ * 0, -ENOSPC or -ENOMEM. */
+int tg_tools_schema(const tg_tools *tools, tg_tool_format format, tg_buf *ret);
 
 #endif

@@ -12,9 +12,11 @@ static bool is(const char *chat_template, tg_tool_format tools, tg_reasoning_for
 static void test_from_the_template(void)
 {
     CU_ASSERT(is("<|im_start|>{{ messages }}", TG_TOOLS_NONE, TG_REASONING_NONE));
-    CU_ASSERT(is("{% if tools %}<tool_call>{% endif %}", TG_TOOLS_HERMES, TG_REASONING_NONE));
-    CU_ASSERT(is("<tool_call>\\n<function={{ name }}>", TG_TOOLS_NONE, TG_REASONING_NONE)); /* not JSON inside */
-    CU_ASSERT(is("<tool_call>{{ c.split('</think>')[-1] }}", TG_TOOLS_HERMES, TG_REASONING_THINK));
+    CU_ASSERT(is("{% if tools %}<tool_call>\\n{\"name\": \"{{ n }}\", \"arguments\": {% endif %}", TG_TOOLS_HERMES, TG_REASONING_NONE));
+    CU_ASSERT(is("{{- '<tool_call>' }}{{ \"{\\\"name\\\": \" }}{{ c.arguments }}", TG_TOOLS_HERMES, TG_REASONING_NONE));
+    CU_ASSERT(is("<tool_call>\\n<function={{ name }}> \"name\": arguments", TG_TOOLS_NONE, TG_REASONING_NONE)); /* not JSON inside */
+    CU_ASSERT(is("<tool_call>{{ name }}<arg_key> \"name\": arguments", TG_TOOLS_NONE, TG_REASONING_NONE));
+    CU_ASSERT(is("{{ c.split('</think>')[-1] }}", TG_TOOLS_NONE, TG_REASONING_THINK));
     CU_ASSERT(is("<|start_header_id|>{{ '\"parameters\": ' }}", TG_TOOLS_LLAMA3, TG_REASONING_NONE));
     CU_ASSERT(is("<|start_header_id|>{{ content }}", TG_TOOLS_NONE, TG_REASONING_NONE));
     CU_ASSERT(is("[TOOL_CALLS][[/THINK]", TG_TOOLS_MISTRAL, TG_REASONING_MISTRAL));

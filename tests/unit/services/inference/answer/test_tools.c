@@ -51,5 +51,36 @@ static void test_refusals(void)
     }
 }
 
-static const tg_test tests[] = {{"choices", test_choices}, {"refusals", test_refusals}};
+static bool schema_is(const char *json, const char *choice, tg_tool_format format, const char *want)
+{
+    tg_error err;
+    tg_tools t;
+    tg_buf schema;
+    tg_buf_init(&schema, 0);
+    CU_ASSERT_EQUAL_FATAL(read(json, choice, &err, &t), 0);
+    CU_ASSERT_EQUAL(tg_tools_schema(&t, format, &schema), 0);
+    const bool same = strcmp(schema.data, want) == 0;
+    if (!same)
+        printf("#      got %s\n# expected %s\n", schema.data, want);
+    tg_buf_free(&schema);
+    return same;
+}
+
+static void test_schema_of_a_call(void)
+{
+    static const char tools[] = "[{\"function\":{\"name\":\"a\\\"\",\"parameters\":{\"properties\":{\"x\":{\"$ref\":\"#/$defs/e\"},"
+                                "\"$ref\":{\"enum\":[1.50,null,\"\\n\"]}},\"$defs\":{\"e\":{\"$ref\":\"#\"}}}}},{\"function\":{\"name\":\"b\"}}]";
+    CU_ASSERT(schema_is(tools, "required", TG_TOOLS_HERMES,
+                        "{\"$defs\":{\"0\":{\"properties\":{\"x\":{\"$ref\":\"#/$defs/0/$defs/e\"},\"$ref\":{\"enum\":[1.50,null,\"\\u000a\"]}},"
+                        "\"$defs\":{\"e\":{\"$ref\":\"#/$defs/0\"}}},\"1\":{\"type\":\"object\",\"properties\":{}}},"
+                        "\"anyOf\":[{\"type\":\"object\",\"properties\":{\"name\":{\"const\":\"a\\\"\"},\"arguments\":{\"$ref\":\"#/$defs/0\"}},"
+                        "\"required\":[\"name\",\"arguments\"],\"additionalProperties\":false},"
+                        "{\"type\":\"object\",\"properties\":{\"name\":{\"const\":\"b\"},\"arguments\":{\"$ref\":\"#/$defs/1\"}},"
+                        "\"required\":[\"name\",\"arguments\"],\"additionalProperties\":false}]}"));
+    CU_ASSERT(schema_is(tools, "b", TG_TOOLS_LLAMA3,
+                        "{\"$defs\":{\"1\":{\"type\":\"object\",\"properties\":{}}},\"anyOf\":[{\"type\":\"object\",\"properties\":"
+                        "{\"name\":{\"const\":\"b\"},\"parameters\":{\"$ref\":\"#/$defs/1\"}},\"required\":[\"name\",\"parameters\"],\"additionalProperties\":false}]}"));
+}
+
+static const tg_test tests[] = {{"choices", test_choices}, {"refusals", test_refusals}, {"schema_of_a_call", test_schema_of_a_call}};
 TG_TEST_MAIN("services_inference_answer_tools", tests)

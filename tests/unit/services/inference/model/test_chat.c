@@ -146,7 +146,7 @@ static const char everything[] =
     "{{ '<|im_start|>' }}{% for t in tools %}({{ t.function.name }}){% endfor %}{{ mood }}"
     "{% for m in messages %}/{{ m.role }}:{{ m.content }}{{ m.name }}{{ m.tool_call_id }}{{ m.reasoning_content }}"
     "{% for c in m.tool_calls %}<tool_call>{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}"
-    "{% if add_generation_prompt %}/assistant:{% if mood %}<think>{% endif %}{% endif %}{# </think> #}";
+    "{% if add_generation_prompt %}/assistant:{% if mood %}<think>{% endif %}{% endif %}{# </think> \"name\": #}";
 
 static bool full_prompt_is(const tg_model *model, tg_prompt prompt, const char *want, bool want_thinking)
 {

@@ -1,0 +1,72 @@
+"""Tools with OpenAI's SDK through the router to the engine: calls that are required, their results in the next turn, streamed and
+plain, and the same fields on their way to the other providers."""
+import json
+import re
+
+import openai
+import pytest
+
+from mesh import ROOT, Mesh
+
+PRIVATE = "private-gpu-llama-70b"
+TEMPLATE = ROOT / "tests" / "compat" / "templates" / "chatml_tools.jinja"
+WEATHER = {"type": "function", "function": {"name": "get_weather", "description": "The weather", "parameters": {
+    "type": "object", "required": ["city", "days"], "additionalProperties": False, "properties": {
+        "city": {"type": "string", "pattern": "^[A-Z][a-z]{2,8}$"}, "days": {"type": "integer", "minimum": 1, "maximum": 9}}}}}
+CLOCK = {"type": "function", "function": {"name": "clock"}}
+ASK = [{"role": "user", "content": "Is it cold in Oslo?"}]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory, kafka):
+    mesh = Mesh(tmp_path_factory.mktemp("tools"), kafka=kafka.bootstrap, env={"TOLLGATE_CHAT_TEMPLATE": str(TEMPLATE)})
+    kafka.create_topics(f"{mesh.topic}:1")
+    mesh.up()
+    yield openai.OpenAI(base_url=f"{mesh.url}/v1", api_key=mesh.key(), max_retries=0, default_headers={"X-Task-Type": "chat"})
+    mesh.down()
+
+
+def check_weather(call):
+    assert re.fullmatch("[0-9A-Za-z]{9}", call.id) and call.type == "function" and call.function.name == "get_weather"
+    arguments = json.loads(call.function.arguments)
+    assert sorted(arguments) == ["city", "days"] and 1 <= arguments["days"] <= 9 and re.fullmatch("[A-Z][a-z]+", arguments["city"])
+
+
+def test_a_call_and_its_result(client):
+    answer = client.chat.completions.create(model=PRIVATE, messages=ASK, tools=[WEATHER, CLOCK], max_tokens=60, temperature=0,
+                                            tool_choice={"type": "function", "function": {"name": "get_weather"}})
+    choice, = answer.choices
+    assert choice.finish_reason == "tool_calls" and choice.message.content is None
+    call, = choice.message.tool_calls
+    check_weather(call)
+    turn = ASK + [choice.message.model_dump(exclude_none=True), {"role": "tool", "tool_call_id": call.id, "content": '{"t": -3}'}]
+    told = client.chat.completions.create(model=PRIVATE, messages=turn, tools=[WEATHER], tool_choice="none", max_tokens=8)
+    assert told.choices[0].message.content and not told.choices[0].message.tool_calls
+    assert told.usage.prompt_tokens > 40
+
+
+def test_streamed(client):
+    stream = client.chat.completions.create(model=PRIVATE, messages=ASK, tools=[WEATHER, CLOCK], tool_choice="required", max_tokens=60,
+                                            temperature=1, seed=3, stream=True, stream_options={"include_usage": True})
+    chunks = list(stream)
+    pieces = [t for c in chunks if c.choices for t in c.choices[0].delta.tool_calls or []]
+    assert not "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert pieces[0].id and pieces[0].function.name in ("get_weather", "clock") and not any(p.id for p in pieces[1:])
+    assert isinstance(json.loads("".join(p.function.arguments or "" for p in pieces)), dict) and {p.index for p in pieces} == {0}
+    assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "tool_calls"
+    assert chunks[-1].usage.completion_tokens > 0
+
+
+@pytest.mark.parametrize("model", ["openai-gpt4o-mini", "anthropic-claude-haiku", "bedrock-llama-3-70b"])
+def test_other_targets_take_them(client, model):
+    calls = [{"id": "call_1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}]
+    turn = ASK + [{"role": "assistant", "tool_calls": calls}, {"role": "tool", "tool_call_id": "call_1", "content": "noon"}]
+    answer = client.chat.completions.create(model=model, messages=turn, tools=[WEATHER, CLOCK], max_tokens=12)
+    assert answer.choices[0].message.content
+
+
+def test_what_cannot_be_held_to_is_named(client):
+    odd = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"x": {"not": {}}}}}}
+    with pytest.raises(openai.APIStatusError) as refused:
+        client.chat.completions.create(model=PRIVATE, messages=ASK, tools=[odd], tool_choice="required", max_tokens=9)
+    assert "not" in str(refused.value) and "/properties/x" in str(refused.value)
