@@ -3,6 +3,7 @@ plain, and the same fields on their way to the other providers."""
 import json
 import re
 
+import anthropic
 import openai
 import pytest
 
@@ -18,12 +19,16 @@ ASK = [{"role": "user", "content": "Is it cold in Oslo?"}]
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory, kafka):
+def mesh(tmp_path_factory, kafka):
     mesh = Mesh(tmp_path_factory.mktemp("tools"), kafka=kafka.bootstrap, env={"TOLLGATE_CHAT_TEMPLATE": str(TEMPLATE)})
     kafka.create_topics(f"{mesh.topic}:1")
-    mesh.up()
-    yield openai.OpenAI(base_url=f"{mesh.url}/v1", api_key=mesh.key(), max_retries=0, default_headers={"X-Task-Type": "chat"})
+    yield mesh.up()
     mesh.down()
+
+
+@pytest.fixture
+def client(mesh):
+    return openai.OpenAI(base_url=f"{mesh.url}/v1", api_key=mesh.key(), max_retries=0, default_headers={"X-Task-Type": "chat"})
 
 
 def check_weather(call):
@@ -70,3 +75,16 @@ def test_what_cannot_be_held_to_is_named(client):
     with pytest.raises(openai.APIStatusError) as refused:
         client.chat.completions.create(model=PRIVATE, messages=ASK, tools=[odd], tool_choice="required", max_tokens=9)
     assert "not" in str(refused.value) and "/properties/x" in str(refused.value)
+
+
+def test_anthropics_sdk(mesh):
+    client = anthropic.Anthropic(base_url=mesh.url, api_key=mesh.key(), max_retries=0, default_headers={"X-Task-Type": "chat"})
+    tools = [{"name": "get_weather", "description": "The weather", "input_schema": WEATHER["function"]["parameters"]}]
+    with client.messages.stream(model=PRIVATE, messages=ASK, max_tokens=60, tools=tools, tool_choice={"type": "any"}) as stream:
+        answer = stream.get_final_message()
+    use, = answer.content
+    assert answer.stop_reason == "tool_use" and use.type == "tool_use" and use.name == "get_weather" and 1 <= use.input["days"] <= 9
+    turn = ASK + [{"role": "assistant", "content": [use.model_dump(include={"type", "id", "name", "input"})]},
+                  {"role": "user", "content": [{"type": "tool_result", "tool_use_id": use.id, "content": "cold"}]}]
+    told = client.messages.create(model=PRIVATE, messages=turn, max_tokens=8, tools=tools, tool_choice={"type": "none"})
+    assert told.content[0].text and told.stop_reason in ("end_turn", "max_tokens")

@@ -7,17 +7,18 @@
 static int read_message(tg_request_reader *reader, tg_json message)
 {
     tg_str role, text;
+    const tg_json content = tg_json_get(message, "content");
     if (tg_json_type_of(message) != TG_JSON_OBJECT)
         return tg_error_set(reader->err, -EINVAL, "each message must be an object");
     if (tg_json_str(tg_json_get(message, "role"), &role) < 0 ||
         (!tg_str_is(role, "user") && !tg_str_is(role, "assistant")))
         return tg_error_set(reader->err, -EINVAL,
                             "`role` must be user or assistant; instructions go into `system`");
-    int rc = tg_request_text(reader, tg_json_get(message, "content"), "content", &text);
-    if (rc < 0)
-        return rc;
-    return tg_request_add_message(reader,
-                                  tg_str_is(role, "user") ? TG_ROLE_USER : TG_ROLE_ASSISTANT, text);
+    const tg_role from = tg_str_is(role, "user") ? TG_ROLE_USER : TG_ROLE_ASSISTANT;
+    if (tg_json_type_of(content) == TG_JSON_ARRAY)
+        return tg_request_anthropic_blocks(reader, content, from);
+    int rc = tg_request_text(reader, content, "content", &text);
+    return rc < 0 ? rc : tg_request_add_message(reader, from, text);
 }
 
 static int read_messages(tg_request_reader *reader, tg_json value)
@@ -86,8 +87,8 @@ static const tg_request_field fields[] = {
     {"top_k", read_top_k},
     {"stop_sequences", tg_request_stops},
     {"thinking", read_thinking},
-    {"tools", tg_request_refuse},
-    {"tool_choice", tg_request_refuse},
+    {"tools", tg_request_anthropic_tools},
+    {"tool_choice", tg_request_anthropic_tool_choice},
     {"mcp_servers", tg_request_refuse},
     {"container", tg_request_refuse},
     {"output_format", tg_request_refuse},
@@ -106,5 +107,7 @@ int tg_request_anthropic(tg_request_reader *reader, tg_json root)
         if (rc == 0)
             rc = tg_request_add_message(reader, TG_ROLE_SYSTEM, text);
     }
-    return rc < 0 ? rc : read_messages(reader, tg_json_get(root, "messages"));
+    if (rc == 0)
+        rc = read_messages(reader, tg_json_get(root, "messages"));
+    return rc < 0 ? rc : tg_request_check_tools(reader);
 }

@@ -81,15 +81,19 @@ static int write_text(tg_client_encoder *encoder, tg_str text, tg_buf *out)
                                                     : tg_client_openai_text(encoder, text, out);
 }
 
-/* Thoughts and calls, for OpenAI's clients. Anthropic's cannot ask for either here, and are told neither. */
+/* Thoughts and calls. Anthropic's clients cannot ask for thinking here, and are not told of it. */
 static int write_more(tg_client_encoder *encoder, const tg_chat_event *event, tg_buf *out)
 {
-    const bool thought = event->type == TG_CHAT_REASONING;
+    const bool thought = event->type == TG_CHAT_REASONING, anthropic = encoder->dialect == TG_DIALECT_ANTHROPIC;
+    if (thought && anthropic)
+        return 0;
     if (!encoder->stream)
-        return thought ? tg_buf_add_str(&encoder->reasoning, event->text) : tg_client_openai_collect(encoder, event);
+        return thought ? tg_buf_add_str(&encoder->reasoning, event->text) : tg_client_collect(encoder, event);
     int rc = begin(encoder, out);
     if (rc < 0)
         return rc;
+    if (anthropic)
+        return tg_client_anthropic_call(encoder, event, out);
     return thought ? tg_client_openai_reasoning(encoder, event->text, out) : tg_client_openai_call(encoder, event, out);
 }
 
@@ -142,7 +146,7 @@ int tg_client_encoder_event(tg_client_encoder *encoder, const tg_chat_event *eve
         return raw_event(encoder, event, out);
     if (event->type == TG_CHAT_TEXT)
         return encoder->stream ? write_text(encoder, event->text, out) : tg_buf_add_str(&encoder->text, event->text);
-    return tg_chat_is_output(event) && encoder->dialect == TG_DIALECT_OPENAI ? write_more(encoder, event, out) : 0;
+    return tg_chat_is_output(event) ? write_more(encoder, event, out) : 0;
 }
 
 static int end_plain(tg_client_encoder *encoder, tg_buf *out)

@@ -1,5 +1,8 @@
 /* Anthropic's message object and stream events, as its SDKs expect them. */
 #include "services/router/dialect/client.h"
+#include "services/router/dialect/request.h"
+
+#include <errno.h>
 
 static const char *stop_reason(tg_stop_reason stop)
 {
@@ -107,24 +110,55 @@ int tg_client_anthropic_begin(tg_client_encoder *encoder, tg_buf *to)
     return end_event(&out);
 }
 
-static int open_block(tg_client_encoder *encoder, tg_buf *out)
+/* Ends the block that is open, if one is. */
+static int close_block(tg_client_encoder *encoder, tg_buf *out)
 {
+    if (!encoder->text_open && !encoder->call_open)
+        return 0;
+    encoder->text_open = encoder->call_open = false;
+    return tg_buf_printf(out, "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":%u}\n\n", encoder->blocks - 1);
+}
+
+static int open_text(tg_client_encoder *encoder, tg_buf *out)
+{
+    int rc = close_block(encoder, out);
     encoder->text_open = true;
-    return tg_buf_add_text(out, "event: content_block_start\n"
-                                "data: {\"type\":\"content_block_start\",\"index\":0,"
-                                "\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n");
+    return rc < 0 ? rc : tg_buf_printf(out, "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":%u,"
+                                       "\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n", encoder->blocks++);
+}
+
+/* A delta of the open block, up to the text that is quoted in it. */
+static int write_delta(const tg_client_encoder *encoder, const char *type, const char *key, tg_str text, tg_buf *out)
+{
+    int rc = tg_buf_printf(out, "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":%u,"
+                           "\"delta\":{\"type\":\"%s\",\"%s\":", encoder->blocks - 1, type, key);
+    if (rc == 0)
+        rc = tg_json_quote(out, text);
+    return rc < 0 ? rc : tg_buf_add_text(out, "}}\n\n");
 }
 
 int tg_client_anthropic_text(tg_client_encoder *encoder, tg_str text, tg_buf *out)
 {
-    int rc = encoder->text_open ? 0 : open_block(encoder, out);
+    int rc = encoder->text_open ? 0 : open_text(encoder, out);
+    return rc < 0 ? rc : write_delta(encoder, "text_delta", "text", text, out);
+}
+
+int tg_client_anthropic_call(tg_client_encoder *encoder, const tg_chat_event *event, tg_buf *to)
+{
+    if (event->type == TG_CHAT_ARGUMENTS)
+        return encoder->call_open ? write_delta(encoder, "input_json_delta", "partial_json", event->text, to) : 0;
+    int rc = close_block(encoder, to);
     if (rc == 0)
-        rc = tg_buf_add_text(out, "event: content_block_delta\n"
-                                  "data: {\"type\":\"content_block_delta\",\"index\":0,"
-                                  "\"delta\":{\"type\":\"text_delta\",\"text\":");
+        rc = tg_buf_printf(to, "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":%u,"
+                           "\"content_block\":{\"type\":\"tool_use\",\"id\":", encoder->blocks++);
+    encoder->call_open = true;
     if (rc == 0)
-        rc = tg_json_quote(out, text);
-    return rc < 0 ? rc : tg_buf_add_text(out, "}}\n\n");
+        rc = tg_json_quote(to, event->call_id);
+    if (rc == 0)
+        rc = tg_buf_add_text(to, ",\"name\":");
+    if (rc == 0)
+        rc = tg_json_quote(to, event->call_name);
+    return rc < 0 ? rc : tg_buf_add_text(to, ",\"input\":{}}}\n\n");
 }
 
 static int write_message_delta(const tg_client_encoder *encoder, tg_buf *to)
@@ -153,11 +187,7 @@ static int write_message_stop(tg_str data, const char *comment, tg_buf *out)
 
 int tg_client_anthropic_finish(tg_client_encoder *encoder, const char *comment, tg_buf *out)
 {
-    int rc = 0;
-    if (encoder->text_open)
-        rc = tg_buf_add_text(out, "event: content_block_stop\n"
-                                  "data: {\"type\":\"content_block_stop\",\"index\":0}\n\n");
-    encoder->text_open = false;
+    int rc = close_block(encoder, out);
     if (rc == 0)
         rc = write_message_delta(encoder, out);
     return rc < 0 ? rc : write_message_stop(TG_STR("{\"type\":\"message_stop\"}"), comment, out);
@@ -182,6 +212,56 @@ int tg_client_anthropic_broken(const char *message, tg_buf *out)
 
 /* ---- plain ---- */
 
+/* One call: {"id":…,"function":{"name":…,"arguments":"JSON, if the model wrote JSON"}} as a block. */
+static void write_call(tg_json_out *out, tg_json call)
+{
+    tg_str text = {"", 0};
+    bool object = false;
+    tg_json_out_begin_object(out);
+    tg_json_out_key(out, "type");
+    tg_json_out_text(out, "tool_use");
+    tg_json_out_key(out, "id");
+    tg_json_out_value(out, tg_json_get(call, "id"));
+    tg_json_out_key(out, "name");
+    tg_json_out_value(out, tg_json_path(call, "function.name"));
+    tg_json_str(tg_json_path(call, "function.arguments"), &text);
+    tg_json_out_key(out, "input");
+    if (tg_request_is_object(text, &object) < 0)
+        out->status = -ENOMEM;
+    if (object) {
+        tg_json_out_raw(out, text);
+    } else {
+        tg_json_out_begin_object(out);
+        if (text.len > 0) {
+            tg_json_out_key(out, "arguments");
+            tg_json_out_str(out, text);
+        }
+        tg_json_out_end_object(out);
+    }
+    tg_json_out_end_object(out);
+}
+
+static int write_calls(tg_client_encoder *encoder, tg_json_out *out)
+{
+    tg_buf list;
+    tg_json root;
+    tg_json_doc *doc = tg_json_doc_new();
+    tg_buf_init(&list, TG_CODEC_BODY_MAX);
+    int rc = doc ? tg_buf_add_char(&list, '[') : -ENOMEM;
+    if (rc == 0)
+        rc = tg_buf_add_str(&list, tg_buf_str(&encoder->calls));
+    if (rc == 0)
+        rc = tg_buf_add_text(&list, "\"}}]");
+    if (rc == 0)
+        rc = tg_json_parse(doc, tg_buf_str(&list), TG_CODEC_BODY_MAX, NULL, &root);
+    if (rc == 0)
+        for (tg_json_iter it = tg_json_iterate(root); tg_json_next(&it);)
+            write_call(out, it.value);
+    tg_buf_free(&list);
+    tg_json_doc_free(doc);
+    return rc;
+}
+
 int tg_client_anthropic_body(tg_client_encoder *encoder, tg_buf *to)
 {
     tg_json_out out = tg_json_out_to(to);
@@ -196,6 +276,9 @@ int tg_client_anthropic_body(tg_client_encoder *encoder, tg_buf *to)
         tg_json_out_str(&out, tg_buf_str(&encoder->text));
         tg_json_out_end_object(&out);
     }
+    int rc = encoder->calls.len > 0 ? write_calls(encoder, &out) : 0;
+    if (rc < 0)
+        return rc;
     tg_json_out_end_array(&out);
     write_stop(&out, encoder);
     write_usage(&out, &encoder->tokens);

@@ -204,7 +204,7 @@ static int add_inside(tg_buf *to, tg_str text)
     return 0;
 }
 
-int tg_client_openai_collect(tg_client_encoder *encoder, const tg_chat_event *event)
+int tg_client_collect(tg_client_encoder *encoder, const tg_chat_event *event)
 {
     tg_buf *to = &encoder->calls;
     if (event->type == TG_CHAT_ARGUMENTS)

@@ -22,8 +22,8 @@
 
 /* ---- client requests ---- */
 
-/* 0, or -EINVAL with a sentence fit for the client (names the field and what is allowed; images, and
- * tools of Anthropic's clients, are refused by name). Strings are copied into the arena; `body` must outlive the request. */
+/* 0, or -EINVAL with a sentence fit for the client (names the field and what is allowed; images
+ * are refused by name). Strings are copied into the arena; `body` must outlive the request. */
 int tg_dialect_decode_request(tg_dialect dialect, tg_json_doc *doc, tg_str body, tg_arena *arena,
                               tg_error *err, tg_chat_request *ret);
 
@@ -114,7 +114,8 @@ typedef struct tg_client_encoder {
     tg_stop_reason stop;
     char stop_sequence[64];
     tg_tokens tokens;
-    bool started, text_open, stopped, raw_body_set;
+    bool started, text_open, call_open, stopped, raw_body_set;
+    uint32_t blocks;     /* Anthropic, streamed: of content, begun so far */
     tg_buf raw_body;     /* plain and same dialect: the upstream's body */
 } tg_client_encoder;
 

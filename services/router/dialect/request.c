@@ -154,9 +154,7 @@ int tg_request_schema(tg_request_reader *reader, const char *const *path, size_t
     return 0;
 }
 
-/* The text of one part, still inside the document. */
-static int part_text(tg_request_reader *reader, tg_json part, const char *name, size_t index,
-                     tg_str *ret)
+int tg_request_part_text(tg_request_reader *reader, tg_json part, const char *name, size_t index, tg_str *ret)
 {
     tg_str type;
     if (tg_json_type_of(part) != TG_JSON_OBJECT ||
@@ -178,7 +176,7 @@ static int parts_text(tg_request_reader *reader, tg_json parts, const char *name
     size_t index = 0, len = 0;
     tg_str text = {"", 0};
     for (tg_json_iter it = tg_json_iterate(parts); tg_json_next(&it); index++) {
-        int rc = part_text(reader, it.value, name, index, &text);
+        int rc = tg_request_part_text(reader, it.value, name, index, &text);
         if (rc < 0)
             return rc;
         len += text.len + 1;
@@ -190,7 +188,7 @@ static int parts_text(tg_request_reader *reader, tg_json parts, const char *name
         return tg_error_set(reader->err, -ENOMEM, "out of memory");
     char *to = joined;
     for (tg_json_iter it = tg_json_iterate(parts); tg_json_next(&it);) {
-        part_text(reader, it.value, name, 0, &text); /* succeeded just above */
+        tg_request_part_text(reader, it.value, name, 0, &text); /* succeeded just above */
         memcpy(to, text.data, text.len);
         to += text.len;
         *to++ = '\n';
@@ -221,6 +219,14 @@ int tg_request_add_message(tg_request_reader *reader, tg_role role, tg_str text)
     return 0;
 }
 
+static size_t count_blocks(tg_json messages)
+{
+    size_t count = 0;
+    for (tg_json_iter it = tg_json_iterate(messages); tg_json_next(&it);)
+        count += tg_json_count(tg_json_get(it.value, "content"));
+    return count < TG_CHAT_MESSAGES_MAX ? count : TG_CHAT_MESSAGES_MAX;
+}
+
 static int read_body(tg_dialect dialect, tg_json root, tg_request_reader *reader)
 {
     tg_json messages = tg_json_get(root, "messages");
@@ -234,6 +240,8 @@ static int read_body(tg_dialect dialect, tg_json root, tg_request_reader *reader
                             "`messages` holds %zu messages; at most %d are allowed",
                             tg_json_count(messages), TG_CHAT_MESSAGES_MAX);
     reader->message_room = tg_json_count(messages) + 1; /* Anthropic's `system` is one more */
+    if (dialect == TG_DIALECT_ANTHROPIC) /* and results of calls are messages of their own */
+        reader->message_room += count_blocks(messages);
     reader->messages =
         tg_arena_zalloc(reader->arena, reader->message_room, sizeof *reader->messages);
     if (!reader->messages)

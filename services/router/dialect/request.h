@@ -44,6 +44,8 @@ int tg_request_number(tg_request_reader *reader, tg_json value, const char *name
 /* A JSON schema at this path of members in the body, the schema's own member last. */
 int tg_request_schema(tg_request_reader *reader, const char *const *path, size_t path_len);
 
+/* A part of content that must be text; its text is still inside the document. */
+int tg_request_part_text(tg_request_reader *reader, tg_json part, const char *name, size_t index, tg_str *ret);
 /* Text content, a string or an array of {"type":"text","text":…} parts (joined by newlines), copied
  * into the arena. Any other part is refused by its type. */
 int tg_request_text(tg_request_reader *reader, tg_json content, const char *name, tg_str *ret);
@@ -56,5 +58,16 @@ int tg_request_tool_choice(tg_request_reader *reader, tg_json value, const char 
 int tg_request_one_call(tg_request_reader *reader, tg_json value, const char *name);
 int tg_request_calls(tg_request_reader *reader, tg_json value, const char *name, tg_chat_message *message);
 int tg_request_check_tools(tg_request_reader *reader); /* when all is read */
+
+/* anthropic_tools.c: the same as Anthropic's clients have them, and the blocks of a message's content, which may become several
+ * messages: results of calls, then the text. */
+int tg_request_anthropic_tools(tg_request_reader *reader, tg_json value, const char *name);
+int tg_request_anthropic_tool_choice(tg_request_reader *reader, tg_json value, const char *name);
+int tg_request_anthropic_blocks(tg_request_reader *reader, tg_json blocks, tg_role role);
+
+/* The parameters of a tool, a JSON object of so little depth that every provider's request can hold it. */
+int tg_request_parameters(tg_request_reader *reader, tg_json value, const char *name, size_t index, const char *field, tg_str *ret);
+/* The text is a JSON object of such depth. 0 or -ENOMEM. */
+int tg_request_is_object(tg_str text, bool *ret);
 
 #endif

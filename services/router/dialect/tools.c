@@ -13,8 +13,7 @@ static int need_str(tg_request_reader *reader, tg_json object, const char *key, 
 
 enum { DEEPER = 8 }; /* by as much a request to any provider nests deeper than what it takes from the client's */
 
-/* Whether the text is a JSON object that still is one there. */
-static int is_object(tg_str text, bool *ret)
+int tg_request_is_object(tg_str text, bool *ret)
 {
     tg_json_doc *doc = tg_json_doc_new();
     tg_json value;
@@ -48,6 +47,21 @@ static int json_text(tg_request_reader *reader, tg_json value, tg_str *ret)
     return rc;
 }
 
+int tg_request_parameters(tg_request_reader *reader, tg_json value, const char *name, size_t index, const char *field, tg_str *ret)
+{
+    bool object = false;
+    if (tg_json_type_of(value) <= TG_JSON_NULL)
+        return 0;
+    if (tg_json_type_of(value) != TG_JSON_OBJECT)
+        return tg_error_set(reader->err, -EINVAL, "`%s[%zu].%s` must be an object", name, index, field);
+    int rc = json_text(reader, value, ret);
+    if (rc == 0 && tg_request_is_object(*ret, &object) < 0)
+        rc = tg_error_set(reader->err, -ENOMEM, "out of memory");
+    if (rc == 0 && !object)
+        rc = tg_error_set(reader->err, -EINVAL, "`%s[%zu].%s` nests too deep", name, index, field);
+    return rc;
+}
+
 static int read_tool(tg_request_reader *reader, tg_json value, const char *name, size_t index, tg_chat_tool *tool)
 {
     tg_json function = tg_json_get(value, "function"), parameters = tg_json_get(function, "parameters");
@@ -59,17 +73,7 @@ static int read_tool(tg_request_reader *reader, tg_json value, const char *name,
     int rc = need_str(reader, function, "name", name, index, &tool->name);
     if (rc == 0 && tg_json_str(tg_json_get(function, "description"), &type) == 0)
         rc = tg_request_copy(reader, type, &tool->description);
-    if (rc < 0 || tg_json_type_of(parameters) <= TG_JSON_NULL)
-        return rc;
-    if (tg_json_type_of(parameters) != TG_JSON_OBJECT)
-        return tg_error_set(reader->err, -EINVAL, "`%s[%zu].function.parameters` must be an object", name, index);
-    bool object = false;
-    rc = json_text(reader, parameters, &tool->parameters);
-    if (rc == 0 && is_object(tool->parameters, &object) < 0)
-        rc = tg_error_set(reader->err, -ENOMEM, "out of memory");
-    if (rc == 0 && !object)
-        rc = tg_error_set(reader->err, -EINVAL, "`%s[%zu].function.parameters` nests too deep", name, index);
-    return rc;
+    return rc < 0 ? rc : tg_request_parameters(reader, parameters, name, index, "function.parameters", &tool->parameters);
 }
 
 int tg_request_tools(tg_request_reader *reader, tg_json value, const char *name)
@@ -133,7 +137,7 @@ static int read_arguments(tg_request_reader *reader, tg_chat_call *call)
 {
     bool object = false;
     tg_buf buf;
-    if (is_object(call->arguments, &object) < 0)
+    if (tg_request_is_object(call->arguments, &object) < 0)
         return tg_error_set(reader->err, -ENOMEM, "out of memory");
     if (object) {
         call->object = call->arguments;

@@ -179,7 +179,11 @@ static void test_anthropic_refusals(void)
 {
     static const refusal cases[] = {
         {"{" HI "}", "`max_tokens` is required"},
-        {"{" HI ",\"max_tokens\":5,\"tools\":[{\"name\":\"x\"}]}", "`tools` is not supported"},
+        {"{" HI ",\"max_tokens\":5,\"tools\":[{\"type\":\"web_search_20250305\",\"name\":\"x\"}]}", "`tools[0]` of type web_search_20250305"},
+        {"{" HI ",\"max_tokens\":5,\"tools\":[{}]}", "`tools[0].name` must be a non-empty string"},
+        {"{" HI ",\"max_tokens\":5,\"tools\":[{\"name\":\"x\",\"input_schema\":7}]}", "`tools[0].input_schema` must be an object"},
+        {"{" HI ",\"max_tokens\":5,\"tool_choice\":{\"type\":\"some\"}}", "`tool_choice.type` must be auto, any, tool or none"},
+        {"{" HI ",\"max_tokens\":5,\"tool_choice\":{\"type\":\"tool\",\"name\":\"x\"}}", "names a tool that is not among `tools`"},
         {"{" HI ",\"max_tokens\":5,\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":1024}}",
          "`thinking` is not supported by this gateway version"},
         {"{" HI ",\"max_tokens\":5,\"temperature\":1.1}",
@@ -192,9 +196,14 @@ static void test_anthropic_refusals(void)
          "messages[0]: `role` must be user or assistant; instructions go into `system`"},
         {"{\"max_tokens\":5,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image\"}]}]}",
          "messages[0]: `content[0]` of type image is not supported"},
-        {"{\"max_tokens\":5,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"tool_"
-         "result\"}]}]}",
-         "tool_result is not supported"},
+        {"{\"max_tokens\":5,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\"}]}]}",
+         "messages[0]: `content[0].tool_use_id` must be a non-empty string"},
+        {"{\"max_tokens\":5,\"messages\":[{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_result\"}]}]}",
+         "`content[0]` of type tool_result: only in a user's message"},
+        {"{\"max_tokens\":5,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"tool_use\"}]}]}",
+         "`content[0]` of type tool_use: only in an assistant's message"},
+        {"{\"max_tokens\":5,\"messages\":[{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"1\",\"name\":\"f\",\"input\":7}]}]}",
+         "`content[0].input` must be an object"},
     };
     expect_refusals(TG_DIALECT_ANTHROPIC, cases, sizeof cases / sizeof *cases);
 }

@@ -1,4 +1,4 @@
-/* Tools, calls and thoughts from an OpenAI client to each upstream, and back. */
+/* Tools, calls and thoughts from each client to each upstream, and back. */
 #include "tests/unit/services/router/dialect/answers.h"
 
 #include "tests/unit/harness.h"
@@ -15,6 +15,8 @@
     "[{\"id\":\"c1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}},"         \
     "{\"id\":\"c2\",\"type\":\"function\",\"function\":{\"name\":\"g\",\"arguments\":\"oops\"}}]"
 
+static tg_dialect client = TG_DIALECT_OPENAI;
+
 static void encode(const char *body, tg_provider to, bool anew, tg_buf *out)
 {
     tg_json_doc *doc = tg_json_doc_new();
@@ -25,7 +27,7 @@ static void encode(const char *body, tg_provider to, bool anew, tg_buf *out)
     const tg_upstream_ask ask = {.model = "m", .max_tokens_default = 9, .tenant = "t", .request_id = "r"};
     tg_arena_init(&arena, 0);
     tg_buf_init(out, 0);
-    int rc = tg_dialect_decode_request(TG_DIALECT_OPENAI, doc, tg_str_of(body), &arena, &err, &r);
+    int rc = tg_dialect_decode_request(client, doc, tg_str_of(body), &arena, &err, &r);
     if (rc < 0)
         printf("# %s\n", err.text);
     CU_ASSERT_EQUAL_FATAL(rc, 0);
@@ -123,7 +125,7 @@ static void on_event(void *user, const tg_chat_event *e)
 /* The events of an answer, as print_event writes them, and what an OpenAI client gets of it. */
 static void answer(tg_provider from, bool stream, const tg_str *bytes, size_t count, sink *s)
 {
-    const tg_chat_request request = {.dialect = TG_DIALECT_OPENAI, .stream = stream};
+    const tg_chat_request request = {.dialect = client, .stream = stream};
     const tg_tokens tokens = {0};
     tg_json_doc *doc = tg_json_doc_new();
     tg_answer_decoder *decoder = tg_answer_decoder_new(from, stream, doc);
@@ -243,6 +245,44 @@ static void test_from_private(void)
     CU_ASSERT(says(TG_PROVIDER_PRIVATE, false, events, 7, pieces, whole));
 }
 
+/* Anthropic's clients: the same conversation in their words, and the answers of another kind of target in theirs. */
+static void test_anthropic_clients(void)
+{
+    static const char body[] =
+        "{\"model\":\"m\",\"max_tokens\":9,\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":["
+        "{\"type\":\"thinking\",\"thinking\":\"hm\",\"signature\":\"s\"},{\"type\":\"text\",\"text\":\"See: \"},"
+        "{\"type\":\"tool_use\",\"id\":\"c1\",\"name\":\"f\",\"input\":{\"a\":1}},{\"type\":\"tool_use\",\"id\":\"c2\",\"name\":\"g\"}]},"
+        "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"c1\",\"content\":[{\"type\":\"text\",\"text\":\"one\"}]},"
+        "{\"type\":\"tool_result\",\"tool_use_id\":\"c2\"},{\"type\":\"text\",\"text\":\"and?\"}]}],"
+        "\"tools\":[{\"name\":\"f\",\"description\":\"d\",\"input_schema\":{\"type\":\"object\",\"x\":[1]}}],"
+        "\"tool_choice\":{\"type\":\"any\",\"disable_parallel_tool_use\":true}}";
+    static const char *const stream[] = {
+        "content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\"", "\"text_delta\",\"text\":\"See: \"", "content_block_stop\",\"index\":0",
+        "content_block_start\",\"index\":1,\"content_block\":{\"type\":\"tool_use\",\"id\":\"c1\",\"name\":\"f\",\"input\":{}}",
+        "\"index\":1,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"{\\\"a\\\":\"}", "content_block_stop\",\"index\":1",
+        "content_block_start\",\"index\":2,", "\"index\":2,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"{}\"}",
+        "content_block_stop\",\"index\":2", "\"stop_reason\":\"tool_use\"", "message_stop", NULL};
+    static const char *const plainly[] = {"\"content\":[{\"type\":\"text\",\"text\":\"See: \"},{\"type\":\"tool_use\",\"id\":\"c1\",\"name\":\"f\",\"input\":{\"a\":1}},"
+                                          "{\"type\":\"tool_use\",\"id\":\"c2\",\"name\":\"g\",\"input\":{\"arguments\":\"oops\"}}],\"stop_reason\":\"tool_use\"", NULL};
+    const tg_str chunks = TG_STR(DELTA("{\"reasoning_content\":\"hm\",\"content\":\"See: \"}", "null")
+        DELTA("{\"tool_calls\":[{\"index\":0,\"id\":\"c1\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":\"}}]}", "null")
+        DELTA("{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"1}\"}}]}", "null")
+        DELTA("{\"tool_calls\":[{\"index\":1,\"id\":\"c2\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}}]}", "\"tool_calls\"") "data: [DONE]\n\n");
+    const tg_str whole_answer = TG_STR("{\"choices\":[{\"message\":{\"content\":\"See: \",\"tool_calls\":[{\"id\":\"c1\",\"function\":{\"name\":\"f\","
+        "\"arguments\":\"{\\\"a\\\":1}\"}},{\"id\":\"c2\",\"function\":{\"name\":\"g\",\"arguments\":\"oops\"}}]},\"finish_reason\":\"tool_calls\"}]}");
+    client = TG_DIALECT_ANTHROPIC;
+    CU_ASSERT(asks(body, TG_PROVIDER_OPENAI, false,
+                   "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"See: \",\"tool_calls\":"
+                   "[{\"id\":\"c1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}},"
+                   "{\"id\":\"c2\",\"type\":\"function\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}}]},"
+                   "{\"role\":\"tool\",\"content\":\"one\",\"tool_call_id\":\"c1\"},{\"role\":\"tool\",\"content\":\"\",\"tool_call_id\":\"c2\"},"
+                   "{\"role\":\"user\",\"content\":\"and?\"}],\"tools\":[" TOOL "],\"tool_choice\":\"required\",\"parallel_tool_calls\":false}"));
+    CU_ASSERT(says(TG_PROVIDER_OPENAI, true, &chunks, 1,
+                   "reasoning(hm) text(See: ) call0(c1,f) arguments0({\"a\":) arguments0(1}) call1(c2,g) arguments1({}) stop(5) ", stream));
+    CU_ASSERT(says(TG_PROVIDER_OPENAI, false, &whole_answer, 1, "text(See: ) call0(c1,f) arguments0({\"a\":1}) call1(c2,g) arguments1(oops) stop(5) ", plainly));
+    client = TG_DIALECT_OPENAI;
+}
+
 /* Calls alone: content is null, as OpenAI has it. */
 static void test_calls_alone(void)
 {
@@ -255,5 +295,5 @@ static const tg_test tests[] = {{"to_openai", test_to_openai},       {"to_anthro
                                 {"to_bedrock", test_to_bedrock},     {"to_private", test_to_private},
                                 {"from_openai", test_from_openai},   {"from_anthropic", test_from_anthropic},
                                 {"from_bedrock", test_from_bedrock}, {"from_private", test_from_private},
-                                {"calls_alone", test_calls_alone}};
+                                {"calls_alone", test_calls_alone}, {"anthropic_clients", test_anthropic_clients}};
 TG_TEST_MAIN("services_router_dialect_tools", tests)
