@@ -18,7 +18,7 @@
 
 #include "services/inference/constrain/trie.h"
 
-#define TG_CONSTRAINT_PLACES_MAX 1024             /* places of one state at once; further ones are not followed */
+#define TG_CONSTRAINT_PLACES_MAX 256              /* places of one state at once; further ones are not followed */
 #define TG_CONSTRAINT_MASK_BYTES_MAX (12u << 20)  /* of kept walks, per constraint; then they are all dropped */
 #define TG_CONSTRAINT_CHOICES_MAX 1024            /* texts of a choice */
 #define TG_CONSTRAINT_TEXT_BYTES_MAX (256u << 10) /* of a choice's texts together */

@@ -381,8 +381,8 @@ static int write_branches(tg_schema_compiler *c, const tg_conjunction *k, bool *
         return 0;
     const tg_json_node *branches = tg_json_tree_get(k->parts[at].node, any ? "anyOf" : "oneOf");
     int rc = tg_schema_types(c, k, &types);
-    if (!any && branches->len > TG_SCHEMA_BRANCHES_MAX)
-        return tg_schema_refuse(c, branches, -EMSGSIZE, "has more than the 64 branches allowed");
+    if (branches->len > (any ? TG_SCHEMA_ALTERNATIVES_MAX : TG_SCHEMA_BRANCHES_MAX))
+        return tg_schema_refuse(c, branches, -EMSGSIZE, any ? "has more than the 256 branches allowed" : "has more than the 64 branches allowed");
     for (const tg_json_node *n = branches->first; n && rc == 0; n = n->next) {
         for (const tg_json_node *before = branches->first; before != n && rc == 0 && !any; before = before->next)
             rc = tg_schema_check_apart(c, before, n, types);

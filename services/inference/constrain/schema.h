@@ -28,6 +28,7 @@
 #define TG_SCHEMA_ITEMS_MAX 4096         /* minItems, maxItems and prefixItems of an array */
 #define TG_SCHEMA_LENGTH_MAX 4096        /* minLength and maxLength, in code points */
 #define TG_SCHEMA_BRANCHES_MAX 64        /* of one oneOf: each is held against each */
+#define TG_SCHEMA_ALTERNATIVES_MAX 256   /* of one anyOf: each is a place to be in at once */
 #define TG_SCHEMA_WORK_MAX 40000000u     /* steps of making all automata of a JSON schema: about half a second */
 #define TG_SCHEMA_DIGITS_MAX 15          /* of number bounds together: so many a double tells apart; 18 for integers */
 #define TG_SCHEMA_MULTIPLE_MAX 10000     /* multipleOf, its decimal point left out */

@@ -177,5 +177,34 @@ static void test_refusals(void)
     world_free(&w);
 }
 
-static const tg_test tests[] = {{"examples", test_examples}, {"around", test_around}, {"refusals", test_refusals}};
+/* More alternatives than can be followed at once are refused, not left out. */
+static void test_many_branches(void)
+{
+    static const struct {
+        const char *keyword;
+        unsigned branches;
+        int rc;
+    } cases[] = {{"anyOf", 256, 0}, {"anyOf", 257, -EMSGSIZE}, {"oneOf", 64, 0}, {"oneOf", 65, -EMSGSIZE}};
+    world w;
+    CU_ASSERT_FATAL(world_make(&w));
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        tg_error err = {""};
+        tg_constraint *c = NULL;
+        tg_buf schema;
+        tg_buf_init(&schema, 0);
+        tg_buf_printf(&schema, "{\"%s\":[", cases[i].keyword);
+        for (unsigned b = 0; b < cases[i].branches; b++)
+            tg_buf_printf(&schema, "%s{\"const\":%u}", b ? "," : "", b);
+        tg_buf_add_text(&schema, "]}");
+        const tg_str text = tg_buf_str(&schema);
+        CU_ASSERT_EQUAL(tg_constraint_compile(&(tg_constraint_spec){TG_CONSTRAINT_JSON_SCHEMA, &text, 1}, w.trie, &err, &c), cases[i].rc);
+        CU_ASSERT(cases[i].rc == 0 || strstr(err.text, "branches allowed"));
+        tg_constraint_release(c);
+        tg_buf_free(&schema);
+    }
+    world_free(&w);
+}
+
+static const tg_test tests[] = {{"examples", test_examples}, {"around", test_around}, {"refusals", test_refusals},
+                                {"many_branches", test_many_branches}};
 TG_TEST_MAIN("services_inference_constrain_schema", tests)
