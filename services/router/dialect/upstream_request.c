@@ -365,7 +365,9 @@ static int write_bedrock(const tg_chat_request *request, const tg_upstream_ask *
 static char *proto_text(tg_arena *arena, tg_str text)
 {
     size_t nuls = 0;
-    for (const char *p = text.data, *end = p + text.len; text.len > 0;) {
+    if (text.len == 0)
+        return tg_arena_strdup(arena, TG_STR(""));
+    for (const char *p = text.data, *end = p + text.len;;) {
         p = memchr(p, '\0', (size_t)(end - p));
         if (!p)
             break;
