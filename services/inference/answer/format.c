@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-static bool has(tg_str text, const char *part) { return memmem(text.data, text.len, part, strlen(part)) != NULL; }
+static bool has(tg_str text, const char *part) { return text.len > 0 && memmem(text.data, text.len, part, strlen(part)); }
 
 /* Some families have another language between the same marks: <function=…>, <arg_key>…. */
 static bool holds_json(tg_str t)
