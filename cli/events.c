@@ -68,6 +68,7 @@ static void print_event(const tg_usage_event *e)
     put_u64(&out, "first_token_ns", e->first_token_ns);
     put_u64(&out, "total_ns", e->total_ns);
     put_u64(&out, "gpu_ns", e->gpu_ns);
+    put_text(&out, "numerics", e->numerics);
     put_text(&out, "price_book", e->price_book);
     tg_json_out_key(&out, "cost_picousd");
     tg_json_out_i64(&out, e->cost_picousd);

@@ -64,6 +64,8 @@ class Mesh:
                       else "tollgate.observations.v1",
                       "TOLLGATE_TOPIC_DECISIONS": self.topic.replace("usage", "decisions") if kafka
                       else "tollgate.decisions.v1",
+                      "TOLLGATE_TOPIC_ENGINE_TIME": self.topic.replace("usage", "engine-time") if kafka
+                      else "tollgate.engine-time.v1",
                       "TOLLGATE_TOPIC_LEDGER": self.topic.replace("usage", "ledger") if kafka
                       else "tollgate.ledger.v1",
                       "TOLLGATE_BILLING_GROUP": f"billing-{self.topic}",

@@ -102,6 +102,9 @@ typedef struct tg_inference_settings {
     uint32_t step_token_budget;
     uint32_t default_max_tokens;
     const char *request_log; /* "": off */
+    const char *const *public_prompts; /* system prompts whose KV blocks all tenants share */
+    size_t public_prompt_count;
+    uint32_t engine_time_interval_ms;
     struct {
         tg_kafka_link link;
         const char *topic_engine_time;

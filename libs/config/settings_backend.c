@@ -16,7 +16,7 @@ static const tg_field inference_kafka_fields[] = {
      .doc = "HOST:PORT,…; empty: engine time is not published."},
     TG_KAFKA_FIELDS(LINK),
     {"topic_engine_time", TG_FIELD_STRING, IN(tg_inference_settings, kafka, topic_engine_time),
-     .fallback = "tollgate.engine-time.v1", .doc = "Topic of engine time by tenant."},
+     .fallback = "tollgate.engine-time.v1", .doc = "Topic of engine time by tenant; empty: it is not published."},
 };
 #undef LINK
 static const tg_schema inference_kafka_schema =
@@ -59,6 +59,10 @@ static const tg_field inference_fields[] = {
      .max = 1 << 20, .doc = "Output limit of a request that states none."},
     {"request_log", TG_FIELD_STRING, AT(request_log), .fallback = "",
      .doc = "File to which each served request is appended, counts only; empty: off."},
+    {"public_prompts", TG_FIELD_STRINGS, AT(public_prompts), TG_COUNT_AT(tg_inference_settings, public_prompt_count), .max = 64,
+     .doc = "System prompts that are no secret: whole KV blocks of a conversation's beginning that lie in one are shared between tenants."},
+    {"engine_time_interval_ms", TG_FIELD_DURATION, AT(engine_time_interval_ms), .fallback = "1s", .min = 100, .max = 3600000,
+     .doc = "Time that one record of engine time covers."},
     {"kafka", TG_FIELD_STRUCT, AT(kafka), .schema = &inference_kafka_schema,
      .doc = "Where engine time goes."},
 };

@@ -43,7 +43,7 @@ static bool is_utf8(const char *text) { return tg_utf8_valid(text, strlen(text))
 static bool outside_text_is_utf8(const tg_usage_event *e)
 {
     return is_utf8(e->client_request_id) && is_utf8(e->task_type) && is_utf8(e->model_requested) &&
-           is_utf8(e->model_answered) && is_utf8(e->traceparent);
+           is_utf8(e->model_answered) && is_utf8(e->traceparent) && is_utf8(e->numerics);
 }
 
 static void clean_outside_text(tg_usage_event *e)
@@ -53,6 +53,7 @@ static void clean_outside_text(tg_usage_event *e)
     make_utf8(e->model_requested);
     make_utf8(e->model_answered);
     make_utf8(e->traceparent);
+    make_utf8(e->numerics);
 }
 
 static void fill_usage(const tg_usage_event *e, Tollgate__V1__TokenUsage *usage)
@@ -101,6 +102,7 @@ static void fill(const tg_usage_event *e, Tollgate__V1__UsageEvent *m)
     m->cost_picousd = e->cost_picousd;
     m->price_assumed = e->price_assumed;
     m->traceparent = TEXT(e->traceparent);
+    m->numerics = TEXT(e->numerics);
 }
 
 static int pack(const tg_usage_event *e, tg_buf *out)
@@ -198,6 +200,7 @@ static int copy_texts(const Tollgate__V1__UsageEvent *m, tg_error *err, tg_usage
         FIELD(task_type),      FIELD(rule),        FIELD(policy_version),  FIELD(target),
         FIELD(endpoint),       FIELD(provider),    FIELD(model_requested), FIELD(model_sent),
         FIELD(model_answered), FIELD(price_book),  FIELD(traceparent),     FIELD(client_request_id),
+        FIELD(numerics),
     };
     return copy_fields(fields, sizeof fields / sizeof *fields, err);
 }

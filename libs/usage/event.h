@@ -69,6 +69,7 @@ typedef struct tg_usage_event {
     } counterfactuals[TG_USAGE_COUNTERFACTUALS];
     uint32_t counterfactual_count;
     char traceparent[64];
+    char numerics[32];
 } tg_usage_event;
 
 /* Appends the serialised tollgate.v1.UsageEvent. Bytes that are not UTF-8 (a provider's model name, text

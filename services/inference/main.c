@@ -2,6 +2,7 @@
 #include "libs/base/clock.h"
 #include "libs/base/id.h"
 #include "libs/base/log.h"
+#include "services/inference/engine/public_prompts.h"
 #include "services/inference/serve/embed.h"
 #include "services/inference/serve/inference.h"
 #include "services/inference/serve/request_log.h"
@@ -17,12 +18,18 @@ static void on_batch_ready(void *user) /* the engine's thread */
 
 static void on_wake(uv_async_t *async) { tg_inference_drain_engine(async->data); }
 
-static void on_tick(uv_timer_t *timer) { tg_inference_push_status(timer->data); }
+static void on_tick(uv_timer_t *timer)
+{
+    tg_inference_push_status(timer->data);
+    tg_inference_push_blocks(timer->data);
+    tg_inference_engine_time_tick(timer->data);
+}
 
 static void on_collect(void *user) { tg_inference_metrics_collect(user); }
 
 static void on_drain(void *user, tg_service *service)
 {
+    tg_inference_end_block_watchers(user);
     tg_inference_end_watchers(user); /* tells health before anyone has to find out */
     tg_service_drained(service);     /* gRPC's own drain waits for the generations */
 }
@@ -73,6 +80,7 @@ static void on_loading(void *user, uint64_t done_bytes, uint64_t total_bytes)
 static int start_engine(tg_inference *inference, tg_error *err)
 {
     const tg_inference_settings *s = inference->settings;
+    tg_str public_prompts[TG_PUBLIC_PROMPTS_MAX];
     loading progress = {0, 0};
     tg_engine_conf conf = {
         .model_path = s->model_file,
@@ -84,11 +92,15 @@ static int start_engine(tg_inference *inference, tg_error *err)
         .kv_tokens = s->kv_tokens,
         .step_token_budget = s->step_token_budget,
         .memory_limit_bytes = s->memory_limit_bytes,
+        .public_prompts = public_prompts,
+        .public_prompts_len = s->public_prompt_count,
         .progress = on_loading,
         .progress_user = &progress,
         .notify = on_batch_ready,
         .notify_user = inference,
     };
+    for (size_t i = 0; i < s->public_prompt_count && i < TG_PUBLIC_PROMPTS_MAX; i++)
+        public_prompts[i] = tg_str_of(s->public_prompts[i]);
     int rc = tg_engine_new(&conf, err, &inference->engine);
     if (rc == 0) {
         tg_engine_status status;
@@ -119,6 +131,7 @@ static int start(tg_inference *inference, tg_arena *arena, const char *config, t
     tg_rpc_service service = tg_inference_rpc_service(inference);
     tg_list_init(&inference->generations);
     tg_list_init(&inference->watchers);
+    tg_list_init(&inference->block_watchers);
     tg_random_bytes(&inference->rng, sizeof inference->rng);
     inference->log_fd = -1;
     int rc = tg_inference_settings_load(config, err, arena, &inference->settings);
@@ -131,6 +144,8 @@ static int start(tg_inference *inference, tg_arena *arena, const char *config, t
     if (rc == 0)
         rc = start_engine(inference, err);
     if (rc == 0)
+        rc = tg_inference_engine_time_start(inference, err);
+    if (rc == 0)
         rc = start_encoder(inference, err);
     if (rc == 0)
         rc = tg_service_listen(inference->service, &service, 1, err);
@@ -139,6 +154,7 @@ static int start(tg_inference *inference, tg_arena *arena, const char *config, t
 
 static void stop(tg_inference *inference, tg_arena *arena)
 {
+    tg_inference_engine_time_stop(inference);
     inference->engine = tg_engine_free(inference->engine);
     uv_close((uv_handle_t *)&inference->wake, NULL);
     uv_close((uv_handle_t *)&inference->tick, NULL);

@@ -49,7 +49,7 @@ def test_private_tier_answers_for_real(mesh):
     event, = until("the event", lambda: mesh.events().get(f"{mesh.routing(response)['request']}/1"))
     checked = mesh.metric("router", "tollgate_estimate_checked_tokens_total", 'target="private-gpu-llama-70b"')
     assert checked >= response.json()["usage"]["prompt_tokens"], "the guess was held against what was reported"
-    assert event["price_assumed"] and event["gpu_ns"] > 0
+    assert event["price_assumed"] and event["gpu_ns"] > 0 and event["numerics"]
 
 
 def test_anthropic_clients(mesh):

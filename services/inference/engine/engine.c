@@ -96,9 +96,11 @@ static int start(tg_engine *e, tg_error *err)
     rc = tg_constraint_cache_new(e->model->tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX, &e->constraints);
     if (rc < 0)
         return rc;
-    rc = tg_kv_new(backend.kv_blocks, key, &e->kv);
+    rc = tg_public_prompts_new(e->model, e->conf.public_prompts, e->conf.public_prompts_len, err, &e->public_prompts);
     if (rc == 0)
-        rc = tg_backend_open_cpu(e->model, &backend, err, &e->backend);
+        rc = tg_kv_new(backend.kv_blocks, key, &e->kv);
+    if (rc == 0)
+        rc = (e->conf.open_backend ? e->conf.open_backend : tg_backend_open_cpu)(e->model, &backend, err, &e->backend);
     if (rc == 0)
         rc = warm_up(e, err);
     if (rc < 0)
@@ -114,6 +116,7 @@ static int start(tg_engine *e, tg_error *err)
     rc = tg_account_init(&e->account, &e->model->shape, tg_clock_mono_ns());
     if (rc < 0)
         return rc;
+    tg_recent_init(&e->recent, e->account.born_ns);
     rc = -pthread_create(&e->thread, NULL, tg_engine_main, e);
     e->started = rc == 0;
     return rc;
@@ -180,6 +183,7 @@ tg_engine *tg_engine_free(tg_engine *e)
     free(e->rows);
     free(e->allowed);
     tg_constraint_cache_free(e->constraints);
+    tg_public_prompts_free(e->public_prompts);
     tg_model_free(e->model);
     free(e);
     return NULL;
@@ -263,6 +267,8 @@ static int make_choices(const tg_engine *e, const tg_gen_request *request, uint3
         rc = tg_seq_new(&r, e->model, e->kv, e->context_limit, e->conf.kv_tokens / TG_KV_BLOCK_TOKENS, &tokens, err, &ret_seqs[i]);
         if (rc == 0)
             ret_seqs[i]->submitted_ns = now;
+        if (rc == 0)
+            ret_seqs[i]->public_blocks = tg_public_prompts_match(e->public_prompts, ret_seqs[i]->tokens, ret_seqs[i]->given_len);
         if (rc == 0 && constraint)
             rc = constrain(ret_seqs[i], request, constraint, err);
         if (rc == 0 && i > 0 && !ret_seqs[i]->scores_prompt)
@@ -353,8 +359,10 @@ void tg_engine_get_status(tg_engine *e, tg_engine_status *ret)
 {
     pthread_mutex_lock(&e->lock);
     const tg_kv_counts kv = tg_kv_count(e->kv);
-    tg_account_upto(&e->account, tg_clock_mono_ns());
+    const uint64_t now = tg_clock_mono_ns();
+    tg_account_upto(&e->account, now);
     *ret = e->totals;
+    tg_recent_read(&e->recent, now, &ret->recent);
     ret->age_ns = e->account.mark_ns - e->account.born_ns;
     ret->shared_ns = e->account.shared_ns;
     ret->overhead_ns = e->account.overhead_ns;
@@ -376,6 +384,14 @@ void tg_engine_get_status(tg_engine *e, tg_engine_status *ret)
     ret->kv_blocks_used = kv.used;
     ret->kv_blocks_cached = kv.cached;
     ret->memory_bytes = e->backend->memory_bytes;
+}
+
+int tg_engine_block_events(tg_engine *e, uint64_t *from, tg_kv_event *ret, uint32_t most)
+{
+    pthread_mutex_lock(&e->lock);
+    const int len = tg_kv_events(e->kv, from, ret, most);
+    pthread_mutex_unlock(&e->lock);
+    return len;
 }
 
 void tg_engine_take_interval(tg_engine *e, tg_engine_interval *ret)

@@ -22,9 +22,12 @@
 #ifndef TG_ENGINE_ENGINE_H
 #define TG_ENGINE_ENGINE_H
 
+#include "services/inference/backend/backend.h"
 #include "services/inference/constrain/constraint.h"
 #include "services/inference/engine/adjust.h"
+#include "services/inference/engine/kv.h"
 #include "services/inference/engine/logprobs.h"
+#include "services/inference/engine/recent.h"
 #include "services/inference/engine/sampler.h"
 #include "services/inference/engine/stop.h"
 #include "services/inference/model/chat.h"
@@ -40,10 +43,13 @@ typedef struct tg_engine_conf { /* 0 means the default in brackets */
     uint32_t max_queue;         /* waiting [64], at most TG_ENGINE_QUEUE_MAX */
     uint32_t kv_tokens;         /* KV memory [max_seqs × 2,048, or the model's context if larger; less where memory is short] */
     uint32_t step_token_budget; /* tokens in one step [256]; at least max_seqs */
+    const tg_str *public_prompts; /* system prompts whose KV blocks all tenants share (public_prompts.h); copied */
+    size_t public_prompts_len;
     bool no_speculation;        /* never guess tokens; the output is the same */
     uint64_t memory_limit_bytes; /* for all of it [what the machine and the cgroup leave, memory.h] */
     void (*notify)(void *notify_user); /* a batch is ready to drain; may be NULL */
     void *notify_user;
+    int (*open_backend)(const tg_model *model, const tg_backend_conf *conf, tg_error *err, tg_backend **ret); /* [the CPU's] */
     tg_load_progress_fn progress; /* while loading, on the thread that calls tg_engine_new; may be NULL */
     void *progress_user;
 } tg_engine_conf;
@@ -125,6 +131,7 @@ typedef struct tg_gen_usage {
     uint64_t queue_ns;      /* submitted → admitted */
     uint64_t prefill_ns;    /* admitted → first token */
     uint64_t decode_ns;     /* first token → end */
+    uint64_t prompt_block;  /* names the prompt's last full block in the prefix cache, as block events do; 0: it has none */
     uint64_t engine_ns;     /* this sequence's share of the steps' wall time (account.h) */
 } tg_gen_usage;
 
@@ -165,6 +172,7 @@ typedef struct tg_engine_status {
     uint64_t overhead_ns; /* between steps; and what was computed anew after giving way */
     uint64_t idle_ns;
     uint64_t memory_bytes; /* weights, KV and scratch */
+    tg_recent_view recent;
 } tg_engine_status;
 
 void tg_engine_get_status(tg_engine *engine, tg_engine_status *ret);
@@ -186,6 +194,9 @@ typedef struct tg_engine_interval { /* the tenants' engine_ns + overhead + idle 
 
 /* What happened since it was called last, or since the engine began. From one thread at a time. */
 void tg_engine_take_interval(tg_engine *engine, tg_engine_interval *ret);
+
+/* What came into the prefix cache and left it, as tg_kv_events; from any thread. */
+int tg_engine_block_events(tg_engine *engine, uint64_t *from, tg_kv_event *ret, uint32_t most);
 
 /* Tokens of a prompt as submit would count them. Exactly one of prompt and text. */
 int tg_engine_count_tokens(tg_engine *engine, const tg_prompt *prompt, const tg_str *text, tg_error *err, uint32_t *ret);

@@ -4,6 +4,7 @@
 
 #include "services/inference/constrain/cache.h"
 #include "services/inference/engine/account.h"
+#include "services/inference/engine/public_prompts.h"
 #include "services/inference/engine/sched.h"
 
 #include <pthread.h>
@@ -37,6 +38,7 @@ struct tg_engine {
     tg_backend *backend;
     uint32_t context_limit;
     tg_constraint_cache *constraints;
+    tg_public_prompts *public_prompts;
     pthread_t thread;
     bool started;
     tg_batch draining; /* the draining thread's */
@@ -54,6 +56,7 @@ struct tg_engine {
     bool told; /* the owner has been notified of all that is in `ready` */
     tg_engine_status totals; /* the counters of it */
     tg_account account;
+    tg_recent recent;
 
     /* The engine thread's. */
     tg_candidate *scratch; /* for the sampler */

@@ -22,6 +22,8 @@ struct tg_kv {
     uint32_t free;             /* head of the free list */
     uint32_t oldest, youngest; /* ends of the cached list */
     tg_kv_counts counts;
+    uint64_t events_len; /* ever */
+    tg_kv_event events[TG_KV_EVENTS_MAX];
 };
 
 /* ---- SipHash-2-4 with 128 bits of output (Aumasson, Bernstein) ---- */
@@ -70,6 +72,21 @@ tg_kv_hash tg_kv_salt(const tg_kv *kv, tg_str tenant)
     return sip_hash(kv->key, tenant.data, tenant.len);
 }
 
+/* Under another key, so that no tenant's name gives the same. */
+static tg_kv_hash hash_apart(const tg_kv *kv, const void *data, size_t len)
+{
+    const uint64_t key[2] = {~kv->key[0], kv->key[1]};
+    return sip_hash(key, data, len);
+}
+
+tg_kv_hash tg_kv_public(const tg_kv *kv) { return hash_apart(kv, "", 0); }
+
+tg_kv_hash tg_kv_own(const tg_kv *kv, tg_kv_hash public_prefix, tg_kv_hash salt)
+{
+    const tg_kv_hash both[] = {public_prefix, salt};
+    return hash_apart(kv, both, sizeof(both));
+}
+
 tg_kv_hash tg_kv_extend(const tg_kv *kv, tg_kv_hash prefix, const uint32_t tokens[TG_KV_BLOCK_TOKENS])
 {
     struct {
@@ -78,6 +95,23 @@ tg_kv_hash tg_kv_extend(const tg_kv *kv, tg_kv_hash prefix, const uint32_t token
     } contents = {.prefix = prefix};
     memcpy(contents.tokens, tokens, sizeof(contents.tokens));
     return sip_hash(kv->key, &contents, sizeof(contents));
+}
+
+/* ---- events ---- */
+
+static void tell(tg_kv *kv, tg_kv_event event) { kv->events[kv->events_len++ % TG_KV_EVENTS_MAX] = event; }
+
+int tg_kv_events(const tg_kv *kv, uint64_t *from, tg_kv_event *ret, uint32_t most)
+{
+    int len = 0;
+    if (*from > kv->events_len || kv->events_len - *from > TG_KV_EVENTS_MAX) {
+        const bool begins = *from == UINT64_MAX;
+        *from = kv->events_len;
+        return begins ? 0 : -EOVERFLOW;
+    }
+    for (; *from < kv->events_len && (uint32_t)len < most; ++*from)
+        ret[len++] = kv->events[*from % TG_KV_EVENTS_MAX];
+    return len;
 }
 
 /* ---- lists ---- */
@@ -102,6 +136,7 @@ static void index_remove(tg_kv *kv, uint32_t index)
         at = &kv->blocks[*at].chain;
     *at = kv->blocks[index].chain;
     kv->blocks[index].sealed = false;
+    tell(kv, (tg_kv_event){.block = kv->blocks[index].hash.a, .removed = true});
 }
 
 static void cached_remove(tg_kv *kv, uint32_t index)
@@ -198,7 +233,7 @@ int tg_kv_take(tg_kv *kv, uint32_t *ret_block)
     return 0;
 }
 
-void tg_kv_seal(tg_kv *kv, uint32_t index, tg_kv_hash hash)
+void tg_kv_seal(tg_kv *kv, uint32_t index, tg_kv_hash hash, tg_kv_hash parent)
 {
     block *b = &kv->blocks[index];
     if (b->sealed || index_find(kv, hash) != NONE)
@@ -208,6 +243,7 @@ void tg_kv_seal(tg_kv *kv, uint32_t index, tg_kv_hash hash)
     b->sealed = true;
     b->chain = *bucket;
     *bucket = index;
+    tell(kv, (tg_kv_event){.block = hash.a, .parent = parent.a});
 }
 
 void tg_kv_release(tg_kv *kv, uint32_t index)

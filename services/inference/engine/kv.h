@@ -10,6 +10,12 @@
  * A sealed block without owners stays cached until its memory is needed; the least recently used goes
  * first, and a sequence gives its blocks back last first, so a prefix outlives its extensions.
  *
+ * Public prefixes: a text that the configuration declares public may be shared by all tenants. Its blocks' hashes begin with no
+ * tenant's salt, and the first block after it takes the tenant's in, so that what follows is the tenant's own again.
+ *
+ * Events: each block that comes into the cache or leaves it is told, by half of its hash, which says nothing about its contents
+ * or tenant to who has not the key. The last TG_KV_EVENTS_MAX are kept.
+ *
  * Pure bookkeeping: no clock, no I/O, no memory but its own tables. Threads: one at a time.
  */
 #ifndef TG_ENGINE_KV_H
@@ -17,6 +23,8 @@
 
 #include "libs/base/str.h"
 #include "services/inference/backend/backend.h"
+
+#define TG_KV_EVENTS_MAX 4096 /* of blocks, kept for who reads them; a reader further behind is told that it lost some */
 
 typedef struct tg_kv tg_kv;
 
@@ -28,6 +36,8 @@ int tg_kv_new(uint32_t blocks, const uint8_t key[16], tg_kv **ret); /* 0 or -ENO
 tg_kv *tg_kv_free(tg_kv *kv);
 
 tg_kv_hash tg_kv_salt(const tg_kv *kv, tg_str tenant); /* the hash of an empty prefix */
+tg_kv_hash tg_kv_public(const tg_kv *kv);               /* the same, of a public prefix: no tenant's */
+tg_kv_hash tg_kv_own(const tg_kv *kv, tg_kv_hash public_prefix, tg_kv_hash salt); /* the prefix, as one tenant goes on after it */
 tg_kv_hash tg_kv_extend(const tg_kv *kv, tg_kv_hash prefix, const uint32_t tokens[TG_KV_BLOCK_TOKENS]);
 
 /* The block sealed under this hash, with one more reference; or -ENOENT. */
@@ -37,8 +47,9 @@ int tg_kv_find(tg_kv *kv, tg_kv_hash hash, uint32_t *ret_block);
  * -ENOSPC when every block has an owner. */
 int tg_kv_take(tg_kv *kv, uint32_t *ret_block);
 
-/* The block is full and these are its contents. If another block already has them, nothing changes. */
-void tg_kv_seal(tg_kv *kv, uint32_t block, tg_kv_hash hash);
+/* The block is full and these are its contents, after those of `parent` ({0}: none). If another block already has them, nothing
+ * changes. */
+void tg_kv_seal(tg_kv *kv, uint32_t block, tg_kv_hash hash, tg_kv_hash parent);
 void tg_kv_share(tg_kv *kv, uint32_t block);   /* one reference more to a block that has some */
 void tg_kv_release(tg_kv *kv, uint32_t block); /* one reference less */
 uint32_t tg_kv_owners(const tg_kv *kv, uint32_t block); /* its references */
@@ -48,6 +59,15 @@ typedef struct tg_kv_counts { /* in blocks; free + used + cached = total */
 } tg_kv_counts;
 
 tg_kv_counts tg_kv_count(const tg_kv *kv);
+
+typedef struct tg_kv_event {
+    uint64_t block, parent; /* hashes' first halves; parent 0: it begins a prompt */
+    bool removed;           /* else stored */
+} tg_kv_event;
+
+/* Events from number *from on, at most `most`; *from moves past them. Their count; or -EOVERFLOW when some are gone: *from is then
+ * after the latest, as it is to begin with UINT64_MAX (0 events). */
+int tg_kv_events(const tg_kv *kv, uint64_t *from, tg_kv_event *ret, uint32_t most);
 
 /* Walks every list and table; false when they contradict each other. For tests. */
 bool tg_kv_check(const tg_kv *kv);

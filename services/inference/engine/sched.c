@@ -157,18 +157,34 @@ static void give_back(tg_sched *sched, tg_seq *seq)
         tg_kv_release(sched->kv, seq->blocks[--seq->blocks_len]);
 }
 
+/* Of block `index` of a sequence, of whose blocks before seq->hash is. */
+static tg_kv_hash hash_of(const tg_sched *sched, const tg_seq *seq, uint32_t index)
+{
+    tg_kv_hash prefix = seq->hash;
+    if (index == 0 && seq->public_blocks > 0)
+        prefix = tg_kv_public(sched->kv);
+    else if (index > 0 && index == seq->public_blocks)
+        prefix = tg_kv_own(sched->kv, prefix, seq->salt);
+    return tg_kv_extend(sched->kv, prefix, seq->tokens + index * TG_KV_BLOCK_TOKENS);
+}
+
+static void note_hash(tg_seq *seq, uint32_t index, tg_kv_hash hash)
+{
+    seq->hash = hash;
+    if (index + 1 == seq->prompt_len / TG_KV_BLOCK_TOKENS)
+        seq->usage.prompt_block = hash.a;
+}
+
 /* Takes the cached blocks that the sequence begins with. Its last token is always computed, since its
  * logits are wanted. */
 static void match_prefix(tg_sched *sched, tg_seq *seq)
 {
     const uint32_t most = seq->scores_prompt ? 0 : (seq->len - 1) / TG_KV_BLOCK_TOKENS;
     while (seq->blocks_len < most) {
-        tg_kv_hash hash = tg_kv_extend(sched->kv, seq->hash,
-                                       seq->tokens + seq->blocks_len * TG_KV_BLOCK_TOKENS);
+        const tg_kv_hash hash = hash_of(sched, seq, seq->blocks_len);
         if (tg_kv_find(sched->kv, hash, &seq->blocks[seq->blocks_len]) < 0)
             break;
-        seq->hash = hash;
-        seq->blocks_len++;
+        note_hash(seq, seq->blocks_len++, hash);
     }
     seq->sealed = seq->blocks_len;
     seq->computed = seq->blocks_len * TG_KV_BLOCK_TOKENS;
@@ -180,7 +196,7 @@ static void share_prefix(tg_sched *sched, tg_seq *seq)
     for (; seq->blocks_len < shared_tokens(seq) / TG_KV_BLOCK_TOKENS; seq->blocks_len++) {
         seq->blocks[seq->blocks_len] = seq->leader->blocks[seq->blocks_len];
         tg_kv_share(sched->kv, seq->blocks[seq->blocks_len]);
-        seq->hash = tg_kv_extend(sched->kv, seq->hash, seq->tokens + seq->blocks_len * TG_KV_BLOCK_TOKENS);
+        note_hash(seq, seq->blocks_len, hash_of(sched, seq, seq->blocks_len));
     }
     seq->sealed = seq->blocks_len;
     seq->computed = seq->blocks_len * TG_KV_BLOCK_TOKENS;
@@ -357,8 +373,21 @@ static void plan_tokens(tg_sched *sched, tg_seq *seq, uint32_t tokens, budget *l
         take_block(sched, seq);
 }
 
+/* What another sequence of the tenant has filled since this one was admitted need not be computed again. */
+static void match_more(tg_sched *sched, tg_seq *seq)
+{
+    const uint32_t before = seq->blocks_len;
+    if (seq->sealed != before || seq->computed != before * TG_KV_BLOCK_TOKENS)
+        return;
+    match_prefix(sched, seq);
+    sched->promised -= seq->blocks_len - before;
+    if (!seq->gave_way)
+        seq->usage.cached_tokens += seq->computed - before * TG_KV_BLOCK_TOKENS;
+}
+
 static void plan_chunk(tg_sched *sched, tg_seq *seq, budget *left)
 {
+    match_more(sched, seq);
     uint32_t tokens = seq->len - seq->computed;
     tokens = smaller32(tokens, left->tokens);
     if (seq->scores_prompt && seq->computed < seq->prompt_len) {
@@ -420,8 +449,9 @@ void tg_sched_advance(tg_sched *sched, tg_seq *seq, uint32_t right)
     seq->computed += seq->planned - seq->guesses + right;
     seq->planned = 0;
     for (; (seq->sealed + 1) * TG_KV_BLOCK_TOKENS <= seq->computed; seq->sealed++) {
-        seq->hash = tg_kv_extend(sched->kv, seq->hash, seq->tokens + seq->sealed * TG_KV_BLOCK_TOKENS);
-        tg_kv_seal(sched->kv, seq->blocks[seq->sealed], seq->hash);
+        const tg_kv_hash parent = seq->sealed > 0 ? seq->hash : (tg_kv_hash){0};
+        note_hash(seq, seq->sealed, hash_of(sched, seq, seq->sealed));
+        tg_kv_seal(sched->kv, seq->blocks[seq->sealed], seq->hash, parent);
     }
 }
 

@@ -20,6 +20,8 @@
  * Plan: one token for every sequence that decodes, then prompt chunks of those who were served least, then guesses
  * (speculate.h) as far as they pay, within the budget of tokens and of rows of logits. Decoding never waits for somebody's
  * long prompt.
+ * The prefix cache is asked when a sequence is admitted and again before each chunk of its prompt: of two equal prompts that come
+ * together the second waits for the first's blocks rather than compute its own, where it would have had to wait anyway.
  * Choices: of the n sequences of one request the first leads; the others are admitted when its prompt is computed, share its
  * full blocks, and get a copy of the last one, which they go on writing.
  *

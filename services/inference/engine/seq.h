@@ -27,6 +27,7 @@ struct tg_seq {
     uint32_t given_len;  /* with them */
     uint32_t limit;      /* most tokens in all */
     tg_kv_hash salt;
+    uint32_t public_blocks; /* leading blocks that all tenants share (public_prompts.h) */
     struct tg_tenant_share *share; /* of its tenant, while it waits or runs */
     bool gave_way;                 /* was preempted */
     uint32_t paid;                 /* tokens it had computed by then: doing them again costs its tenant nothing */
@@ -34,6 +35,7 @@ struct tg_seq {
     tg_seq *leader;  /* of the choices of one request the first, while it is here: the others wait for its prompt */
     uint32_t followers; /* that have this one as leader */
     bool counted;                  /* in the totals of what was admitted */
+    uint32_t counted_cached;       /* the same, of its cached tokens */
     uint64_t submitted_ns;
     bool cancelled; /* set under the engine's lock at any time */
     tg_seq *prev, *next; /* in the waiting or the running list */
@@ -55,7 +57,7 @@ struct tg_seq {
     tg_constraint_state *constraint; /* or NULL; behind all tokens that were drawn, some of which may not be taken in yet */
     tg_detokenizer detokenizer;
     tg_stop stop;
-    uint64_t admitted_ns, first_token_ns;
+    uint64_t admitted_ns, first_token_ns, last_token_ns;
     tg_gen_usage usage;
 };
 

@@ -109,6 +109,24 @@ static void finish_due(tg_engine *e, uint64_t now_ns)
 
 /* ---- a step ---- */
 
+/* The prompt's tokens, once a request; those of them that came from the cache whenever they did. */
+static void count_prompt(tg_engine *e, tg_seq *seq, uint64_t now_ns)
+{
+    const uint32_t cached = seq->usage.cached_tokens - seq->counted_cached;
+    const bool first = !seq->counted;
+    seq->counted = true;
+    seq->counted_cached = seq->usage.cached_tokens;
+    if (seq->sampling.choice != 0) /* the others share its prompt */
+        return;
+    e->totals.cached_tokens_total += cached;
+    seq->account->time.cached_tokens += cached;
+    if (first) {
+        e->totals.prompt_tokens_total += seq->given_len;
+        seq->account->time.prompt_tokens += seq->given_len;
+        tg_recent_admitted(&e->recent, seq->given_len, now_ns);
+    }
+}
+
 /* Under the lock: who takes part, as the backend wants it. */
 static uint32_t prepare(tg_engine *e, uint64_t now_ns)
 {
@@ -119,20 +137,12 @@ static uint32_t prepare(tg_engine *e, uint64_t now_ns)
         if (seq->copy.from != seq->copy.to)
             e->copies[e->copies_len++] = seq->copy;
         seq->copy = (tg_block_copy){0};
-        if (seq->counted)
-            continue;
-        seq->counted = true;
-        if (seq->sampling.choice == 0) { /* the others share its prompt */
-            e->totals.prompt_tokens_total += seq->given_len;
-            e->totals.cached_tokens_total += seq->usage.cached_tokens;
-            seq->account->time.prompt_tokens += seq->given_len;
-            seq->account->time.cached_tokens += seq->usage.cached_tokens;
-        }
     }
     uint32_t len = 0, rows = 0;
     tg_sched_plan(&e->sched);
     for (uint32_t i = 0; i < e->sched.running_len; i++) {
         tg_seq *seq = e->sched.running[i];
+        count_prompt(e, seq, now_ns);
         if (seq->planned == 0)
             continue;
         e->step_owners[len] = seq;
@@ -233,7 +243,11 @@ static bool take_token(tg_engine *e, tg_seq *seq, const tg_row_result *row, uint
     if (seq->first_token_ns == 0) {
         seq->first_token_ns = now_ns;
         seq->usage.prefill_ns = now_ns - seq->admitted_ns;
+        tg_recent_first_token(&e->recent, now_ns - seq->submitted_ns, now_ns);
+    } else {
+        tg_recent_next_token(&e->recent, now_ns - seq->last_token_ns, now_ns);
     }
+    seq->last_token_ns = now_ns;
     seq->tokens[seq->len++] = row->token;
     seq->usage.output_tokens++;
     e->totals.output_tokens_total++;

@@ -148,6 +148,7 @@ static void send_end(generation *g, const tg_engine_event *e, const char *numeri
     end.choice = e->choice;
     end.guessed_tokens = e->usage.guessed_tokens;
     end.right_tokens = e->usage.right_tokens;
+    end.prompt_block = e->usage.prompt_block;
     event.event_case = TOLLGATE__V1__GENERATE_EVENT__EVENT_END;
     event.end = &end;
     tg_rpc_send(g->call, &event.base);

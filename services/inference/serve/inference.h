@@ -4,12 +4,15 @@
 #ifndef TG_INFERENCE_INFERENCE_H
 #define TG_INFERENCE_INFERENCE_H
 
+#include "libs/base/id.h"
 #include "libs/base/list.h"
 #include "libs/config/settings.h"
 #include "libs/service/service.h"
+#include "libs/usage/publisher.h"
 #include "services/inference/engine/engine.h"
 
 #define TG_INFERENCE_WATCHERS_MAX 256 /* WatchStatus streams; more are refused */
+#define TG_INFERENCE_BLOCK_WATCHERS_MAX 64 /* of WatchBlocks at a time */
 #define TG_INFERENCE_TICK_MS 50
 #define TG_INFERENCE_RETRY_MIN_MS 50    /* least that it is told */
 #define TG_INFERENCE_RETRY_MAX_MS 30000 /* most that a client is told to wait when the queue is full */
@@ -18,8 +21,8 @@ typedef struct tg_inference_metrics {
     tg_metrics *registry;
     tg_metric_family *requests;  /* finish */
     tg_metric_family *refusals;  /* reason */
-    tg_gauge *queue_depth, *running, *kv_free, *kv_used, *kv_cached, *memory;
-    tg_counter *prompt_tokens, *cached_tokens, *output_tokens, *steps, *preempted, *busy_ns, *overhead_ns, *idle_ns;
+    tg_gauge *queue_depth, *running, *kv_free, *kv_used, *kv_cached, *memory, *prompt_rate, *output_rate;
+    tg_counter *prompt_tokens, *cached_tokens, *output_tokens, *steps, *preempted, *busy_ns, *overhead_ns, *idle_ns, *engine_time_published, *engine_time_dropped;
     tg_histogram *queue_ns, *first_token_ns, *decode_ns;
 } tg_inference_metrics;
 
@@ -28,12 +31,20 @@ typedef struct tg_inference {
     tg_service *service;
     tg_engine *engine;
     struct tg_embedder *embedder; /* NULL: no encoder is configured */
+    struct {
+        tg_publisher *publisher; /* NULL: not published */
+        char engine_id[TG_UUID_TEXT];
+        uint64_t published; /* intervals */
+        uint64_t due_ms;
+    } engine_time;
     const char *model; /* as shown: settings.model_name, or the file's own */
     uv_async_t wake;    /* a batch is ready */
     uv_timer_t tick;    /* status watchers */
     tg_list generations; /* in flight */
     tg_list watchers;   /* of WatchStatus */
     size_t watcher_count;
+    tg_list block_watchers; /* of WatchBlocks */
+    size_t block_watcher_count;
     int log_fd;         /* request log; -1: off */
     uint64_t last_end_ns, end_gap_ns; /* when a generation ended last, and how long apart they do, lately */
     uint64_t rng;       /* seeds of requests that state none */
@@ -51,6 +62,16 @@ void tg_inference_drain_engine(tg_inference *inference);
 void tg_inference_watch(void *service, tg_rpc_call *call, const ProtobufCMessage *request);
 void tg_inference_push_status(tg_inference *inference);
 void tg_inference_end_watchers(tg_inference *inference); /* after a last word: draining */
+
+/* blocks.c */
+void tg_inference_watch_blocks(void *service, tg_rpc_call *call, const ProtobufCMessage *request);
+void tg_inference_push_blocks(tg_inference *inference); /* every TG_INFERENCE_TICK_MS */
+void tg_inference_end_block_watchers(tg_inference *inference);
+
+/* engine_time.c: tollgate.engine-time.v1, where brokers are configured. */
+int tg_inference_engine_time_start(tg_inference *inference, tg_error *err);
+void tg_inference_engine_time_tick(tg_inference *inference); /* every TG_INFERENCE_TICK_MS */
+void tg_inference_engine_time_stop(tg_inference *inference); /* publishes what is left; before the engine is freed */
 
 int tg_inference_metrics_init(tg_inference_metrics *metrics);
 void tg_inference_metrics_collect(tg_inference *inference);

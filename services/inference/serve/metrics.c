@@ -26,11 +26,19 @@ int tg_inference_metrics_init(tg_inference_metrics *i)
     i->overhead_ns = tg_metrics_one_counter(m, "tollgate_engine_overhead_nanoseconds_total",
                                             "Wall time between steps, and of what was computed anew after giving way.");
     i->idle_ns = tg_metrics_one_counter(m, "tollgate_engine_idle_nanoseconds_total", "Wall time with nothing to do.");
+    i->prompt_rate = tg_metrics_one_gauge(m, "tollgate_engine_prompt_tokens_per_second",
+                                          "Prompt tokens admitted in a second, over the last 30 to 60.");
+    i->output_rate = tg_metrics_one_gauge(m, "tollgate_engine_output_tokens_per_second",
+                                          "Tokens sampled in a second, over the last 30 to 60.");
+    i->engine_time_published = tg_metrics_one_counter(m, "tollgate_engine_time_published_total",
+                                                      "Intervals of engine time acknowledged by Kafka.");
+    i->engine_time_dropped = tg_metrics_one_counter(m, "tollgate_engine_time_dropped_total",
+                                                    "Intervals of engine time dropped because Kafka did not take them in time.");
     i->queue_ns = tg_metrics_one_histogram(m, "tollgate_engine_queue_seconds", "From submission to admission.", 1e-9);
     i->first_token_ns = tg_metrics_one_histogram(m, "tollgate_engine_first_token_seconds",
                                   "From submission to the first token.", 1e-9);
     i->decode_ns = tg_metrics_one_histogram(m, "tollgate_engine_inter_token_seconds", "Mean time between tokens.", 1e-9);
-    return i->requests && i->refusals && i->overhead_ns && i->idle_ns && i->decode_ns && i->queue_ns ? 0 : -ENOMEM;
+    return i->requests && i->refusals && i->engine_time_dropped && i->overhead_ns && i->idle_ns && i->decode_ns && i->queue_ns ? 0 : -ENOMEM;
 }
 
 static void set_counter(tg_counter *c, uint64_t value) { tg_counter_add(c, value - tg_counter_value(c)); }
@@ -52,6 +60,13 @@ void tg_inference_metrics_collect(tg_inference *inference)
     set_counter(m->steps, s.steps_total);
     set_counter(m->preempted, s.preempted_total);
     set_counter(m->busy_ns, s.shared_ns);
+    tg_gauge_set(m->prompt_rate, (int64_t)(s.recent.tokens_in_per_s + 0.5));
+    tg_gauge_set(m->output_rate, (int64_t)(s.recent.tokens_out_per_s + 0.5));
+    tg_publisher_stats time = {0};
+    if (inference->engine_time.publisher)
+        tg_publisher_stats_get(inference->engine_time.publisher, &time);
+    set_counter(m->engine_time_published, time.published);
+    set_counter(m->engine_time_dropped, time.full + time.failed);
     set_counter(m->overhead_ns, s.overhead_ns);
     set_counter(m->idle_ns, s.idle_ns);
 }

@@ -19,11 +19,29 @@ typedef struct watcher {
     uint64_t due_ms;
 } watcher;
 
-static void fill(tg_inference *inference, Tollgate__V1__InferenceStatus *out)
+typedef struct status_message {
+    Tollgate__V1__InferenceStatus status;
+    Tollgate__V1__Percentiles first_token, inter_token;
+} status_message;
+
+static void fill_percentiles(const tg_recent_wait *from, Tollgate__V1__Percentiles *to)
 {
+    tollgate__v1__percentiles__init(to);
+    to->p50_ns = from->p50_ns;
+    to->p95_ns = from->p95_ns;
+    to->p99_ns = from->p99_ns;
+}
+
+static void fill(tg_inference *inference, status_message *message)
+{
+    Tollgate__V1__InferenceStatus *out = &message->status;
     tg_engine_status s;
     tg_engine_get_status(inference->engine, &s);
     tollgate__v1__inference_status__init(out);
+    fill_percentiles(&s.recent.first_token, &message->first_token);
+    fill_percentiles(&s.recent.between, &message->inter_token);
+    out->first_token = &message->first_token;
+    out->inter_token = &message->inter_token;
     out->model = (char *)inference->model;
     out->quantisation = (char *)s.quantisation;
     out->instruction_path = (char *)s.path;
@@ -39,15 +57,25 @@ static void fill(tg_inference *inference, Tollgate__V1__InferenceStatus *out)
     out->prompt_tokens_total = s.prompt_tokens_total;
     out->output_tokens_total = s.output_tokens_total;
     out->draining = tg_service_draining(inference->service);
+    out->kv_blocks_total = s.kv_blocks_total;
+    out->cached_tokens_total = s.cached_tokens_total;
+    out->steps_total = s.steps_total;
+    out->preempted_total = s.preempted_total;
+    out->prompt_tokens_per_second = s.recent.tokens_in_per_s;
+    out->output_tokens_per_second = s.recent.tokens_out_per_s;
+    out->age_ns = s.age_ns;
+    out->shared_ns = s.shared_ns;
+    out->overhead_ns = s.overhead_ns;
+    out->idle_ns = s.idle_ns;
 }
 
 static void send_status(watcher *w)
 {
-    Tollgate__V1__InferenceStatus status;
+    status_message message;
     if (tg_rpc_send_queued(w->call) > 0)
         return; /* it has not read the last one */
-    fill(w->inference, &status);
-    tg_rpc_send(w->call, &status.base);
+    fill(w->inference, &message);
+    tg_rpc_send(w->call, &message.status.base);
 }
 
 static void watcher_end(watcher *w, tg_rpc_code code, const char *why)
@@ -156,7 +184,8 @@ tg_rpc_service tg_inference_rpc_service(tg_inference *inference)
     static const tg_rpc_method methods[] = {{"Generate", true, tg_inference_generate},
                                             {"CountTokens", false, on_count},
                                             {"Embed", false, on_embed},
-                                            {"WatchStatus", true, tg_inference_watch}};
+                                            {"WatchStatus", true, tg_inference_watch},
+                                            {"WatchBlocks", true, tg_inference_watch_blocks}};
     return (tg_rpc_service){.descriptor = &tollgate__v1__inference__descriptor,
                             .methods = methods,
                             .method_count = sizeof methods / sizeof *methods,

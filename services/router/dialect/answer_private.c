@@ -56,7 +56,8 @@ static void read_end(tg_answer_decoder *decoder, const Tollgate__V1__GenerateEnd
                            .has_input = true,
                            .has_output = true,
                            .queue_ns = end->queue_ns,
-                           .gpu_ns = end->engine_ns};
+                           .gpu_ns = end->engine_ns,
+                           .numerics = tg_str_of(end->numerics)};
     tg_answer_emit(decoder, &event);
     if (end->finish == TOLLGATE__V1__FINISH_REASON__FINISH_REASON_ERROR)
         tg_answer_emit_error(decoder, TG_STR("api_error"),

@@ -103,6 +103,7 @@ typedef struct tg_chat_event {
     tg_tokens tokens;          /* USAGE */
     bool has_input, has_output; /* USAGE: which of the two were reported */
     uint64_t queue_ns, gpu_ns;  /* USAGE of the private tier */
+    tg_str numerics;            /* the same */
     tg_str error_type, error_message; /* ERROR */
 
     /* The upstream's own payload this event came from (one SSE event's data, or a whole plain body), so

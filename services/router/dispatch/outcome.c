@@ -41,6 +41,8 @@ void tg_attempt_note(tg_attempt *a, const tg_chat_event *event, uint64_t mono_ns
         }
         a->queue_ns = event->queue_ns ? event->queue_ns : a->queue_ns;
         a->gpu_ns = event->gpu_ns ? event->gpu_ns : a->gpu_ns;
+        if (event->numerics.len > 0)
+            tg_str_copy(usage->numerics, sizeof usage->numerics, event->numerics);
         break;
     case TG_CHAT_ERROR:
     case TG_CHAT_OTHER: break;

@@ -70,6 +70,7 @@ static inline tg_usage_event sample_random(uint64_t *state)
     sample_text(state, e.model_answered, sizeof e.model_answered);
     sample_text(state, e.price_book, sizeof e.price_book);
     sample_text(state, e.traceparent, sizeof e.traceparent);
+    sample_text(state, e.numerics, sizeof e.numerics);
     uint64_t *counts[] = {&e.tokens.input,          &e.tokens.cache_read, &e.tokens.cache_write_5m,
                           &e.tokens.cache_write_1h, &e.tokens.output,     &e.tokens.reasoning};
     for (size_t i = 0; i < 6; i++)
@@ -107,7 +108,8 @@ static inline int sample_equal(const tg_usage_event *a, const tg_usage_event *b)
                 !strcmp(a->model_requested, b->model_requested) &&
                 !strcmp(a->model_sent, b->model_sent) &&
                 !strcmp(a->model_answered, b->model_answered) &&
-                !strcmp(a->price_book, b->price_book) && !strcmp(a->traceparent, b->traceparent);
+                !strcmp(a->price_book, b->price_book) && !strcmp(a->traceparent, b->traceparent) &&
+                !strcmp(a->numerics, b->numerics);
     int numbers =
         a->attempt == b->attempt && !memcmp(&a->tokens, &b->tokens, sizeof a->tokens) &&
         a->input_source == b->input_source && a->output_source == b->output_source &&

@@ -53,6 +53,7 @@ typedef struct world {
     tg_engine *engine;
     sem_t ready;
     bool no_speculation;
+    const tg_str *public_prompt; /* one, or NULL */
     result results[SEQS];
     size_t open;
 } world;
@@ -86,7 +87,8 @@ static inline void world_make_file(world *w, const char *path, uint32_t max_seqs
         result_init(&w->results[i]);
     const tg_engine_conf conf = {.model_path = path, .threads = 2, .max_seqs = max_seqs,
                                  .max_queue = max_queue, .kv_tokens = kv_tokens,
-                                 .step_token_budget = 48, .no_speculation = w->no_speculation, .notify = on_ready, .notify_user = w};
+                                 .step_token_budget = 48, .no_speculation = w->no_speculation,
+                                 .public_prompts = w->public_prompt, .public_prompts_len = w->public_prompt != NULL, .notify = on_ready, .notify_user = w};
     if (tg_engine_new(&conf, &err, &w->engine) < 0)
         printf("# %s\n", err.text);
     CU_ASSERT_PTR_NOT_NULL_FATAL(w->engine);

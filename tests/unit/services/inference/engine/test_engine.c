@@ -114,6 +114,57 @@ static void test_prefix_cache(void)
     world_free(&w);
 }
 
+/* A declared system prompt is computed once for all tenants; what comes after it, and any other prompt, for each. */
+static void test_public_prompt(void)
+{
+    const tg_str declared = TG_STR("You answer as the house does: briefly, and with the number of the rule that you follow.");
+    const tg_str another = TG_STR("You answer as the guest does: briefly, and with the number of the rule that you follow.");
+    const tg_prompt_message messages[] = {{.role = TG_STR("system"), .content = declared},
+                                          {.role = TG_STR("user"), .content = TG_STR("a question that two tenants ask in the same words")}};
+    const tg_prompt_message others[] = {{.role = TG_STR("system"), .content = another}, messages[1]};
+    static const tg_str tenants[] = {{"acme", 4}, {"bell", 4}, {"core", 4}};
+    tg_gen_request request = {.messages = messages, .messages_len = 2, .max_tokens = 10, .ignore_end = true};
+    world w, plain;
+    tg_error err = {""};
+    w = (world){.public_prompt = &declared};
+    CU_ASSERT_EQUAL_FATAL(tiny_model_file((tiny_conf){.seed = 21, .type = TG_DTYPE_Q8_0, .bpe = true}, w.path), 0);
+    world_make_file(&w, w.path, 2, 8, 2048);
+    world_make(&plain, 2, 8, 2048);
+    for (uint32_t i = 0; i < 3; i++) {
+        request.tenant = tenants[i];
+        CU_ASSERT_EQUAL(submit(&w, i, request, NULL), 0);
+        drain_all(&w);
+        CU_ASSERT_EQUAL(submit(&plain, i, request, NULL), 0);
+        drain_all(&plain);
+        CU_ASSERT(same_tokens(&w.results[i].tokens, &plain.results[0].tokens)); /* the same, shared or not */
+        CU_ASSERT_EQUAL(plain.results[i].usage.cached_tokens, 0);
+    }
+    const uint32_t shared = w.results[1].usage.cached_tokens, prompt = w.results[0].usage.prompt_tokens;
+    CU_ASSERT_EQUAL(w.results[0].usage.cached_tokens, 0);
+    CU_ASSERT(shared >= 64 && shared < declared.len + 32 && shared % 16 == 0); /* nearly every byte is a token here */
+    CU_ASSERT_EQUAL(w.results[2].usage.cached_tokens, shared);
+    CU_ASSERT(w.results[1].usage.prompt_block != 0 && w.results[1].usage.prompt_block != w.results[2].usage.prompt_block);
+    CU_ASSERT_EQUAL(submit(&w, 3, request, NULL), 0); /* its own tenant's goes further */
+    drain_all(&w);
+    CU_ASSERT_EQUAL(w.results[3].usage.cached_tokens, (prompt - 1) / 16 * 16);
+    CU_ASSERT_EQUAL(w.results[3].usage.prompt_block, w.results[2].usage.prompt_block);
+    request.messages = others; /* nobody declared it */
+    for (uint32_t i = 0; i < 2; i++) {
+        request.tenant = tenants[i];
+        CU_ASSERT_EQUAL(submit(&w, 4 + i, request, NULL), 0);
+        drain_all(&w);
+        CU_ASSERT(w.results[4 + i].usage.cached_tokens < 48); /* what both texts begin with */
+    }
+    world_free(&w);
+    world_free(&plain);
+    const tg_str empty = {"", 0};
+    const tg_engine_conf conf = {.model_path = "../shared/models/stories260K-f32.gguf", .public_prompts = &empty, .public_prompts_len = 1};
+    if (access(conf.model_path, R_OK) == 0) {
+        CU_ASSERT_EQUAL(tg_engine_new(&conf, &err, &w.engine), -EINVAL);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "public prompt 1"));
+    }
+}
+
 static void test_cancel(void)
 {
     static const tg_str text = {"hello", 5};
@@ -311,6 +362,7 @@ static const tg_test tests[] = {{"same_alone_and_in_company", test_same_alone_an
                                 {"same_after_giving_way", test_same_after_giving_way},
                                 {"continues_elsewhere", test_continues_elsewhere},
                                 {"prefix_cache", test_prefix_cache},
+                                {"public_prompt", test_public_prompt},
                                 {"cancel", test_cancel},
                                 {"limits", test_limits},
                                 {"stops", test_stops},

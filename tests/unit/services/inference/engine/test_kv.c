@@ -14,7 +14,7 @@ static void test_tenants_never_meet(void)
     tg_kv_hash ours = tg_kv_extend(kv, tg_kv_salt(kv, TG_STR("acme")), tokens);
     tg_kv_hash theirs = tg_kv_extend(kv, tg_kv_salt(kv, TG_STR("bell")), tokens);
     CU_ASSERT_EQUAL(tg_kv_take(kv, &block), 0);
-    tg_kv_seal(kv, block, ours);
+    tg_kv_seal(kv, block, ours, (tg_kv_hash){0});
     CU_ASSERT_EQUAL(tg_kv_find(kv, theirs, &found), -ENOENT);
     CU_ASSERT_EQUAL(tg_kv_find(kv, ours, &found), 0);
     CU_ASSERT_EQUAL(found, block);
@@ -31,7 +31,7 @@ static void test_least_recently_used_goes_first(void)
     CU_ASSERT_EQUAL_FATAL(tg_kv_new(3, key, &kv), 0);
     for (uint32_t i = 0; i < 3; i++) {
         CU_ASSERT_EQUAL(tg_kv_take(kv, &blocks[i]), 0);
-        tg_kv_seal(kv, blocks[i], (tg_kv_hash){i, i});
+        tg_kv_seal(kv, blocks[i], (tg_kv_hash){i, i}, (tg_kv_hash){0});
     }
     CU_ASSERT_EQUAL(tg_kv_take(kv, &found), -ENOSPC);
     for (uint32_t i = 0; i < 3; i++)
@@ -69,7 +69,7 @@ static void test_books_balance(void)
             break;
         case 2:
             if (len > 0)
-                tg_kv_seal(kv, held[tiny_random(&random) % len], hash);
+                tg_kv_seal(kv, held[tiny_random(&random) % len], hash, (tg_kv_hash){0});
             break;
         default:
             if (len > 0) {
@@ -87,7 +87,68 @@ static void test_books_balance(void)
     tg_kv_free(kv);
 }
 
+/* A public prefix is the same for all and nobody's by name; after it each goes on alone. */
+static void test_public_prefixes(void)
+{
+    tg_kv *kv = NULL;
+    const uint32_t tokens[TG_KV_BLOCK_TOKENS] = {7};
+    CU_ASSERT_EQUAL_FATAL(tg_kv_new(4, key, &kv), 0);
+    const tg_kv_hash a = tg_kv_salt(kv, TG_STR("acme")), b = tg_kv_salt(kv, TG_STR("bell")), nobody = tg_kv_salt(kv, TG_STR(""));
+    const tg_kv_hash shared = tg_kv_extend(kv, tg_kv_public(kv), tokens);
+    const tg_kv_hash all[] = {tg_kv_public(kv), nobody, a, b, shared, tg_kv_extend(kv, nobody, tokens), tg_kv_extend(kv, a, tokens),
+                              tg_kv_extend(kv, shared, tokens), tg_kv_extend(kv, tg_kv_own(kv, shared, a), tokens),
+                              tg_kv_extend(kv, tg_kv_own(kv, shared, b), tokens), tg_kv_own(kv, shared, a), tg_kv_own(kv, shared, b)};
+    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+        for (size_t k = 0; k < i; k++)
+            CU_ASSERT(all[i].a != all[k].a && all[i].b != all[k].b);
+    tg_kv_free(kv);
+}
+
+/* Told of every block that comes and goes, a reader knows what is cached; one that is too late is told that. */
+static void test_events(void)
+{
+    enum { BLOCKS = 8, NAMES = 64 };
+    uint64_t random = tg_test_seed(), from = UINT64_MAX, late = UINT64_MAX;
+    bool known[NAMES] = {false};
+    tg_kv_event events[16];
+    tg_kv *kv = NULL;
+    uint32_t block, found;
+    int len;
+    CU_ASSERT_EQUAL_FATAL(tg_kv_new(BLOCKS, key, &kv), 0);
+    CU_ASSERT_EQUAL(tg_kv_events(kv, &late, events, 16), 0);
+    for (uint32_t i = 0; i < 6000; i++) {
+        const uint64_t name = tiny_random(&random) % NAMES, parent = tiny_random(&random) % NAMES;
+        CU_ASSERT_EQUAL_FATAL(tg_kv_take(kv, &block), 0);
+        tg_kv_seal(kv, block, (tg_kv_hash){name, 1}, (tg_kv_hash){parent, 1});
+        tg_kv_release(kv, block);
+        if (i == 0)
+            CU_ASSERT(tg_kv_events(kv, &from, events, 16) == 0 && from == 1); /* from now on: not that one */
+        while ((len = tg_kv_events(kv, &from, events, 1 + i % 16)) > 0) {
+            for (int k = 0; k < len; k++) {
+                CU_ASSERT_FATAL(events[k].block < NAMES && (events[k].removed || events[k].parent == parent));
+                CU_ASSERT_EQUAL(known[events[k].block], events[k].removed);
+                known[events[k].block] = !events[k].removed;
+            }
+        }
+        CU_ASSERT_EQUAL(len, 0);
+        if (i == 0)
+            known[name] = true;
+    }
+    for (uint32_t name = 0; name < NAMES; name++) {
+        const bool cached = tg_kv_find(kv, (tg_kv_hash){name, 1}, &found) == 0;
+        CU_ASSERT_EQUAL(known[name], cached);
+        if (cached)
+            tg_kv_release(kv, found);
+    }
+    CU_ASSERT_EQUAL(tg_kv_events(kv, &late, events, 16), -EOVERFLOW);
+    CU_ASSERT_EQUAL(late, from);
+    CU_ASSERT_EQUAL(tg_kv_events(kv, &late, events, 16), 0);
+    tg_kv_free(kv);
+}
+
 static const tg_test tests[] = {{"tenants_never_meet", test_tenants_never_meet},
                                 {"least_recently_used_goes_first", test_least_recently_used_goes_first},
-                                {"books_balance", test_books_balance}};
+                                {"books_balance", test_books_balance},
+                                {"public_prefixes", test_public_prefixes},
+                                {"events", test_events}};
 TG_TEST_MAIN("services_inference_engine_kv", tests)

@@ -150,6 +150,67 @@ static void test_prefix_is_reused(void)
     world_free(&w);
 }
 
+/* Two equal prompts that come together: what the first computes the second takes, block by block. */
+static void test_equal_prompts_are_computed_once(void)
+{
+    world w;
+    uint32_t planned = 0;
+    world_make(&w, 64, 4, 32);
+    tg_seq *first = add(&w, 100, 20, 0, 3), *second = add(&w, 100, 20, 0, 3);
+    for (int i = 0; i < 4; i++)
+        planned += step(&w);
+    CU_ASSERT(first->len > 100 && second->len > 100);
+    CU_ASSERT_EQUAL(second->usage.cached_tokens, 96);
+    CU_ASSERT_EQUAL(planned, 100 + 4); /* and nothing else: all four steps were the prompts' */
+    CU_ASSERT(tg_kv_check(w.kv));
+    while (w.sched.running_len > 0)
+        step(&w);
+    CU_ASSERT_EQUAL(w.sched.promised, 0);
+    world_free(&w);
+}
+
+/* Takes all memory that is not owned, and gives it back: nothing is cached any more. */
+static void forget_cached(world *w)
+{
+    uint32_t blocks[400], len = 0;
+    while (len < 400 && tg_kv_take(w->kv, &blocks[len]) == 0)
+        len++;
+    while (len > 0)
+        tg_kv_release(w->kv, blocks[--len]);
+}
+
+/* What one that gave way computes anew has been counted to its tenant, and is not counted again. */
+static void test_giving_way_costs_nothing(void)
+{
+    world w;
+    world_make(&w, 200, 2, 32);
+    tg_seq *first = add_for(&w, "flood", 100, 400, 0, 1), *second = add_for(&w, "flood", 100, 400, 0, 2);
+    while (second->len < 120)
+        step(&w);
+    add_for(&w, "other", 20, 3, 0, 3);
+    step(&w);
+    CU_ASSERT_FATAL(second->gave_way && second->computed == 0 && second->paid >= 118);
+    forget_cached(&w);
+    while (tg_map_count(w.sched.tenants) > 1)
+        step(&w);
+    uint32_t again = 0;
+    while (second->computed < second->paid) {
+        const uint64_t before = w.sched.time;
+        const uint32_t had = second->computed;
+        CU_ASSERT_FATAL(step(&w) > 0);
+        const uint32_t fresh = second->computed > second->paid ? second->computed - second->paid : 0;
+        again += second->computed - had - fresh;
+        /* The first one's token, and the second's new ones, which count as the prompt's where their chunk begins in it. */
+        CU_ASSERT_EQUAL(w.sched.time - before, 2 + fresh * (had < 100 ? 1 : 2));
+    }
+    CU_ASSERT(again > 100);
+    tg_sched_remove(&w.sched, first);
+    tg_sched_remove(&w.sched, second);
+    tg_seq_free(first);
+    tg_seq_free(second);
+    world_free(&w);
+}
+
 /* Promises and tenants' counts are those of the sequences that are there. */
 static void check_books(const world *w)
 {
@@ -362,6 +423,8 @@ static const tg_test tests[] = {{"decode_goes_first", test_decode_goes_first},
                                 {"interactive_before_batch", test_interactive_before_batch},
                                 {"admission_waits_for_memory", test_admission_waits_for_memory},
                                 {"prefix_is_reused", test_prefix_is_reused},
+                                {"equal_prompts_are_computed_once", test_equal_prompts_are_computed_once},
+                                {"giving_way_costs_nothing", test_giving_way_costs_nothing},
                                 {"a_flood_delays_nobody_else", test_a_flood_delays_nobody_else},
                                 {"a_long_prompt_delays_no_short_one", test_a_long_prompt_delays_no_short_one},
                                 {"backlogged_tenants_share_equally", test_backlogged_tenants_share_equally},

@@ -43,8 +43,8 @@ static inline void print_event(void *user, const tg_chat_event *e)
                       e->has_output ? "" : "?", (unsigned long long)t->output,
                       (unsigned long long)t->reasoning);
         if (e->queue_ns || e->gpu_ns)
-            tg_buf_printf(out, "+%llu+%llu", (unsigned long long)e->queue_ns,
-                          (unsigned long long)e->gpu_ns);
+            tg_buf_printf(out, "+%llu+%llu+%.*s", (unsigned long long)e->queue_ns, (unsigned long long)e->gpu_ns,
+                          TG_STR_ARG(e->numerics));
         break;
     case TG_CHAT_ERROR:
         tg_buf_printf(out, "error(%.*s,%.*s)", TG_STR_ARG(e->error_type),
@@ -219,7 +219,7 @@ static inline bool private_message(size_t n, tg_buf *out)
     Tollgate__V1__GenerateDelta delta = TOLLGATE__V1__GENERATE_DELTA__INIT;
     Tollgate__V1__GenerateEnd end = TOLLGATE__V1__GENERATE_END__INIT;
     Tollgate__V1__GenerateEvent event = TOLLGATE__V1__GENERATE_EVENT__INIT;
-    char model[] = "smollm2-135m-instruct", one[] = "Kalt", two[] = " \xE2\x9D\x84";
+    char model[] = "smollm2-135m-instruct", one[] = "Kalt", two[] = " \xE2\x9D\x84", numerics[] = "7";
     if (n == 0) {
         start.model = model;
         start.prompt_tokens = 50;
@@ -236,6 +236,7 @@ static inline bool private_message(size_t n, tg_buf *out)
         end.output_tokens = 2;
         end.queue_ns = 1000;
         end.engine_ns = 77000;
+        end.numerics = numerics;
         event.event_case = TOLLGATE__V1__GENERATE_EVENT__EVENT_END;
         event.end = &end;
     } else {
@@ -250,6 +251,6 @@ static inline bool private_message(size_t n, tg_buf *out)
 }
 static const char private_events[] =
     "start(smollm2-135m-instruct,) usage(50/0/0/0,?0/0)' text(Kalt) text( \xE2\x9D\x84) stop(1) "
-    "usage(18/32/0/0,2/0)+1000+77000' ";
+    "usage(18/32/0/0,2/0)+1000+77000+7' ";
 
 #endif
