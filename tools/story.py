@@ -162,6 +162,7 @@ def story():
          "openai-gpt4o-mini")
     admin("DELETE", "/faults")
 
+    show_engine()
     mesh("stop", "inference")
     ask = "Classify as spam or not spam: 'You have won a boat!'"
     show("the private tier is stopped; acme classifies", ask,
@@ -228,6 +229,27 @@ def statement_lines():
     for tenant in TENANTS:
         found += ledger("statement", "--tenant", tenant)["lines"]
     return found
+
+
+def metrics(url):
+    """The series without labels, by name."""
+    where = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(where.hostname, where.port, timeout=10)
+    connection.request("GET", where.path)
+    words = [line.split() for line in connection.getresponse().read().decode().splitlines()]
+    return {word[0]: float(word[1]) for word in words if len(word) == 2}
+
+
+def show_engine():
+    """What the private tier's engine says of itself, in its metrics."""
+    engine = {name.removeprefix("tollgate_engine_"): value for name, value in metrics(ENV["TOLLGATE_INFERENCE_METRICS"]).items()}
+    busy, overhead, idle = (engine[f"{kind}_nanoseconds_total"] / 1e9 for kind in ("busy", "overhead", "idle"))
+    print("\nThe private tier's engine\n")
+    print(f"  {busy:.3f} s in steps, which its tenants pay; {overhead:.3f} s overhead, {idle:.3f} s idle")
+    print(f"  {engine['prompt_tokens_total']:.0f} prompt tokens, {engine['cached_tokens_total']:.0f} of them cached; "
+          f"{engine['output_tokens_total']:.0f} output tokens")
+    print(f"  KV blocks: {engine['kv_blocks_free']:.0f} free, {engine['kv_blocks_cached']:.0f} cached, "
+          f"{engine['kv_blocks_used']:.0f} in use; {engine['memory_bytes'] / 2**20:.0f} MiB in all")
 
 
 def show_ledger(statement):
