@@ -40,7 +40,7 @@ typedef struct tg_embed_conf {
 /* 0; -EINVAL with a sentence about the file or the configuration; -errno of open; -ENOMEM. */
 int tg_embed_open(const char *path, const tg_embed_conf *conf, tg_error *err, tg_embed **ret);
 int tg_embed_parse(const uint8_t *data, size_t size_bytes, const tg_embed_conf *conf, tg_error *err,
-                   tg_embed **ret); /* the same of a file in memory, which stays the caller's, 8-byte aligned */
+                   tg_embed **ret); /* the same of a file in memory, 8-byte aligned, which must outlive it */
 tg_embed *tg_embed_free(tg_embed *embed);
 
 uint32_t tg_embed_dims(const tg_embed *embed);      /* numbers of a vector */
