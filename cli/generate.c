@@ -33,7 +33,8 @@ static const char usage_text[] =
     "  --choice TEXT      the answer is this text, or one of several; may be given up to 16 times\n"
     "  --logprobs N       after the answer, a line for each token: its log-probability and the N likeliest\n"
     "  --no-speculation   never guess tokens (the output is the same)\n"
-    "  --threads N        default: one per processor\n";
+    "  --threads N        default: one per processor\n"
+    "  --kv-type T        what keys and values are rounded to: f16 (default) or q8\n";
 
 enum { BIAS_MAX = 16, CHOICES_MAX = 16, SCHEMA_BYTES_MAX = 1 << 20 };
 
@@ -42,6 +43,7 @@ typedef struct options {
     bool chat, echo, has_seed, logprobs, no_speculation;
     uint32_t top_logprobs;
     uint32_t max_tokens, threads;
+    tg_kv_type kv_type;
     tg_sampling sampling;
     tg_str stop[TG_STOP_STRINGS_MAX];
     size_t stop_len;
@@ -73,6 +75,15 @@ static int parse_seed(const char *text, options *o)
     if (errno == 0 && *text >= '0' && *text <= '9' && *end == '\0')
         return 0;
     fprintf(stderr, "tollgate generate: --seed is '%s'; 0 to 2^64 − 1 is allowed\n", text);
+    return -EINVAL;
+}
+
+static int parse_kv_type(const char *text, options *o)
+{
+    o->kv_type = strcmp(text, "q8") == 0 ? TG_KV_Q8 : TG_KV_F16;
+    if (o->kv_type == TG_KV_Q8 || strcmp(text, "f16") == 0)
+        return 0;
+    fprintf(stderr, "tollgate generate: --kv-type is '%s'; f16 and q8 are allowed\n", text);
     return -EINVAL;
 }
 
@@ -158,6 +169,7 @@ static int parse_option(int which, const char *name, options *o)
         o->sampling.top_p = (float)number;
         return rc;
     case 'B': return parse_bias(optarg, o);
+    case 'K': return parse_kv_type(optarg, o);
     case 'R':
         rc = parse_number(name, optarg, 0, 2, &number);
         o->adjustments.repetition_penalty = (float)number;
@@ -208,6 +220,7 @@ static int parse(int argc, char **argv, options *o)
         {"logprobs", required_argument, NULL, 'L'},    {"no-speculation", no_argument, NULL, 'G'},
         {"json", no_argument, NULL, 'O'},              {"regex", required_argument, NULL, 'X'},
         {"choice", required_argument, NULL, 'C'},      {"json-schema", required_argument, NULL, 'J'},
+        {"kv-type", required_argument, NULL, 'K'},
         {NULL, 0, NULL, 0}};
     int which, index = 0;
     optind = 1;
@@ -324,7 +337,7 @@ int tg_cli_generate(int argc, char **argv)
     sem_init(&p.ready, 0, 0);
     tg_buf_init(&p.logprobs, 0);
     const tg_engine_conf conf = {.model_path = o.model, .chat_template_file = o.chat_template, .threads = o.threads, .max_seqs = 1,
-                                 .max_queue = 1, .no_speculation = o.no_speculation, .notify = on_ready, .notify_user = &p,
+                                 .max_queue = 1, .kv_type = o.kv_type, .no_speculation = o.no_speculation, .notify = on_ready, .notify_user = &p,
                                  .progress = tg_load_bar_progress, .progress_user = &bar};
     int rc = tg_engine_new(&conf, &err, &engine);
     if (rc == 0) {

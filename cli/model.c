@@ -220,7 +220,7 @@ static void put_model(tg_json_out *out, const report *r)
     } numbers[] = {{"layers", s->layers}, {"width", s->width}, {"heads", s->heads}, {"kv_heads", s->kv_heads},
                    {"head_dim", s->head_dim}, {"ffn_width", s->ffn_width}, {"vocab", s->vocab},
                    {"context", s->context}, {"window", s->window},
-                   {"kv_bytes_per_token", tg_backend_kv_block_bytes(m) / TG_KV_BLOCK_TOKENS}};
+                   {"kv_bytes_per_token", tg_backend_kv_block_bytes(m, TG_KV_F16) / TG_KV_BLOCK_TOKENS}};
     const struct {
         const char *key;
         uint64_t value;

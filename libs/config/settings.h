@@ -98,6 +98,7 @@ typedef struct tg_inference_settings {
     uint32_t max_seqs;
     uint32_t max_queue;
     uint32_t kv_tokens;
+    int kv_type; /* 0 f16, 1 q8 */
     uint64_t memory_limit_bytes; /* 0: what the machine and the cgroup leave */
     uint32_t step_token_budget;
     uint32_t default_max_tokens;

@@ -22,6 +22,7 @@ static const tg_field inference_kafka_fields[] = {
 static const tg_schema inference_kafka_schema =
     GROUP("kafka", tg_inference_settings, kafka, inference_kafka_fields);
 
+static const char *const kv_types[] = {"f16", "q8", NULL};
 static const char *const poolings[] = {"auto", "mean", "first", "last", NULL};
 
 #define AT(member) TG_AT(tg_inference_settings, member)
@@ -50,6 +51,9 @@ static const tg_field inference_fields[] = {
      .doc = "Requests waiting behind them; past it RESOURCE_EXHAUSTED."},
     {"kv_tokens", TG_FIELD_U32, AT(kv_tokens), .fallback = "16384", .min = 64, .max = 1 << 30,
      .doc = "Tokens whose keys and values fit in memory, over all sequences."},
+    {"kv_type", TG_FIELD_ENUM, AT(kv_type), .fallback = "f16", .names = kv_types,
+     .doc = "What keys and values are rounded to; q8 takes little more than half the memory of f16 and gives "
+            "slightly other output (docs/numerics.md)."},
     {"memory_limit_bytes", TG_FIELD_BYTES, AT(memory_limit_bytes), .fallback = "0",
      .doc = "Memory the model, its KV and scratch may take; 0: what the cgroup and MemAvailable leave."},
     {"step_token_budget", TG_FIELD_U32, AT(step_token_budget), .fallback = "256", .min = 1,

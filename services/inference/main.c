@@ -90,6 +90,7 @@ static int start_engine(tg_inference *inference, tg_error *err)
         .max_seqs = s->max_seqs,
         .max_queue = s->max_queue,
         .kv_tokens = s->kv_tokens,
+        .kv_type = (tg_kv_type)s->kv_type,
         .step_token_budget = s->step_token_budget,
         .memory_limit_bytes = s->memory_limit_bytes,
         .public_prompts = public_prompts,

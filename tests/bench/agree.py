@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 
+import numpy as np
+
 from engine import BIN, ROOT, SMOL, model_file, ours, peer
 
 sys.path.insert(0, str(ROOT / "tests" / "tools"))
@@ -79,10 +81,13 @@ def compare(mine, theirs, name):
     return wrong
 
 
+def passage(driver):
+    return tokenize(driver, (ROOT / "tests" / "bench" / "engine" / "passage.txt").read_text().replace("\n", " "))
+
+
 def losses(driver):
     """The negative log likelihood of every token of the passage but the first."""
-    text = (ROOT / "tests" / "bench" / "engine" / "passage.txt").read_text().replace("\n", " ")
-    return [float(word) for word in driver.ask("nll", *tokenize(driver, text)).split()]
+    return [float(word) for word in driver.ask("nll", *passage(driver)).split()]
 
 
 # llama.cpp knows no windows for these architectures; tests/compat/test_architectures.py covers them.
@@ -155,12 +160,32 @@ def formats():
     return wrong
 
 
+def kv_in_q8(file, ids):
+    """What keys and values in Q8 cost: along the passage, against the same engine with F16."""
+    def logits(*kv):
+        done = subprocess.run([BIN / "test-logits", file, "1", *kv], input=np.asarray(ids, "<u4").tobytes(),
+                              capture_output=True, check=True)
+        return np.frombuffer(done.stdout, "<f4").reshape(len(ids), -1).astype(np.float64)
+
+    def perplexity(rows):
+        rows = rows[:-1] - rows[:-1].max(-1, keepdims=True)
+        return math.exp(np.mean(np.log(np.exp(rows).sum(-1)) - rows[np.arange(len(rows)), ids[1:]]))
+
+    f16, q8 = logits(), logits("q8")
+    same = (f16.argmax(-1) == q8.argmax(-1)).mean()
+    a, b = perplexity(f16), perplexity(q8)
+    print(f"\nkeys and values in Q8: perplexity of {len(ids)} tokens {b:.4f}, with F16 {a:.4f} ({100 * (b / a - 1):+.3f}%); the "
+          f"likeliest token is the same at {100 * same:.1f}% of them")
+    print(f"BENCH agree kv=q8 perplexity={b:.4f} perplexity_f16={a:.4f} same_top={same:.4f}")
+
+
 def main():
     file = model_file(SMOL)
     with ours(file, seqs=1) as a, peer(file, seqs=1, context=8192) as b, \
             peer(file, "avx2", seqs=1, context=8192) as c:
         said = [continuations(one) for one in (a, b, c)]
         lost = [losses(one) for one in (a, b, c)]
+        passage_ids = passage(a)
         print(f"{SMOL}, ours on {a.facts['path']} (numerics {a.facts['numerics']}); llama.cpp's builds: for "
               f"this processor, and for AVX2\n")
     print(f"{len(said[0])} prompts, {TOKENS} tokens   equal   parted   tokens  furthest  too early (margin {MARGIN})")
@@ -176,6 +201,7 @@ def main():
           f"builds do by {apart[1]:.4f}")
     print(f"BENCH agree too_early={len(wrong)} perplexity={mine:.4f} peer_perplexity={theirs:.4f} "
           f"off_percent={off:.3f} apart={apart[0]:.4f} peer_apart={apart[1]:.4f}")
+    kv_in_q8(file, passage_ids)
     wrong += architectures() + formats()
     return 3 if wrong or abs(off) > PERPLEXITY_PERCENT else 0
 

@@ -19,8 +19,8 @@ WORST = 2.0 ** -10
 SEED = int(os.environ.get("TG_TEST_SEED", "1"))
 
 
-def engine(path, ids, chunk, env=None):
-    done = subprocess.run([BUILD / "test-logits", path, str(chunk)], input=np.asarray(ids, "<u4").tobytes(),
+def engine(path, ids, chunk, env=None, kv=()):
+    done = subprocess.run([BUILD / "test-logits", path, str(chunk), *kv], input=np.asarray(ids, "<u4").tobytes(),
                           capture_output=True, timeout=300, env=os.environ | (env or {}))
     assert done.returncode == 0, done.stderr.decode()
     return np.frombuffer(done.stdout, "<f4").reshape(-(-len(ids) // chunk), -1)
@@ -58,6 +58,25 @@ def test_logits_agree_with_the_definition(tmp_path, name):
     assert clear.mean() > 0.9 and (got.argmax(-1) == want.argmax(-1))[clear].all(), f"{name}, seed {SEED}: greedy"
     assert engine(path, ids, 37)[-1].tobytes() == got[-1].tobytes(), f"{name}: chunks change the bits"
     assert engine(path, ids, TOKENS)[-1].tobytes() == got[-1].tobytes(), f"{name}: chunks change the bits"
+
+
+# A key or value on the other side of a boundary is now a step of 2^-7 of its group's largest away.
+MOST_Q8, WORST_Q8 = 2e-3, 2e-2
+
+
+@pytest.mark.parametrize("name, changes", [("llama", dict(head_dim=48)), ("qwen3", dict(arch="qwen3", head_dim=32, eps=1e-6))])
+def test_keys_and_values_in_q8(tmp_path, name, changes):
+    shape = tiny_llm.Shape(**changes, kv_q8=True, seed=SEED)
+    values = tiny_llm.weights(shape)
+    path = tmp_path / "model.gguf"
+    tiny_llm.write(path, shape, values)
+    ids = np.random.default_rng(SEED).integers(0, shape.vocab, 300)
+    want, got = tiny_llm.logits(shape, values, ids), engine(path, ids, 1, kv=("q8",))
+    off, apart = (np.abs(got - other).max(-1) / np.abs(want).max() for other in (want, engine(path, ids, 1)))
+    assert np.quantile(off, 0.95) <= MOST_Q8 and off.max() <= WORST_Q8, \
+        f"{name}, seed {SEED}: off by {np.quantile(off, 0.95):.2e}, at most {off.max():.2e} of the largest"
+    assert np.median(apart) > 3 * np.median(off), f"{name}, seed {SEED}: it makes no difference: {np.median(apart):.2e}"
+    assert engine(path, ids, 37, kv=("q8",))[-1].tobytes() == got[-1].tobytes(), f"{name}: chunks change the bits"
 
 
 def test_the_reference_can_disagree(tmp_path):

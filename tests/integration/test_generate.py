@@ -138,3 +138,12 @@ def test_json_schema_file(tiny_model, tmp_path):
     assert refused.returncode == 1 and b"/minProperties" in refused.stderr
     absent = generate("--model", tiny_model, "--prompt", "a", "--json-schema", tmp_path / "none")
     assert absent.returncode == 2 and b"none: No such file" in absent.stderr
+
+
+def test_keys_and_values_in_q8(tiny_model):
+    words = ("--model", tiny_model, "--prompt", "one two three", "--max-tokens", "40", "--logprobs", "1")
+    plain, again, small = generate(*words), generate(*words, "--kv-type", "f16"), generate(*words, "--kv-type", "q8")
+    assert plain.returncode == again.returncode == small.returncode == 0, small.stderr
+    assert plain.stdout == again.stdout and plain.stdout != small.stdout, "log-probabilities of the two are the same"
+    wrong = generate(*words, "--kv-type", "q4")
+    assert wrong.returncode == 2 and b"--kv-type is 'q4'; f16 and q8 are allowed" in wrong.stderr, wrong.stderr

@@ -1,6 +1,6 @@
 """Small random decoder models: written as GGUF files, and computed in double precision from their definition.
 
-The one rounding kept from the engine's documented rules is that of keys and values to F16; all else is exact to
+The one rounding kept from the engine's documented rules is that of keys and values to F16 or Q8; all else is exact to
 double precision.
 """
 import array
@@ -27,6 +27,7 @@ class Shape:
     linear: float = 1.0
     rope_freqs: bool = False
     tied: bool = False
+    kv_q8: bool = False
     seed: int = 1
 
     @property
@@ -117,6 +118,16 @@ def rotated(x, shape, freqs):
     return ret
 
 
+def in_q8(x):
+    """Groups of 32 dimensions, each scale · int8."""
+    ret = np.empty_like(x)
+    for at in range(0, x.shape[-1], 32):
+        part = x[..., at:at + 32]
+        scale = (np.abs(part).max(-1, keepdims=True) / 127).astype(np.float16).astype(np.float64)
+        ret[..., at:at + 32] = np.clip(np.rint(part / scale), -127, 127) * scale
+    return ret
+
+
 def attention(x, layer, shape, freqs):
     s, n, group = shape, len(x), shape.heads // shape.kv_heads
     q, k, v = (x @ layer[f"attn_{c}.weight"].T + layer.get(f"attn_{c}.bias", 0) for c in "qkv")
@@ -124,7 +135,7 @@ def attention(x, layer, shape, freqs):
     if s.arch == "qwen3":
         q, k = rms(q, layer["attn_q_norm.weight"], s.eps), rms(k, layer["attn_k_norm.weight"], s.eps)
     q, k = rotated(q, s, freqs), rotated(k, s, freqs)
-    k, v = (a.astype(np.float16).astype(np.float64) for a in (k, v))
+    k, v = ((in_q8(a) if s.kv_q8 else a).astype(np.float16).astype(np.float64) for a in (k, v))
     distance = np.arange(n)[:, None] - np.arange(n)[None, :]
     seen = (distance >= 0) & (distance < (s.window or n))
     out = np.empty_like(q)

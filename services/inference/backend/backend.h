@@ -20,9 +20,12 @@
 
 typedef struct tg_backend tg_backend;
 
+typedef enum tg_kv_type { TG_KV_F16, TG_KV_Q8 } tg_kv_type; /* what keys and values are rounded to */
+
 typedef struct tg_backend_conf {
     uint32_t threads;         /* 1..TG_THREADS_MAX; 0: one per processor */
     uint32_t kv_blocks;       /* KV memory, in blocks */
+    tg_kv_type kv_type;
     uint32_t step_tokens_max; /* most tokens in one step */
     uint32_t step_logits_max; /* most rows of logits in one step */
     tg_load_progress_fn progress; /* or NULL */
@@ -81,6 +84,6 @@ bool tg_backend_has_cpu_path(const char *path); /* scalar, avx2, avx512, amx */
 tg_backend *tg_backend_close(tg_backend *backend); /* NULL is a no-op; returns NULL */
 
 /* KV bytes that one block takes for this model. */
-uint64_t tg_backend_kv_block_bytes(const tg_model *model);
+uint64_t tg_backend_kv_block_bytes(const tg_model *model, tg_kv_type type);
 
 #endif

@@ -14,7 +14,9 @@
  *  2. Products with F32, F16 and BF16 weights: one chain of fma over ascending k, activations in fp32.
  *     A bias is added to the finished sum.
  *  3. Threads share out outputs, never a sum.
- *  4. K and V are rounded to F16 before any use, those of the current step included.
+ *  4. K and V are rounded to F16 before any use, those of the current step included. With a Q8 cache first to int8:
+ *     32 dimensions of a head share the scale F16(largest magnitude / 127), q = x / scale to nearest even within ±127;
+ *     what is used is scale·q, in fp32, rounded to F16. The version then ends in -kvq8.
  *  5. Attention takes keys in spans of 256 aligned to absolute position; a span's (max, sum,
  *     accumulator) are merged in ascending order. Masked keys, those before a sliding window included, add
  *     exactly zero, and a span without a visible key is not merged. q·k is one fma chain over ascending
@@ -34,6 +36,7 @@
 #include <string.h>
 
 #define TG_NUMERICS_VERSION "1"
+#define TG_NUMERICS_VERSION_KVQ8 TG_NUMERICS_VERSION "-kvq8" /* with K and V in Q8 */
 #define TG_ATTENTION_SPAN 256 /* keys; a multiple of TG_KV_BLOCK_TOKENS */
 
 /* e^x in double, without fma, so that every compiler and machine gives the same bits. Error below

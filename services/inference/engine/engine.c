@@ -79,6 +79,7 @@ static int start(tg_engine *e, tg_error *err)
     e->rows_max = e->conf.max_seqs + spare;
     tg_backend_conf backend = {.threads = e->conf.threads,
                                .kv_blocks = e->conf.kv_tokens / TG_KV_BLOCK_TOKENS,
+                               .kv_type = e->conf.kv_type,
                                .step_tokens_max = e->conf.step_token_budget,
                                .step_logits_max = e->rows_max,
                                .progress = e->conf.progress,
@@ -374,7 +375,7 @@ void tg_engine_get_status(tg_engine *e, tg_engine_status *ret)
     ret->model = e->model->name;
     ret->quantisation = e->model->quantisation;
     ret->path = e->backend->path;
-    ret->numerics = TG_NUMERICS_VERSION;
+    ret->numerics = e->conf.kv_type == TG_KV_Q8 ? TG_NUMERICS_VERSION_KVQ8 : TG_NUMERICS_VERSION;
     ret->threads = e->backend->threads;
     ret->context_limit = e->context_limit;
     ret->queue_limit = e->conf.max_queue;

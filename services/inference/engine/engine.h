@@ -42,6 +42,7 @@ typedef struct tg_engine_conf { /* 0 means the default in brackets */
     uint32_t max_seqs;          /* running at once [8], at most TG_ENGINE_SEQS_MAX */
     uint32_t max_queue;         /* waiting [64], at most TG_ENGINE_QUEUE_MAX */
     uint32_t kv_tokens;         /* KV memory [max_seqs × 2,048, or the model's context if larger; less where memory is short] */
+    tg_kv_type kv_type;         /* what keys and values are rounded to [F16] */
     uint32_t step_token_budget; /* tokens in one step [256]; at least max_seqs */
     const tg_str *public_prompts; /* system prompts whose KV blocks all tenants share (public_prompts.h); copied */
     size_t public_prompts_len;

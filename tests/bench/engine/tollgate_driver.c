@@ -329,7 +329,7 @@ int main(int argc, char **argv)
     printf("load_ms=%.0f path=%s numerics=%s weights=%llu kv=%llu layer_weights=%llu\n",
            (double)(driver_now_ns() - started_ns) / 1e6, s.path, s.numerics,
            (unsigned long long)model->weight_bytes,
-           (unsigned long long)(s.kv_blocks_total * tg_backend_kv_block_bytes(model)),
+           (unsigned long long)(s.kv_blocks_total * tg_backend_kv_block_bytes(model, conf.kv_type)),
            (unsigned long long)layer_weights(model->gguf));
     fflush(stdout);
     serve(&o);

@@ -24,10 +24,10 @@ static void unmap_memory(void *p, size_t bytes)
         munmap(p, bytes);
 }
 
-uint64_t tg_backend_kv_block_bytes(const tg_model *model)
+uint64_t tg_backend_kv_block_bytes(const tg_model *model, tg_kv_type type)
 {
     const tg_model_shape *s = &model->shape;
-    return (uint64_t)s->layers * s->kv_heads * tg_kv_head_halves(s->head_dim) * sizeof(uint16_t);
+    return (uint64_t)s->layers * s->kv_heads * tg_kv_head_bytes(s->head_dim, type == TG_KV_Q8);
 }
 
 /* ---- weights ---- */
@@ -184,7 +184,9 @@ static void carve_scratch(tg_cpu *cpu, carver *c)
     cpu->tiles = carve(c, cpu->tiles_max, sizeof(*cpu->tiles));
     cpu->attend_scratch = carve(c, cpu->base.threads, sizeof(*cpu->attend_scratch));
     cpu->product_scratch = carve(c, cpu->base.threads, sizeof(*cpu->product_scratch));
-    const size_t per_thread = TG_ATTEND_ROWS * (TG_ATTENTION_SPAN + 2 * (size_t)s->head_dim);
+    const size_t expanded = cpu->conf.kv_type == TG_KV_Q8 ? TG_ATTENTION_SPAN / 16 * tg_kv_head_halves(s->head_dim)
+                                                                + TG_KV_EXPANDED_SPARE : 0;
+    const size_t per_thread = TG_ATTEND_ROWS * (TG_ATTENTION_SPAN + 2 * (size_t)s->head_dim) + expanded / 2;
     for (uint32_t i = 0; i < cpu->base.threads; i++) {
         float *p = carve(c, per_thread, sizeof(float));
         int32_t *sums = carve(c, tg_product_scratch((uint32_t)widest), sizeof(int32_t));
@@ -228,7 +230,8 @@ static int measure(tg_cpu *cpu, const tg_model *model, const tg_backend_conf *co
         return -ENOMEM;
     carve_scratch(cpu, &sizes);
     cpu->scratch_bytes = sizes.used;
-    cpu->kv_bytes = (size_t)tg_backend_kv_block_bytes(model) * conf->kv_blocks;
+    cpu->kv_bytes = (size_t)tg_backend_kv_block_bytes(model, conf->kv_type) * conf->kv_blocks;
+    cpu->kv_head_bytes = tg_kv_head_bytes(model->shape.head_dim, conf->kv_type == TG_KV_Q8);
     cpu->weights_bytes = each_tensor(cpu, NULL);
     return 0;
 }

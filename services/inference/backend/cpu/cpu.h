@@ -35,7 +35,8 @@ typedef struct tg_cpu {
     double *rope_freqs; /* rope_dim / 2 angles per position */
     uint8_t *weights;   /* all packed panels, and copies of what isn't packed */
     size_t weights_bytes;
-    uint16_t *kv; /* [layer][block][kv head], each as tg_kv_head_halves says */
+    uint8_t *kv; /* [layer][block][kv head], each as kv_format.h says */
+    size_t kv_head_bytes;
     size_t kv_bytes;
     /* Scratch for one step: rows of floats, one per token. */
     uint8_t *scratch;

@@ -172,14 +172,37 @@ static void add_bias(float *x, const float *bias, uint32_t len)
         x[i] += bias[i];
 }
 
-static uint16_t *kv_block(const tg_cpu *cpu, uint32_t block)
+static uint8_t *kv_block(const tg_cpu *cpu, uint32_t block)
 {
     const tg_model_shape *s = &cpu->model->shape;
-    return cpu->kv + ((size_t)cpu->layer * cpu->conf.kv_blocks + block) * s->kv_heads *
-                         tg_kv_head_halves(s->head_dim);
+    return cpu->kv + ((size_t)cpu->layer * cpu->conf.kv_blocks + block) * s->kv_heads * cpu->kv_head_bytes;
 }
 
-/* Position into queries and keys; keys and values into their block, as F16. */
+static void store_f16(const tg_cpu *cpu, const float *k, const float *v, uint32_t dim, uint32_t slot, uint8_t *block)
+{
+    uint16_t *to = (uint16_t *)(void *)block, keys[TG_MODEL_HEAD_DIM_MAX];
+    cpu->kernels->to_f16(k, dim, keys);
+    for (uint32_t d = 0; d < dim; d++)
+        to[d * TG_KV_BLOCK_TOKENS + slot] = keys[d];
+    cpu->kernels->to_f16(v, dim, to + (TG_KV_BLOCK_TOKENS + slot) * (size_t)dim);
+}
+
+static void store_q8(const tg_cpu *cpu, const float *k, const float *v, uint32_t dim, uint32_t slot, uint8_t *block)
+{
+    int8_t *to = (int8_t *)block, keys[TG_MODEL_HEAD_DIM_MAX];
+    uint16_t *scales = tg_kv_scales(block, dim), each[2][TG_KV_GROUPS_MAX];
+    const uint32_t groups = tg_kv_groups(dim);
+    cpu->kernels->to_q8(k, dim, keys, each[0]);
+    for (uint32_t d = 0; d < dim; d++)
+        to[d * TG_KV_BLOCK_TOKENS + slot] = keys[d];
+    cpu->kernels->to_q8(v, dim, to + (TG_KV_BLOCK_TOKENS + slot) * (size_t)dim, each[1]);
+    for (uint32_t g = 0; g < groups; g++) {
+        scales[g * TG_KV_BLOCK_TOKENS + slot] = each[0][g];
+        scales[(groups + g) * TG_KV_BLOCK_TOKENS + slot] = each[1][g];
+    }
+}
+
+/* Position into queries and keys; keys and values into their block, in its format. */
 static void place_task(void *context, uint32_t index, uint32_t thread)
 {
     (void)thread;
@@ -202,17 +225,12 @@ static void place_task(void *context, uint32_t index, uint32_t thread)
             cpu->kernels->norm(q + h * dim, l->q_norm, dim, s->norm_eps, q + h * dim);
         rotate(q + h * dim, cosine, sine, s->rope_dim / 2, halves);
     }
-    uint16_t *to =
-        kv_block(cpu, cpu->step->seqs[token->seq].blocks[token->position / TG_KV_BLOCK_TOKENS]);
-    for (uint32_t h = 0; h < s->kv_heads; h++, to += tg_kv_head_halves(dim)) {
-        uint16_t keys[TG_MODEL_HEAD_DIM_MAX];
+    uint8_t *to = kv_block(cpu, cpu->step->seqs[token->seq].blocks[token->position / TG_KV_BLOCK_TOKENS]);
+    for (uint32_t h = 0; h < s->kv_heads; h++, to += cpu->kv_head_bytes) {
         if (l->k_norm)
             cpu->kernels->norm(k + h * dim, l->k_norm, dim, s->norm_eps, k + h * dim);
         rotate(k + h * dim, cosine, sine, s->rope_dim / 2, halves);
-        cpu->kernels->to_f16(k + h * dim, dim, keys);
-        for (uint32_t d = 0; d < dim; d++)
-            to[d * TG_KV_BLOCK_TOKENS + slot] = keys[d];
-        cpu->kernels->to_f16(v + h * dim, dim, to + (TG_KV_BLOCK_TOKENS + slot) * (size_t)dim);
+        (cpu->conf.kv_type == TG_KV_Q8 ? store_q8 : store_f16)(cpu, k + h * dim, v + h * dim, dim, slot, to);
     }
 }
 
@@ -250,11 +268,13 @@ static void attend_task(void *context, uint32_t index, uint32_t thread)
         a.out[r] = cpu->mixed + at;
         a.position[r] = seq->first_position + token;
     }
-    a.block_stride = s->kv_heads * tg_kv_head_halves(dim);
-    a.kv = kv_block(cpu, 0) + head * tg_kv_head_halves(dim);
+    a.q8 = cpu->conf.kv_type == TG_KV_Q8;
+    a.block_stride = s->kv_heads * cpu->kv_head_bytes;
+    a.kv = kv_block(cpu, 0) + head * cpu->kv_head_bytes;
     a.scale = 1.0f / sqrtf((float)dim);
     a.scores = cpu->attend_scratch[thread];
     a.sums = a.scores + (size_t)TG_ATTEND_ROWS * TG_ATTENTION_SPAN;
+    a.expanded = (uint16_t *)(void *)(a.sums + (size_t)2 * TG_ATTEND_ROWS * dim); /* room for it where it is Q8 */
     cpu->kernels->attend(&a);
 }
 
@@ -357,10 +377,10 @@ static void state_task(void *context, uint32_t index, uint32_t thread)
 static void copy_blocks(tg_cpu *cpu)
 {
     const tg_model_shape *s = &cpu->model->shape;
-    const size_t halves = s->kv_heads * tg_kv_head_halves(s->head_dim);
+    const size_t bytes = s->kv_heads * cpu->kv_head_bytes;
     for (uint32_t i = 0; i < cpu->step->copies_len; i++)
         for (cpu->layer = 0; cpu->layer < s->layers; cpu->layer++)
-            memcpy(kv_block(cpu, cpu->step->copies[i].to), kv_block(cpu, cpu->step->copies[i].from), halves * sizeof(uint16_t));
+            memcpy(kv_block(cpu, cpu->step->copies[i].to), kv_block(cpu, cpu->step->copies[i].from), bytes);
 }
 
 int tg_cpu_run(tg_backend *backend, const tg_forward_step *step, const float **ret_logits)

@@ -6,6 +6,7 @@
 #ifndef TG_CPU_KERNELS_H
 #define TG_CPU_KERNELS_H
 
+#include "services/inference/backend/cpu/kv_format.h"
 #include "services/inference/backend/cpu/pack.h"
 
 /* Kernels are written as functions of constants (tokens, panels, type of weights) that become a body of their own for
@@ -98,12 +99,14 @@ typedef struct tg_attend {
     uint32_t rows;
     uint32_t head_dim;
     uint32_t window;        /* latest keys a row sees, its own included; 0: all */
-    const uint16_t *kv;     /* this layer, this head, block 0 */
-    size_t block_stride;    /* halves from one block of this head to the next */
+    const uint8_t *kv;      /* this layer, this head, block 0; as kv_format.h says */
+    bool q8;                /* its format; else F16 */
+    size_t block_stride;    /* bytes from one block of this head to the next */
     const uint32_t *blocks; /* the sequence's table */
     float scale;            /* of q·k: 1 / √head_dim */
     float *scores;          /* scratch: [TG_ATTEND_ROWS][TG_ATTENTION_SPAN] */
     float *sums;            /* scratch: [2][TG_ATTEND_ROWS][head_dim] */
+    uint16_t *expanded;     /* scratch for Q8: a span's blocks as F16, and TG_KV_EXPANDED_SPARE */
 } tg_attend;
 
 typedef struct tg_cpu_kernels {
@@ -118,6 +121,9 @@ typedef struct tg_cpu_kernels {
     void (*norm)(const float *x, const float *weight, uint32_t len, float eps, float *ret);
     void (*silu_mul)(const float *gate, const float *up, uint32_t len, float *ret);
     void (*to_f16)(const float *x, uint32_t len, uint16_t *ret);
+    /* Groups of 32, the last one may be shorter: scale = F16(largest magnitude / 127), q = x / scale rounded to nearest
+     * even and held within ±127; zeros where the scale is 0. Off by 0.57 × scale + 4e-6 at most. */
+    void (*to_q8)(const float *x, uint32_t len, int8_t *ret, uint16_t *ret_scales);
     void (*attend)(const tg_attend *attend);
 } tg_cpu_kernels;
 
@@ -132,8 +138,5 @@ extern const tg_cpu_kernels tg_kernels_amx;    /* besides: AMX-TILE and AMX-INT8
 /* The best table this processor can run, or the one TOLLGATE_CPU names (scalar, avx2, avx512, amx).
  * 0; -EINVAL for an unknown name, -ENOTSUP for one this processor lacks, with a message. */
 int tg_kernels_choose(const char *wanted, tg_error *err, const tg_cpu_kernels **ret);
-
-/* KV layout of one block and head: keys [head_dim][16], then values [16][head_dim], F16. */
-static inline size_t tg_kv_head_halves(uint32_t head_dim) { return (size_t)2 * 16 * head_dim; }
 
 #endif

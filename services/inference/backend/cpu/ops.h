@@ -82,6 +82,32 @@ TG_ISA static void TG_OPS(tg_to_f16)(const float *x, uint32_t len, uint16_t *ret
     }
 }
 
+TG_ISA static void TG_OPS(tg_to_q8)(const float *x, uint32_t len, int8_t *ret, uint16_t *ret_scales)
+{
+    const v16 most = v16_set(127.0f), least = v16_set(-127.0f);
+    for (uint32_t first = 0; first < len; first += TG_KV_GROUP) {
+        const uint32_t left = len - first < TG_KV_GROUP ? len - first : TG_KV_GROUP;
+        const v16 a = left >= 16 ? v16_load(x + first) : load_tail(x + first, left);
+        const v16 c = left == 32 ? v16_load(x + first + 16) : load_tail(x + first + 16, left > 16 ? left - 16 : 0);
+        float f[16], top;
+        uint16_t halves[16];
+        int8_t q[TG_KV_GROUP];
+        v16_store(f, v16_max(v16_abs(a), v16_abs(c)));
+        top = f[0];
+        for (int i = 1; i < 16; i++)
+            top = top > f[i] ? top : f[i];
+        v16_store_f16(halves, v16_set(top / 127.0f));
+        const v16 scale = v16_load_f16(halves);
+        v16_store(f, scale);
+        v16_store_i8(q, v16_min(v16_max(v16_round(v16_div(a, scale)), least), most));
+        v16_store_i8(q + 16, v16_min(v16_max(v16_round(v16_div(c, scale)), least), most));
+        if (f[0] == 0)
+            memset(q, 0, sizeof(q));
+        memcpy(ret + first, q, left);
+        ret_scales[first / TG_KV_GROUP] = halves[0];
+    }
+}
+
 static inline int32_t pair_up(const int8_t *q, int16_t *pairs)
 {
     int32_t sum = 0;
@@ -311,6 +337,27 @@ TG_BODY TG_ISA void attend_rows(const tg_attend *a, const attend_keys *keys, uin
     weigh_rows(a, keys, scores, n, span + row * a->head_dim);
 }
 
+/* A block of Q8 as F16; TG_KV_EXPANDED_SPARE numbers past it may be written. */
+TG_ISA static inline void expand_block(const uint8_t *block, uint32_t dim, uint16_t *to)
+{
+    const uint32_t groups = tg_kv_groups(dim);
+    const uint8_t *q = block;
+    const uint16_t *scales = (const uint16_t *)(const void *)(block + (size_t)2 * 16 * dim);
+    float value_scales[TG_KV_GROUPS_MAX][16];
+    for (uint32_t g = 0; g < groups; g++) {
+        const v16 scale = v16_load_f16(scales + g * 16);
+        const uint32_t end = (g + 1) * TG_KV_GROUP < dim ? (g + 1) * TG_KV_GROUP : dim;
+        for (uint32_t d = g * TG_KV_GROUP; d < end; d++)
+            v16_store_f16(to + d * 16, v16_mul(v16_load_i8(q + d * 16), scale));
+        v16_store(value_scales[g], v16_load_f16(scales + (groups + g) * 16));
+    }
+    q += (size_t)16 * dim;
+    to += (size_t)16 * dim;
+    for (uint32_t key = 0; key < 16; key++, q += dim, to += dim) /* what is written past a row, the next one overwrites */
+        for (uint32_t d = 0; d < dim; d += 16)
+            v16_store_f16(to + d, v16_mul(v16_load_i8(q + d), v16_set(value_scales[d / TG_KV_GROUP][key])));
+}
+
 TG_ISA static void attend_span(const tg_attend *a, uint32_t base, float *max, float *sum, float *span)
 {
     const uint32_t end = a->position[a->rows - 1] + 1;
@@ -318,7 +365,14 @@ TG_ISA static void attend_span(const tg_attend *a, uint32_t base, float *max, fl
     const uint32_t blocks = (keys.len + 15) / 16, last = (end - 1) / 16;
     for (uint32_t b = 0; b < blocks + TG_ATTEND_AHEAD; b++) {
         const uint32_t at = base / 16 + b;
-        keys.keys[b] = a->kv + a->blocks[at < last ? at : last] * a->block_stride;
+        const uint8_t *block = a->kv + a->blocks[at < last ? at : last] * a->block_stride;
+        keys.keys[b] = (const uint16_t *)(const void *)block;
+        if (a->q8) {
+            uint16_t *expanded = a->expanded + (b < blocks ? b : blocks - 1) * tg_kv_head_halves(a->head_dim);
+            if (b < blocks)
+                expand_block(block, a->head_dim, expanded);
+            keys.keys[b] = expanded;
+        }
         if (b < blocks)
             keys.values[b] = keys.keys[b] + (size_t)16 * a->head_dim;
     }
@@ -370,6 +424,6 @@ TG_ISA static void TG_OPS(tg_attend)(const tg_attend *a)
 #define TG_OPS_TABLE                                                                               \
     .product = TG_OPS(tg_product),                                                                 \
     .quantise = TG_OPS(tg_quantise), .norm = TG_OPS(tg_norm), .silu_mul = TG_OPS(tg_silu_mul),     \
-    .to_f16 = TG_OPS(tg_to_f16), .attend = TG_OPS(tg_attend)
+    .to_f16 = TG_OPS(tg_to_f16), .to_q8 = TG_OPS(tg_to_q8), .attend = TG_OPS(tg_attend)
 
 #endif

@@ -24,10 +24,10 @@ static tg_model *load(tiny_conf conf, tg_buf *file)
     return model;
 }
 
-static tg_backend *open_backend(const tg_model *model, uint32_t threads, const char *path)
+static tg_backend *open_kv(const tg_model *model, uint32_t threads, const char *path, tg_kv_type kv_type)
 {
-    const tg_backend_conf conf = {.threads = threads, .kv_blocks = 2 * BLOCKS, .step_tokens_max = 512,
-                                  .step_logits_max = 8};
+    const tg_backend_conf conf = {.threads = threads, .kv_blocks = 2 * BLOCKS, .kv_type = kv_type,
+                                  .step_tokens_max = 512, .step_logits_max = 8};
     tg_backend *backend = NULL;
     if (path)
         setenv("TOLLGATE_CPU", path, 1);
@@ -37,6 +37,11 @@ static tg_backend *open_backend(const tg_model *model, uint32_t threads, const c
         return NULL;
     CU_ASSERT_PTR_NOT_NULL_FATAL(backend);
     return backend;
+}
+
+static tg_backend *open_backend(const tg_model *model, uint32_t threads, const char *path)
+{
+    return open_kv(model, threads, path, TG_KV_F16);
 }
 
 static void fill(uint32_t *tokens, uint32_t len, uint32_t vocab, uint64_t *random)
@@ -59,7 +64,7 @@ static void run_chunks(tg_backend *backend, const uint32_t *tokens, uint32_t len
     memcpy(ret, logits, vocab * sizeof(float));
 }
 
-static void check_invariance(tiny_conf conf)
+static void check_invariance_of(tiny_conf conf, tg_kv_type kv_type)
 {
     tg_buf file;
     tg_model *model = load(conf, &file);
@@ -73,7 +78,7 @@ static void check_invariance(tiny_conf conf)
         blocks[i] = i;
         reversed[i] = 2 * BLOCKS - 1 - i;
     }
-    tg_backend *one = open_backend(model, 1, NULL), *three = open_backend(model, 3, NULL);
+    tg_backend *one = open_kv(model, 1, NULL, kv_type), *three = open_kv(model, 3, NULL, kv_type);
     run_chunks(one, tokens, LEN, LEN, blocks, vocab, want);
     const uint32_t chunks[] = {1, 7, 64, 255};
     for (size_t i = 0; i < sizeof(chunks) / sizeof(chunks[0]); i++) {
@@ -95,6 +100,15 @@ static void check_invariance(tiny_conf conf)
     free(got);
     tg_model_free(model);
     tg_buf_free(&file);
+}
+
+static void check_invariance(tiny_conf conf) { check_invariance_of(conf, TG_KV_F16); }
+
+static void test_invariance_with_kv_in_q8(void)
+{
+    check_invariance_of((tiny_conf){.seed = 1, .type = TG_DTYPE_F32}, TG_KV_Q8);
+    check_invariance_of((tiny_conf){.seed = 5, .type = TG_DTYPE_Q4_1, .width = 96, .heads = 2, .kv_heads = 1}, TG_KV_Q8);
+    check_invariance_of((tiny_conf){.seed = 6, .type = TG_DTYPE_Q8_0, .architecture = "qwen2", .window = 40}, TG_KV_Q8);
 }
 
 static void test_invariance(void)
@@ -164,17 +178,20 @@ static void test_numerics_version(void)
     static const struct {
         tg_dtype type;
         uint64_t want;
-    } stored[] = {{TG_DTYPE_F32, 0x313bba2971b9a42u}, {TG_DTYPE_F16, 0x760305724106076bu}, {TG_DTYPE_BF16, 0x9481bf2f092518f0u},
-                  {TG_DTYPE_Q8_0, 0x629e9952e586b32du}, {TG_DTYPE_Q4_0, 0xd9bb7f5dba343de3u}, {TG_DTYPE_Q4_1, 0xf0b6616c69bb50bu},
-                  {TG_DTYPE_Q5_0, 0x198066068bb6a9a8u}, {TG_DTYPE_Q5_1, 0x95879c9ad9fd55u}, {TG_DTYPE_Q4_K, 0xacead8df9273a5d2u},
-                  {TG_DTYPE_Q5_K, 0xf74cdb61310c6e9eu}, {TG_DTYPE_Q6_K, 0xa357854bb2d9fb2fu}};
+        tg_kv_type kv_type;
+    } stored[] = {{TG_DTYPE_F32, 0x313bba2971b9a42u, TG_KV_F16}, {TG_DTYPE_F16, 0x760305724106076bu, TG_KV_F16},
+                  {TG_DTYPE_BF16, 0x9481bf2f092518f0u, TG_KV_F16}, {TG_DTYPE_Q8_0, 0x629e9952e586b32du, TG_KV_F16},
+                  {TG_DTYPE_Q4_0, 0xd9bb7f5dba343de3u, TG_KV_F16}, {TG_DTYPE_Q4_1, 0xf0b6616c69bb50bu, TG_KV_F16},
+                  {TG_DTYPE_Q5_0, 0x198066068bb6a9a8u, TG_KV_F16}, {TG_DTYPE_Q5_1, 0x95879c9ad9fd55u, TG_KV_F16},
+                  {TG_DTYPE_Q4_K, 0xacead8df9273a5d2u, TG_KV_F16}, {TG_DTYPE_Q5_K, 0xf74cdb61310c6e9eu, TG_KV_F16},
+                  {TG_DTYPE_Q6_K, 0xa357854bb2d9fb2fu, TG_KV_F16}, {TG_DTYPE_Q8_0, 0xa704db861cf7975eu, TG_KV_Q8}};
     for (size_t i = 0; i < sizeof(stored) / sizeof(stored[0]); i++) {
         const tg_dtype_info *type = tg_dtype_get(stored[i].type);
         const uint32_t wide = type->block_len == TG_QUANT_SUPER ? TG_QUANT_SUPER : 0;
         tg_buf file;
         tg_model *model = load((tiny_conf){.seed = 11, .type = stored[i].type, .width = wide, .ffn = wide}, &file);
         for (size_t p = 0; p < sizeof(paths) / sizeof(paths[0]); p++) {
-            tg_backend *backend = open_backend(model, 1, paths[p]);
+            tg_backend *backend = open_kv(model, 1, paths[p], stored[i].kv_type);
             if (!backend) {
                 tg_test_skip("no processor feature: AVX2 or AVX-512 with VNNI");
                 continue;
@@ -271,10 +288,17 @@ static void test_plan_and_progress(void)
     tg_backend_needs needs;
     tg_error err = {""};
     CU_ASSERT_EQUAL_FATAL(tg_backend_plan_cpu(model, &conf, &err, &needs), 0);
-    CU_ASSERT_EQUAL(needs.kv_bytes, 7 * tg_backend_kv_block_bytes(model));
+    CU_ASSERT_EQUAL(needs.kv_bytes, 7 * tg_backend_kv_block_bytes(model, TG_KV_F16));
     CU_ASSERT_EQUAL_FATAL(tg_backend_open_cpu(model, &conf, &err, &backend), 0);
     CU_ASSERT_EQUAL(backend->memory_bytes, needs.weights_bytes + needs.kv_bytes + needs.scratch_bytes);
     CU_ASSERT(s.calls > 5 && s.done == s.total && s.total == needs.weights_bytes);
+    tg_backend_close(backend);
+    const tg_backend_conf q8 = {.threads = 3, .kv_blocks = 7, .kv_type = TG_KV_Q8, .step_tokens_max = 20, .step_logits_max = 2};
+    CU_ASSERT_EQUAL(tg_backend_plan_cpu(model, &q8, &err, &needs), 0);
+    CU_ASSERT_EQUAL(needs.kv_bytes, 7 * tg_backend_kv_block_bytes(model, TG_KV_Q8));
+    CU_ASSERT_EQUAL(tg_backend_kv_block_bytes(model, TG_KV_Q8), 5 * 2 * (2 * 16 * 16 + 2 * 16 * 2)); /* layers, heads, int8, scales */
+    CU_ASSERT_EQUAL_FATAL(tg_backend_open_cpu(model, &q8, &err, &backend), 0);
+    CU_ASSERT_EQUAL(backend->memory_bytes, needs.weights_bytes + needs.kv_bytes + needs.scratch_bytes);
     tg_backend_close(backend);
     CU_ASSERT_EQUAL(tg_backend_plan_cpu(model, &(tg_backend_conf){.threads = 1000}, &err, &needs), -EINVAL);
     CU_ASSERT_STRING_EQUAL(err.text, "1000 threads; 0 (one per processor) to 256 are allowed");
@@ -283,6 +307,7 @@ static void test_plan_and_progress(void)
 }
 
 static const tg_test tests[] = {{"logits_depend_on_the_prefix_alone", test_invariance},
+                                {"the_same_with_kv_in_q8", test_invariance_with_kv_in_q8},
                                 {"paths_agree", test_paths_agree},
                                 {"numerics_version", test_numerics_version},
                                 {"bad_steps", test_bad_steps},

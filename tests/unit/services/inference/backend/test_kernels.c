@@ -229,13 +229,15 @@ static void test_vector_ops_amx(void) { vector_ops_of("amx"); }
 
 /* Random keys and values; queries at ascending positions. */
 static void run_attention(const tg_cpu_kernels *kernels, uint32_t dim, uint32_t rows, uint32_t last,
-                          uint32_t window, const uint16_t *kv, const uint32_t *blocks, const float *q, float *out)
+                          uint32_t window, const uint8_t *kv, bool q8, const uint32_t *blocks, const float *q,
+                          float *out)
 {
+    static uint16_t expanded[TG_ATTENTION_SPAN * 2 * TG_MODEL_HEAD_DIM_MAX + TG_KV_EXPANDED_SPARE];
     static float scores[TG_ATTEND_ROWS * TG_ATTENTION_SPAN];
     static float sums[2 * TG_ATTEND_ROWS * TG_MODEL_HEAD_DIM_MAX];
-    tg_attend a = {.rows = rows, .head_dim = dim, .kv = kv, .block_stride = tg_kv_head_halves(dim),
+    tg_attend a = {.rows = rows, .head_dim = dim, .kv = kv, .q8 = q8, .block_stride = tg_kv_head_bytes(dim, q8),
                    .blocks = blocks, .window = window, .scale = 1.0f / sqrtf((float)dim), .scores = scores,
-                   .sums = sums};
+                   .sums = sums, .expanded = expanded};
     for (uint32_t r = 0; r < rows; r++) {
         a.q[r] = q + r * dim;
         a.out[r] = out + r * dim;
@@ -244,28 +246,75 @@ static void run_attention(const tg_cpu_kernels *kernels, uint32_t dim, uint32_t 
     kernels->attend(&a);
 }
 
+enum { KV_BLOCKS = 40, KV_DIM_MAX = 80 };
+
+/* What a Q8 block says, written as an F16 one. */
+static void expand(const uint8_t *q8, uint32_t dim, uint16_t *ret)
+{
+    const uint32_t groups = tg_kv_groups(dim);
+    for (uint32_t which = 0; which < 2; which++) /* keys [dim][16], values [16][dim] */
+        for (uint32_t d = 0; d < dim; d++)
+            for (uint32_t key = 0; key < 16; key++) {
+                const uint32_t at = which ? key * dim + d : d * 16 + key, group = which * groups + d / TG_KV_GROUP;
+                uint16_t scale;
+                memcpy(&scale, q8 + 2 * 16 * dim + (group * 16 + key) * 2, sizeof(scale));
+                ret[which * 16 * dim + at] = tg_f32_to_f16((float)(int8_t)q8[which * 16 * dim + at] * tg_f16_to_f32(scale));
+            }
+}
+
 static void compare_attention(const tg_cpu_kernels *kernels, uint64_t *random)
 {
-    enum { BLOCKS = 40, DIM_MAX = 80 };
-    static uint16_t kv[BLOCKS * 2 * 16 * DIM_MAX];
-    uint32_t blocks[BLOCKS];
-    float q[TG_ATTEND_ROWS * DIM_MAX], want[TG_ATTEND_ROWS * DIM_MAX], got[TG_ATTEND_ROWS * DIM_MAX];
-    const uint32_t dim = 2 * (1 + (uint32_t)(tiny_random(random) % (DIM_MAX / 2)));
+    static uint16_t kv[KV_BLOCKS * 2 * 16 * KV_DIM_MAX];
+    static uint8_t small[KV_BLOCKS * 2 * 16 * (KV_DIM_MAX + 2 * TG_KV_GROUPS_MAX)];
+    uint32_t blocks[KV_BLOCKS];
+    float q[TG_ATTEND_ROWS * KV_DIM_MAX], want[TG_ATTEND_ROWS * KV_DIM_MAX], got[TG_ATTEND_ROWS * KV_DIM_MAX];
+    const uint32_t dim = 2 * (1 + (uint32_t)(tiny_random(random) % (KV_DIM_MAX / 2)));
     const uint32_t rows = 1 + (uint32_t)(tiny_random(random) % TG_ATTEND_ROWS);
-    const uint32_t last = rows + (uint32_t)(tiny_random(random) % (BLOCKS * 16 - TG_ATTEND_ROWS));
-    const uint32_t window = tiny_random(random) % 2 ? 1 + (uint32_t)(tiny_random(random) % (BLOCKS * 16)) : 0;
+    const uint32_t last = rows + (uint32_t)(tiny_random(random) % (KV_BLOCKS * 16 - TG_ATTEND_ROWS));
+    const uint32_t window = tiny_random(random) % 2 ? 1 + (uint32_t)(tiny_random(random) % (KV_BLOCKS * 16)) : 0;
+    const bool q8 = tiny_random(random) % 2;
+    const uint8_t *memory = q8 ? small : (const uint8_t *)kv;
     for (size_t i = 0; i < sizeof(kv) / sizeof(kv[0]); i++)
         kv[i] = tg_f32_to_f16(tiny_uniform(random));
-    for (uint32_t i = 0; i < BLOCKS; i++)
-        blocks[i] = BLOCKS - 1 - i;
+    for (uint32_t b = 0; q8 && b < KV_BLOCKS; b++) {
+        uint8_t *block = small + b * tg_kv_head_bytes(dim, true);
+        for (uint32_t i = 0; i < 2 * 16 * dim; i++)
+            block[i] = (uint8_t)(tiny_random(random) % 255 - 127);
+        for (uint32_t i = 0; i < 2 * 16 * tg_kv_groups(dim); i++)
+            tg_kv_scales(block, dim)[i] = tg_f32_to_f16(tiny_uniform(random) / 100);
+        expand(block, dim, kv + b * tg_kv_head_halves(dim));
+    }
+    for (uint32_t i = 0; i < KV_BLOCKS; i++)
+        blocks[i] = KV_BLOCKS - 1 - i;
     for (uint32_t i = 0; i < rows * dim; i++)
         q[i] = tiny_uniform(random) * 5;
-    run_attention(&tg_kernels_scalar, dim, rows, last, window, kv, blocks, q, want);
-    run_attention(kernels, dim, rows, last, window, kv, blocks, q, got);
+    run_attention(&tg_kernels_scalar, dim, rows, last, window, (const uint8_t *)kv, false, blocks, q, want);
+    run_attention(kernels, dim, rows, last, window, memory, q8, blocks, q, got);
     CU_ASSERT_EQUAL(memcmp(want, got, rows * dim * sizeof(float)), 0);
     /* A row alone gives what it gave in company. */
-    run_attention(kernels, dim, 1, last, window, kv, blocks, q + (rows - 1) * dim, got);
+    run_attention(kernels, dim, 1, last, window, memory, q8, blocks, q + (rows - 1) * dim, got);
     CU_ASSERT_EQUAL(memcmp(want + (rows - 1) * dim, got, dim * sizeof(float)), 0);
+}
+
+/* Q8 is within half a step of its scale, and the same on every path. */
+static void compare_to_q8(const tg_cpu_kernels *kernels, uint64_t *random)
+{
+    enum { LEN_MAX = 256 };
+    float x[LEN_MAX];
+    int8_t want[LEN_MAX], got[LEN_MAX];
+    uint16_t scales[2][TG_KV_GROUPS_MAX];
+    const uint32_t len = 2 * (1 + (uint32_t)(tiny_random(random) % (LEN_MAX / 2)));
+    const float size = powf(10, 4 * tiny_uniform(random));
+    for (uint32_t i = 0; i < len; i++)
+        x[i] = i / TG_KV_GROUP == 1 ? 0 : tiny_uniform(random) * size;
+    tg_kernels_scalar.to_q8(x, len, want, scales[0]);
+    kernels->to_q8(x, len, got, scales[1]);
+    CU_ASSERT_EQUAL(memcmp(want, got, len), 0);
+    CU_ASSERT_EQUAL(memcmp(scales[0], scales[1], tg_kv_groups(len) * sizeof(scales[0][0])), 0);
+    for (uint32_t i = 0; i < len; i++) {
+        const float scale = tg_f16_to_f32(scales[0][i / TG_KV_GROUP]);
+        CU_ASSERT(fabsf((float)want[i] * scale - x[i]) <= scale * 0.57f + 4e-6f); /* F16's scale may be 1/2048 or 3e-8 short */
+    }
 }
 
 static void attention_of(const char *path)
@@ -274,6 +323,8 @@ static void attention_of(const char *path)
     uint64_t random = tg_test_seed();
     for (size_t round = 0; kernels && round < tg_test_rounds(20); round++)
         compare_attention(kernels, &random);
+    for (size_t round = 0; kernels && round < tg_test_rounds(100); round++)
+        compare_to_q8(kernels, &random);
 }
 
 static void test_attention_avx2(void) { attention_of("avx2"); }
