@@ -127,12 +127,11 @@ def test_thread_counts(tiny_model):
 def test_json_schema_file(tiny_model, tmp_path):
     schema = tmp_path / "schema.json"
     schema.write_text('{"type": "object", "properties": {"on": {"type": "boolean"}, "day": {"type": "string", "format": "date"}}, "required": ["on", "day"]}')
-    words = ("--prompt", "As JSON:", "--max-tokens", "100", "--json-schema", schema)
-    done = generate("--model", DEFAULT_MODEL, *words, "--temperature", "1")
-    assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r'\{\s*"on":\s*(true|false),\s*"day":\s*"\d{4}-\d\d-\d\d"\s*\}\n', done.stdout.decode()), done.stdout
-    without_braces = generate("--model", tiny_model, *words)
-    assert without_braces.returncode == 1 and b"no token that goes on in the form asked for" in without_braces.stderr
+    words = ("--prompt", "As JSON:", "--max-tokens", "260", "--seed", "5", "--json-schema", schema)
+    for model in DEFAULT_MODEL, tiny_model:  # the second one's weights are random
+        done = generate("--model", model, *words, "--temperature", "1")
+        assert done.returncode == 0, done.stderr
+        assert re.fullmatch(r'\{\s*"on":\s*(true|false),\s*"day":\s*"\d{4}-\d\d-\d\d"\s*\}\n', done.stdout.decode()), done.stdout
     schema.write_text('{"type": "object", "minProperties": 3}')
     refused = generate("--model", tiny_model, *words)
     assert refused.returncode == 1 and b"/minProperties" in refused.stderr
