@@ -1,4 +1,5 @@
 """`tollgate generate` as a user runs it: the engine alone, without any service."""
+import array
 import os
 import pathlib
 import pty
@@ -132,6 +133,11 @@ def test_json_schema_file(tiny_model, tmp_path):
         done = generate("--model", model, *words, "--temperature", "1")
         assert done.returncode == 0, done.stderr
         assert re.fullmatch(r'\{\s*"on":\s*(true|false),\s*"day":\s*"\d{4}-\d\d-\d\d"\s*\}\n', done.stdout.decode()), done.stdout
+    shape, braceless = tiny_llm.Shape(), tmp_path / "braceless.gguf"
+    normal = {"tokenizer.ggml.token_type": array.array("i", [2, 3, 3] + [1] * 256)}  # "<0x7B>" is that text, not a byte
+    tiny_llm.write(braceless, shape, tiny_llm.weights(shape), normal)
+    without_braces = generate("--model", braceless, *words)
+    assert without_braces.returncode == 1 and b"no token that goes on in the form asked for" in without_braces.stderr
     schema.write_text('{"type": "object", "minProperties": 3}')
     refused = generate("--model", tiny_model, *words)
     assert refused.returncode == 1 and b"/minProperties" in refused.stderr

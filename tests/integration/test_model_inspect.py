@@ -1,4 +1,5 @@
 """`tollgate model inspect`: what is in a file, and what it will need."""
+import array
 import json
 import pathlib
 import subprocess
@@ -40,7 +41,8 @@ def test_what_a_file_holds(tmp_path):
     assert needs["weights_bytes"] >= sum(v.nbytes for v in values.values())
     assert said["tensors"] == [{"type": "F32", "count": len(values), "bytes": sum(v.nbytes for v in values.values())}]
     assert {e["key"]: e["value"] for e in said["metadata"]} == {
-        k: {"array_of": "string" if isinstance(v[0], str) else "f32", "count": len(v)} if isinstance(v, list) else
+        k: {"array_of": "i32" if isinstance(v, array.array) else "string" if isinstance(v[0], str) else "f32",
+            "count": len(v)} if isinstance(v, (list, array.array)) else
         pytest.approx(v) if isinstance(v, float) else v
         for k, v in (tiny_llm.metadata(shape) | more).items()}
     text = inspect(path).stdout.decode()
