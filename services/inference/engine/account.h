@@ -1,22 +1,24 @@
 /* Where the engine thread's time goes, to the nanosecond; internal to engine/.
  *
- * At any moment the thread runs a step, which its sequences pay; does its own work between steps, which is overhead; or
- * waits, which is idle. tg_account_upto books the time since it was called last on the one of the three that lasts, so at
- * any moment, in the middle of a step too, what was ever shared + overhead + idle is the account's age, exactly. It is so over any
- * interval between two moments, as all that is kept are sums.
+ * At any moment the thread runs a step, which its sequences pay; does its own work between steps, which is overhead;
+ * or waits, which is idle. tg_account_upto books the time since it was called last on the one of the three that
+ * lasts, so at any moment, in the middle of a step too, what was ever shared + overhead + idle is the account's age,
+ * exactly. It is so over any interval between two moments, as all that is kept are sums.
  *
- * A step's time is divided among its sequences by what they have the backend compute, with weights that were measured:
+ * A step's time is divided among its sequences by what they have the backend compute, with weights that were
+ * measured:
  *
  *     step ÷ sequences + token × tokens + row × rows of logits + key × keys that it reads + pair × (token, key) pairs
  *
- * What each of these has to multiply and add follows from the model's shape (tg_work_of); how long a multiply-add takes beside one
- * of a token's way through the matrices is TG_COST_…, from `./dev bench cost`, which fits forward passes of 26 mixes. A decoding
- * sequence reads all its keys for one token, a prompt's chunk for many at once: so length weighs on the first more.
- * What is divided is whole: shares are integers and sum to the step's time. Guesses that proved wrong are paid by whom they were made for; what a
- * sequence that gave way computes anew is paid by nobody, it is overhead: the tenant has paid it once.
+ * What each of these has to multiply and add follows from the model's shape (tg_work_of); how long a multiply-add
+ * takes beside one of a token's way through the matrices is TG_COST_…, from `./dev bench cost`, which fits forward
+ * passes of 26 mixes. A decoding sequence reads all its keys for one token, a prompt's chunk for many at once: so
+ * length weighs on the first more. What is divided is whole: shares are integers and sum to the step's time. Guesses
+ * that proved wrong are paid by whom they were made for; what a sequence that gave way computes anew is paid by
+ * nobody, it is overhead: the tenant has paid it once.
  *
- * Each tenant's sums are kept by interval. At most TG_ACCOUNT_TENANTS_MAX have their own in one; further ones, names longer than
- * TG_ACCOUNT_NAME_MAX and names with a zero byte share one that says so.
+ * Each tenant's sums are kept by interval. At most TG_ACCOUNT_TENANTS_MAX have their own in one; further ones, names
+ * longer than TG_ACCOUNT_NAME_MAX and names with a zero byte share one that says so.
  *
  * Pure bookkeeping: the clock is handed in. Threads: one at a time; the engine's lock.
  */
@@ -29,8 +31,9 @@
 #define TG_ACCOUNT_TENANTS_MAX 1024 /* tenants of one interval that are told apart; the others are told as one */
 #define TG_ACCOUNT_NAME_MAX 128     /* bytes of a tenant's name by which it is told; a longer one is among the others */
 
-/* How long a multiply-add takes beside one of a token's way through the matrices, and a step besides its tokens, in whole numbers
- * between what two threads gave on AVX-512 and AVX2 with SmolLM2-135M Q4_1 (docs/benchmarks.md, cost). */
+/* How long a multiply-add takes beside one of a token's way through the matrices, and a step besides its tokens, in
+ * whole numbers between what two threads gave on AVX-512 and AVX2 with SmolLM2-135M Q4_1 (docs/benchmarks.md,
+ * cost). */
 #define TG_COST_STEP_TOKENS 4
 #define TG_COST_TOKEN 1
 #define TG_COST_ROW 1
@@ -45,7 +48,8 @@ typedef struct tg_work { /* multiply-adds */
 
 tg_work tg_work_of(const tg_model_shape *shape);
 
-/* Pairs of a token and a key that it looks at, for `tokens` tokens after `before` others; each sees `window` keys at most, 0: all. */
+/* Pairs of a token and a key that it looks at, for `tokens` tokens after `before` others; each sees `window` keys at
+ * most, 0: all. */
 uint64_t tg_account_pairs(uint64_t before, uint64_t tokens, uint64_t window);
 
 typedef struct tg_tenant_account { /* while it has sequences, or sums that were not taken */
@@ -78,7 +82,8 @@ typedef struct tg_account {
 int tg_account_init(tg_account *account, const tg_model_shape *shape, uint64_t now_ns); /* 0 or -ENOMEM */
 void tg_account_free(tg_account *account);
 
-/* A sequence of this tenant comes; every other call about it takes what this returns. Without memory it is one of the others. */
+/* A sequence of this tenant comes; every other call about it takes what this returns. Without memory it is one of the
+ * others. */
 tg_tenant_account *tg_account_join(tg_account *account, tg_str tenant);
 void tg_account_leave(tg_account *account, tg_tenant_account *tenant);
 

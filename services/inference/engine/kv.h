@@ -10,11 +10,12 @@
  * A sealed block without owners stays cached until its memory is needed; the least recently used goes
  * first, and a sequence gives its blocks back last first, so a prefix outlives its extensions.
  *
- * Public prefixes: a text that the configuration declares public may be shared by all tenants. Its blocks' hashes begin with no
- * tenant's salt, and the first block after it takes the tenant's in, so that what follows is the tenant's own again.
+ * Public prefixes: a text that the configuration declares public may be shared by all tenants. Its blocks' hashes
+ * begin with no tenant's salt, and the first block after it takes the tenant's in, so that what follows is the
+ * tenant's own again.
  *
- * Events: each block that comes into the cache or leaves it is told, by half of its hash, which says nothing about its contents
- * or tenant to who has not the key. The last TG_KV_EVENTS_MAX are kept.
+ * Events: each block that comes into the cache or leaves it is told, by half of its hash, which says nothing about
+ * its contents or tenant to who has not the key. The last TG_KV_EVENTS_MAX are kept.
  *
  * Pure bookkeeping: no clock, no I/O, no memory but its own tables. Threads: one at a time.
  */
@@ -47,8 +48,8 @@ int tg_kv_find(tg_kv *kv, tg_kv_hash hash, uint32_t *ret_block);
  * -ENOSPC when every block has an owner. */
 int tg_kv_take(tg_kv *kv, uint32_t *ret_block);
 
-/* The block is full and these are its contents, after those of `parent` ({0}: none). If another block already has them, nothing
- * changes. */
+/* The block is full and these are its contents, after those of `parent` ({0}: none). If another block already has
+ * them, nothing changes. */
 void tg_kv_seal(tg_kv *kv, uint32_t block, tg_kv_hash hash, tg_kv_hash parent);
 void tg_kv_share(tg_kv *kv, uint32_t block);   /* one reference more to a block that has some */
 void tg_kv_release(tg_kv *kv, uint32_t block); /* one reference less */
@@ -65,8 +66,8 @@ typedef struct tg_kv_event {
     bool removed;           /* else stored */
 } tg_kv_event;
 
-/* Events from number *from on, at most `most`; *from moves past them. Their count; or -EOVERFLOW when some are gone: *from is then
- * after the latest, as it is to begin with UINT64_MAX (0 events). */
+/* Events from number *from on, at most `most`; *from moves past them. Their count; or -EOVERFLOW when some are gone:
+ * *from is then after the latest, as it is to begin with UINT64_MAX (0 events). */
 int tg_kv_events(const tg_kv *kv, uint64_t *from, tg_kv_event *ret, uint32_t most);
 
 /* Walks every list and table; false when they contradict each other. For tests. */

@@ -1,5 +1,5 @@
-/* Engine time by tenant, one interval after the other, to Kafka: best effort, and a record that is lost leaves a gap in the
- * numbers. */
+/* Engine time by tenant, one interval after the other, to Kafka: best effort, and a record that is lost leaves a gap
+ * in the numbers. */
 #include "services/inference/serve/inference.h"
 
 #include "libs/base/clock.h"
