@@ -141,10 +141,11 @@ static void add_part(uint64_t *random, tg_buf *answer, tg_buf *want, uint32_t *c
     char inner[128] = "", json[256] = "";
     for (size_t n = tiny_random(random) % 6; n > 0; n--)
         strcat(inner, bits[tiny_random(random) % 12]);
+    size_t len = 0;
     for (const char *c = inner; *c; c++) { /* as a JSON string has it */
         if (*c == '"' || *c == '\\')
-            strcat(json, "\\");
-        strncat(json, c, 1);
+            json[len++] = '\\';
+        json[len++] = *c;
     }
     if (tiny_random(random) % 2 && !*was_text) {
         tg_buf_printf(answer, "x%sx", inner);
