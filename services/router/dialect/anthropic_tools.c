@@ -26,24 +26,7 @@ static int read_tool(tg_request_reader *reader, tg_json value, const char *name,
 
 int tg_request_anthropic_tools(tg_request_reader *reader, tg_json value, const char *name)
 {
-    tg_chat_request *out = reader->out;
-    const size_t count = tg_json_count(value);
-    if (tg_json_type_of(value) != TG_JSON_ARRAY || count > TG_CHAT_TOOLS_MAX)
-        return tg_error_set(reader->err, -EINVAL, "`%s` must be an array of at most %d tools", name, TG_CHAT_TOOLS_MAX);
-    tg_chat_tool *tools = tg_arena_zalloc(reader->arena, count + 1, sizeof *tools);
-    if (!tools)
-        return tg_error_set(reader->err, -ENOMEM, "out of memory");
-    out->tools = tools;
-    for (tg_json_iter it = tg_json_iterate(value); tg_json_next(&it); out->tool_count++) {
-        tg_chat_tool *tool = &tools[out->tool_count];
-        int rc = read_tool(reader, it.value, name, out->tool_count, tool);
-        if (rc < 0)
-            return rc;
-        tg_chat_count_text(out, tool->name);
-        tg_chat_count_text(out, tool->description);
-        tg_chat_count_text(out, tool->parameters);
-    }
-    return 0;
+    return tg_request_tool_list(reader, value, name, read_tool);
 }
 
 int tg_request_anthropic_tool_choice(tg_request_reader *reader, tg_json value, const char *name)

@@ -54,6 +54,9 @@ int tg_request_add_message(tg_request_reader *reader, tg_role role, tg_str text)
 
 /* tools.c: OpenAI's tools, tool_choice, an assistant's tool_calls. Names in messages are the members'. */
 int tg_request_tools(tg_request_reader *reader, tg_json value, const char *name);
+/* The request's list of tools, each read by `read`, which says what is wrong; they count as text. */
+typedef int (*tg_tool_fn)(tg_request_reader *reader, tg_json value, const char *name, size_t index, tg_chat_tool *ret);
+int tg_request_tool_list(tg_request_reader *reader, tg_json value, const char *name, tg_tool_fn read);
 int tg_request_tool_choice(tg_request_reader *reader, tg_json value, const char *name);
 int tg_request_one_call(tg_request_reader *reader, tg_json value, const char *name);
 int tg_request_calls(tg_request_reader *reader, tg_json value, const char *name, tg_chat_message *message);

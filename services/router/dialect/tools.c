@@ -76,7 +76,7 @@ static int read_tool(tg_request_reader *reader, tg_json value, const char *name,
     return rc < 0 ? rc : tg_request_parameters(reader, parameters, name, index, "function.parameters", &tool->parameters);
 }
 
-int tg_request_tools(tg_request_reader *reader, tg_json value, const char *name)
+int tg_request_tool_list(tg_request_reader *reader, tg_json value, const char *name, tg_tool_fn read)
 {
     tg_chat_request *out = reader->out;
     const size_t count = tg_json_count(value);
@@ -88,7 +88,7 @@ int tg_request_tools(tg_request_reader *reader, tg_json value, const char *name)
     out->tools = tools;
     for (tg_json_iter it = tg_json_iterate(value); tg_json_next(&it); out->tool_count++) {
         tg_chat_tool *tool = &tools[out->tool_count];
-        int rc = read_tool(reader, it.value, name, out->tool_count, tool);
+        int rc = read(reader, it.value, name, out->tool_count, tool);
         if (rc < 0)
             return rc;
         tg_chat_count_text(out, tool->name);
@@ -96,6 +96,11 @@ int tg_request_tools(tg_request_reader *reader, tg_json value, const char *name)
         tg_chat_count_text(out, tool->parameters);
     }
     return 0;
+}
+
+int tg_request_tools(tg_request_reader *reader, tg_json value, const char *name)
+{
+    return tg_request_tool_list(reader, value, name, read_tool);
 }
 
 static bool read_word(tg_chat_request *out, tg_str text)
