@@ -90,6 +90,21 @@ def test_thinking_is_apart_from_the_answer(ask, stubs):
     text, reasoning, calls = parts(deltas)
     assert text in ("yes", "no") and re.fullmatch("[a-z ]{8,20}", reasoning) and not calls
     assert end.finish == stubs["inference"].FINISH_REASON_STOP
+    thoughts = [i for i, d in enumerate(d for d in deltas if d.token_ids) if d.reasoning]
+    answered = sum(1 for d in deltas if d.token_ids and d.text)
+    assert len(thoughts) < end.reasoning_tokens < end.output_tokens - answered, "the marks are thinking, the answer is not"
+    assert ask(regex="(yes|no)")[1][0].reasoning_tokens == 0
+
+
+def test_tokens_of_thinking_add_up(ask):
+    """Whoever goes on counts its own."""
+    regex = r"<think>\n[a-z ]{8,20}\n</think>\n\n(yes|no)"
+    deltas, (whole,) = ask(regex=regex)
+    tokens = [t for d in deltas for t in d.token_ids]
+    for at in range(1, len(tokens), 5):
+        _, (first,) = ask(regex=regex, max_tokens=at)
+        _, (rest,) = ask(regex=regex, generated=tokens[:at])
+        assert first.reasoning_tokens + rest.reasoning_tokens == whole.reasoning_tokens, f"broken off behind {at} tokens"
 
 
 def test_going_on_elsewhere(ask, stubs):

@@ -385,3 +385,5 @@ int tg_answer_end(tg_answer *a, tg_answer_fn fn, void *user)
 }
 
 uint32_t tg_answer_calls(const tg_answer *a) { return a->calls; }
+
+bool tg_answer_thinks(const tg_answer *a) { return a->state == THINKING; }

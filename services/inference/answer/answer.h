@@ -56,5 +56,6 @@ int tg_answer_push(tg_answer *answer, tg_str text, tg_answer_fn fn, void *user);
 int tg_answer_end(tg_answer *answer, tg_answer_fn fn, void *user); /* what was held is told after all */
 
 uint32_t tg_answer_calls(const tg_answer *answer); /* so many were told */
+bool tg_answer_thinks(const tg_answer *answer);    /* its thinking has begun and not ended */
 
 #endif

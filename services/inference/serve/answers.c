@@ -16,6 +16,7 @@ struct tg_answers {
     uint32_t prompt_tokens;
     tg_arena arena; /* the tools' names */
     tg_answer *list[TG_ENGINE_CHOICES_MAX];
+    uint32_t reasoning_tokens[TG_ENGINE_CHOICES_MAX];
 };
 
 /* ---- in ---- */
@@ -152,6 +153,8 @@ tg_answers *tg_answers_free(tg_answers *a)
 
 bool tg_answers_called(const tg_answers *a, uint32_t choice) { return tg_answer_calls(a->list[choice]) > 0; }
 
+uint32_t tg_answers_reasoning_tokens(const tg_answers *a, uint32_t choice) { return a->reasoning_tokens[choice]; }
+
 /* The same for the same request, whichever replica answers, and another one in the next turn, whose prompt is longer. */
 static void write_call_id(const tg_answers *a, uint32_t choice, uint32_t call, char *ret)
 {
@@ -214,8 +217,10 @@ int tg_answers_send(tg_answers *a, tg_rpc_call *call, const tg_engine_event *eve
     static char empty[] = "";
     sending s = {a, call, delta, false, 0};
     tg_answer *answer = a->list[event->choice];
+    const bool thought = tg_answer_thinks(answer);
     delta->text = empty;
     int rc = tg_answer_push(answer, event->text, on_piece, &s);
+    a->reasoning_tokens[event->choice] += event->token != TG_TOKEN_NONE && (thought || tg_answer_thinks(answer));
     if (rc == 0 && event->finish != TG_FINISH_NONE)
         rc = tg_answer_end(answer, on_piece, &s);
     if (!s.sent && delta->n_token_ids > 0)

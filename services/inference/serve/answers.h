@@ -25,5 +25,7 @@ tg_answers *tg_answers_free(tg_answers *answers);
 int tg_answers_send(tg_answers *answers, tg_rpc_call *call, const tg_engine_event *event, Tollgate__V1__GenerateDelta *delta);
 
 bool tg_answers_called(const tg_answers *answers, uint32_t choice); /* it has called tools */
+/* Of the tokens told here, those of its thinking: whose text begins or ends within it. */
+uint32_t tg_answers_reasoning_tokens(const tg_answers *answers, uint32_t choice);
 
 #endif

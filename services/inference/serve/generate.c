@@ -140,6 +140,7 @@ static void send_end(generation *g, const tg_engine_event *e, const char *numeri
     end.prompt_tokens = e->usage.prompt_tokens;
     end.cached_tokens = e->usage.cached_tokens;
     end.output_tokens = e->usage.output_tokens;
+    end.reasoning_tokens = g->answers ? tg_answers_reasoning_tokens(g->answers, e->choice) : 0;
     end.queue_ns = e->usage.queue_ns;
     end.prefill_ns = e->usage.prefill_ns;
     end.decode_ns = e->usage.decode_ns;

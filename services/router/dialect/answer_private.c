@@ -42,17 +42,19 @@ static tg_stop_reason stop_of(Tollgate__V1__FinishReason finish)
     }
 }
 
+static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
 static void read_end(tg_answer_decoder *decoder, const Tollgate__V1__GenerateEnd *end)
 {
-    uint64_t cached =
-        end->cached_tokens < end->prompt_tokens ? end->cached_tokens : end->prompt_tokens;
+    uint64_t cached = least(end->cached_tokens, end->prompt_tokens);
     decoder->complete = true;
     if (end->finish != TOLLGATE__V1__FINISH_REASON__FINISH_REASON_ERROR)
         tg_answer_emit_stop(decoder, stop_of(end->finish), (tg_str){"", 0});
     tg_chat_event event = {.type = TG_CHAT_USAGE,
                            .tokens = {.input = end->prompt_tokens - cached,
                                       .cache_read = cached,
-                                      .output = end->output_tokens},
+                                      .output = end->output_tokens,
+                                      .reasoning = least(end->reasoning_tokens, end->output_tokens)},
                            .has_input = true,
                            .has_output = true,
                            .queue_ns = end->queue_ns,

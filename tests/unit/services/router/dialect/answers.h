@@ -234,6 +234,7 @@ static inline bool private_message(size_t n, tg_buf *out)
         end.prompt_tokens = 50;
         end.cached_tokens = 32;
         end.output_tokens = 2;
+        end.reasoning_tokens = 1;
         end.queue_ns = 1000;
         end.engine_ns = 77000;
         end.numerics = numerics;
@@ -251,6 +252,6 @@ static inline bool private_message(size_t n, tg_buf *out)
 }
 static const char private_events[] =
     "start(smollm2-135m-instruct,) usage(50/0/0/0,?0/0)' text(Kalt) text( \xE2\x9D\x84) stop(1) "
-    "usage(18/32/0/0,2/0)+1000+77000+7' ";
+    "usage(18/32/0/0,2/1)+1000+77000+7' ";
 
 #endif
