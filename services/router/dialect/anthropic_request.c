@@ -55,10 +55,18 @@ static int read_top_k(tg_request_reader *reader, tg_json value, const char *name
 
 static int read_thinking(tg_request_reader *reader, tg_json value, const char *name)
 {
-    tg_str type;
-    if (tg_json_str(tg_json_get(value, "type"), &type) == 0 && tg_str_is(type, "disabled"))
-        return 0;
-    return tg_request_refuse(reader, value, name);
+    static const char *const types[] = {"enabled", "adaptive", "between_tools"};
+    tg_str type = {"", 0}, display = {"", 0};
+    tg_json_str(tg_json_get(value, "type"), &type);
+    tg_json_str(tg_json_get(value, "display"), &display);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (tg_str_is(type, types[i])) {
+            reader->out->wants_thoughts = !tg_str_is(display, "omitted");
+            return 0;
+        }
+    }
+    return tg_str_is(type, "disabled") ? 0
+        : tg_error_set(reader->err, -EINVAL, "`%s` must be of type enabled, adaptive, between_tools or disabled", name);
 }
 
 static int read_output_config(tg_request_reader *reader, tg_json value, const char *name)

@@ -103,6 +103,14 @@ static int read_result(blocks *b, tg_json block, size_t index)
     return rc;
 }
 
+static int read_thought(blocks *b, tg_json block)
+{
+    tg_str text, signature = {"", 0};
+    tg_json_str(tg_json_get(block, "signature"), &signature);
+    b->reader->out->unsigned_thoughts |= signature.len == 0;
+    return tg_json_str(tg_json_get(block, "thinking"), &text) < 0 ? 0 : tg_request_copy(b->reader, text, &b->reasoning);
+}
+
 static int read_block(blocks *b, tg_json block, size_t index)
 {
     tg_str type, text;
@@ -114,7 +122,7 @@ static int read_block(blocks *b, tg_json block, size_t index)
         if (b->role == TG_ROLE_ASSISTANT && tg_str_is(type, "redacted_thinking"))
             return 0;
         if (b->role == TG_ROLE_ASSISTANT && tg_str_is(type, "thinking"))
-            return tg_json_str(tg_json_get(block, "thinking"), &text) < 0 ? 0 : tg_request_copy(b->reader, text, &b->reasoning);
+            return read_thought(b, block);
     }
     int rc = tg_request_part_text(b->reader, block, "content", index, &text);
     if (rc == 0 && b->has_text)

@@ -65,6 +65,8 @@ typedef struct tg_chat_request {
     bool one_call;     /* at most one call an answer */
     bool stream;
     bool include_usage; /* OpenAI: the client asked for the usage chunk itself */
+    bool wants_thoughts;    /* Anthropic: it asked for thinking, and to see it */
+    bool unsigned_thoughts; /* Anthropic: the conversation has thinking of another target, which Anthropic would refuse */
     uint64_t text_bytes; /* of all messages, tools and the schema: the basis of the bound */
     uint64_t text_units; /* of all these (libs/tokenizer/estimate.h): the basis of estimates */
 } tg_chat_request;

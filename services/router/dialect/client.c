@@ -11,6 +11,7 @@ void tg_client_encoder_init(tg_client_encoder *encoder, const tg_chat_request *r
     encoder->dialect = request->dialect;
     encoder->stream = request->stream;
     encoder->include_usage = request->include_usage;
+    encoder->thoughts = request->wants_thoughts;
     encoder->same_dialect = same_dialect;
     encoder->created_unix_s = created_unix_s;
     snprintf(encoder->id, sizeof encoder->id, "%s%s",
@@ -81,11 +82,11 @@ static int write_text(tg_client_encoder *encoder, tg_str text, tg_buf *out)
                                                     : tg_client_openai_text(encoder, text, out);
 }
 
-/* Thoughts and calls. Anthropic's clients cannot ask for thinking here, and are not told of it. */
+/* Thoughts and calls. Anthropic's clients are told of thinking where they asked for it. */
 static int write_more(tg_client_encoder *encoder, const tg_chat_event *event, tg_buf *out)
 {
     const bool thought = event->type == TG_CHAT_REASONING, anthropic = encoder->dialect == TG_DIALECT_ANTHROPIC;
-    if (thought && anthropic)
+    if (thought && anthropic && !encoder->thoughts)
         return 0;
     if (!encoder->stream)
         return thought ? tg_buf_add_str(&encoder->reasoning, event->text) : tg_client_collect(encoder, event);
@@ -93,7 +94,7 @@ static int write_more(tg_client_encoder *encoder, const tg_chat_event *event, tg
     if (rc < 0)
         return rc;
     if (anthropic)
-        return tg_client_anthropic_call(encoder, event, out);
+        return thought ? tg_client_anthropic_thought(encoder, event->text, out) : tg_client_anthropic_call(encoder, event, out);
     return thought ? tg_client_openai_reasoning(encoder, event->text, out) : tg_client_openai_call(encoder, event, out);
 }
 

@@ -113,18 +113,27 @@ int tg_client_anthropic_begin(tg_client_encoder *encoder, tg_buf *to)
 /* Ends the block that is open, if one is. */
 static int close_block(tg_client_encoder *encoder, tg_buf *out)
 {
-    if (!encoder->text_open && !encoder->call_open)
+    if (encoder->open == TG_BLOCK_NONE)
         return 0;
-    encoder->text_open = encoder->call_open = false;
+    encoder->open = TG_BLOCK_NONE;
     return tg_buf_printf(out, "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":%u}\n\n", encoder->blocks - 1);
 }
 
 static int open_text(tg_client_encoder *encoder, tg_buf *out)
 {
     int rc = close_block(encoder, out);
-    encoder->text_open = true;
+    encoder->open = TG_BLOCK_TEXT;
     return rc < 0 ? rc : tg_buf_printf(out, "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":%u,"
                                        "\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n", encoder->blocks++);
+}
+
+/* The signature proves to Anthropic that the thinking is its own; this one is not, and its signature stays empty. */
+static int open_thinking(tg_client_encoder *encoder, tg_buf *out)
+{
+    int rc = close_block(encoder, out);
+    encoder->open = TG_BLOCK_THINKING;
+    return rc < 0 ? rc : tg_buf_printf(out, "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":%u,"
+                                       "\"content_block\":{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}}\n\n", encoder->blocks++);
 }
 
 /* A delta of the open block, up to the text that is quoted in it. */
@@ -139,19 +148,25 @@ static int write_delta(const tg_client_encoder *encoder, const char *type, const
 
 int tg_client_anthropic_text(tg_client_encoder *encoder, tg_str text, tg_buf *out)
 {
-    int rc = encoder->text_open ? 0 : open_text(encoder, out);
+    int rc = encoder->open == TG_BLOCK_TEXT ? 0 : open_text(encoder, out);
     return rc < 0 ? rc : write_delta(encoder, "text_delta", "text", text, out);
+}
+
+int tg_client_anthropic_thought(tg_client_encoder *encoder, tg_str text, tg_buf *out)
+{
+    int rc = encoder->open == TG_BLOCK_THINKING ? 0 : open_thinking(encoder, out);
+    return rc < 0 ? rc : write_delta(encoder, "thinking_delta", "thinking", text, out);
 }
 
 int tg_client_anthropic_call(tg_client_encoder *encoder, const tg_chat_event *event, tg_buf *to)
 {
     if (event->type == TG_CHAT_ARGUMENTS)
-        return encoder->call_open ? write_delta(encoder, "input_json_delta", "partial_json", event->text, to) : 0;
+        return encoder->open == TG_BLOCK_CALL ? write_delta(encoder, "input_json_delta", "partial_json", event->text, to) : 0;
     int rc = close_block(encoder, to);
     if (rc == 0)
         rc = tg_buf_printf(to, "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":%u,"
                            "\"content_block\":{\"type\":\"tool_use\",\"id\":", encoder->blocks++);
-    encoder->call_open = true;
+    encoder->open = TG_BLOCK_CALL;
     if (rc == 0)
         rc = tg_json_quote(to, event->call_id);
     if (rc == 0)
@@ -262,18 +277,30 @@ static int write_calls(tg_client_encoder *encoder, tg_json_out *out)
     return rc;
 }
 
+/* A block whose text has the same name as its type. */
+static void begin_block(tg_json_out *out, const char *type, const tg_buf *text)
+{
+    tg_json_out_begin_object(out);
+    tg_json_out_key(out, "type");
+    tg_json_out_text(out, type);
+    tg_json_out_key(out, type);
+    tg_json_out_str(out, tg_buf_str(text));
+}
+
 int tg_client_anthropic_body(tg_client_encoder *encoder, tg_buf *to)
 {
     tg_json_out out = tg_json_out_to(to);
     tg_json_out_begin_object(&out);
     write_head(&out, encoder);
     tg_json_out_begin_array(&out);
+    if (encoder->reasoning.len > 0) {
+        begin_block(&out, "thinking", &encoder->reasoning);
+        tg_json_out_key(&out, "signature");
+        tg_json_out_text(&out, "");
+        tg_json_out_end_object(&out);
+    }
     if (encoder->text.len > 0) {
-        tg_json_out_begin_object(&out);
-        tg_json_out_key(&out, "type");
-        tg_json_out_text(&out, "text");
-        tg_json_out_key(&out, "text");
-        tg_json_out_str(&out, tg_buf_str(&encoder->text));
+        begin_block(&out, "text", &encoder->text);
         tg_json_out_end_object(&out);
     }
     int rc = encoder->calls.len > 0 ? write_calls(encoder, &out) : 0;

@@ -46,7 +46,7 @@ typedef struct tg_upstream_ask {
 } tg_upstream_ask;
 
 /* Appends the body. When client and target share a dialect the client's body is kept verbatim but for
- * model, max tokens, stream and stream_options. */
+ * model, max tokens, stream and stream_options; not one with thinking that Anthropic did not sign. */
 int tg_dialect_encode_upstream(tg_provider provider, const tg_chat_request *request,
                                const tg_upstream_ask *ask, tg_buf *body);
 
@@ -114,8 +114,10 @@ typedef struct tg_client_encoder {
     tg_stop_reason stop;
     char stop_sequence[64];
     tg_tokens tokens;
-    bool started, text_open, call_open, stopped, raw_body_set;
-    uint32_t blocks;     /* Anthropic, streamed: of content, begun so far */
+    bool started, stopped, raw_body_set;
+    bool thoughts;       /* Anthropic: the client wants to be told of thinking */
+    enum { TG_BLOCK_NONE, TG_BLOCK_TEXT, TG_BLOCK_THINKING, TG_BLOCK_CALL } open; /* Anthropic, streamed: the block under way */
+    uint32_t blocks;     /* the same: of content, begun so far */
     tg_buf raw_body;     /* plain and same dialect: the upstream's body */
 } tg_client_encoder;
 

@@ -519,7 +519,7 @@ int tg_dialect_encode_upstream(tg_provider provider, const tg_chat_request *requ
             return write_spliced(true, request, ask, body);
         return write_openai(request, ask, body);
     case TG_PROVIDER_ANTHROPIC:
-        if (request->dialect == TG_DIALECT_ANTHROPIC && request->body.len > 0)
+        if (request->dialect == TG_DIALECT_ANTHROPIC && request->body.len > 0 && !request->unsigned_thoughts)
             return write_spliced(false, request, ask, body);
         return write_anthropic(request, ask, body);
     case TG_PROVIDER_BEDROCK:

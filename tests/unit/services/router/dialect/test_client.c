@@ -191,6 +191,42 @@ static void test_openai_to_anthropic(void)
         "\"cache_read_input_tokens\":0,\"output_tokens\":0}}");
 }
 
+#define BLOCK(index, block, deltas)                                                                \
+    "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":" index            \
+    ",\"content_block\":{" block "}}\n\n" deltas                                                    \
+    "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":" index "}\n\n"
+#define BLOCK_DELTA(index, delta)                                                                  \
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":" index            \
+    ",\"delta\":{" delta "}}\n\n"
+
+/* Another target's thinking is a block of its own before the answer, where it was asked for. */
+static void test_thinking_to_anthropic(void)
+{
+    static const char stream[] = "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"h\\\"m\"}}]}\n\n"
+                                 "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"!\"}}]}\n\n"
+                                 "data: {\"choices\":[{\"delta\":{\"content\":\"So\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    static const char text[] = "\"type\":\"text\",\"text\":\"\"";
+    static const char thinking[] = BLOCK("0", "\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"",
+        BLOCK_DELTA("0", "\"type\":\"thinking_delta\",\"thinking\":\"h\\\"m\"") BLOCK_DELTA("0", "\"type\":\"thinking_delta\",\"thinking\":\"!\""))
+        BLOCK("1", "\"type\":\"text\",\"text\":\"\"", BLOCK_DELTA("1", "\"type\":\"text_delta\",\"text\":\"So\""));
+    const tg_str plain = TG_STR("{\"choices\":[{\"message\":{\"reasoning_content\":\"hm\",\"content\":\"So\"},\"finish_reason\":\"stop\"}]}");
+    tg_chat_request asked = anthropic_streamed, whole = anthropic_whole;
+    tg_buf out;
+    tg_buf_init(&out, 0);
+    translate(TG_PROVIDER_OPENAI, TG_STR(stream), &asked, false, NULL, &out);
+    CU_ASSERT_PTR_NULL(strstr(out.data, "thinking"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(out.data, text));
+    asked.wants_thoughts = whole.wants_thoughts = true;
+    tg_buf_clear(&out);
+    translate(TG_PROVIDER_OPENAI, TG_STR(stream), &asked, false, NULL, &out);
+    CU_ASSERT_PTR_NOT_NULL(strstr(out.data, thinking));
+    tg_buf_clear(&out);
+    translate(TG_PROVIDER_OPENAI, plain, &whole, false, NULL, &out);
+    CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "\"content\":[{\"type\":\"thinking\",\"thinking\":\"hm\",\"signature\":\"\"},"
+                                            "{\"type\":\"text\",\"text\":\"So\"}]"));
+    tg_buf_free(&out);
+}
+
 /* Bedrock names no model: the one that was asked for is what ran. */
 static void test_bedrock_to_both(void)
 {
@@ -283,6 +319,7 @@ static const tg_test tests[] = {{"openai_raw", test_openai_raw},
                                 {"anthropic_raw", test_anthropic_raw},
                                 {"anthropic_to_openai", test_anthropic_to_openai},
                                 {"openai_to_anthropic", test_openai_to_anthropic},
+                                {"thinking_to_anthropic", test_thinking_to_anthropic},
                                 {"bedrock_to_both", test_bedrock_to_both},
                                 {"encoded_answers_decode", test_encoded_answers_decode},
                                 {"broken", test_broken},

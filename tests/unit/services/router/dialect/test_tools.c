@@ -283,6 +283,22 @@ static void test_anthropic_clients(void)
     client = TG_DIALECT_OPENAI;
 }
 
+/* Thinking that Anthropic did not sign would be refused there: it stays behind, and with it the client's own words. */
+static void test_thinking_of_others(void)
+{
+#define THOUGHT(signature) "{\"max_tokens\":9,\"thinking\":{\"type\":\"adaptive\"},\"messages\":[{\"role\":\"user\",\"content\":\"q\"}," \
+    "{\"role\":\"assistant\",\"content\":[{\"type\":\"thinking\",\"thinking\":\"hm\"" signature "},{\"type\":\"text\",\"text\":\"So\"}]}," \
+    "{\"role\":\"user\",\"content\":\"and?\"}],\"model\":\"m\"}"
+    static const char anew[] = "{\"model\":\"m\",\"max_tokens\":9,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"q\"}]},"
+        "{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"So\"}]},"
+        "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"and?\"}]}]}";
+    client = TG_DIALECT_ANTHROPIC;
+    CU_ASSERT(asks(THOUGHT(",\"signature\":\"s\""), TG_PROVIDER_ANTHROPIC, false, THOUGHT(",\"signature\":\"s\"")));
+    CU_ASSERT(asks(THOUGHT(",\"signature\":\"\""), TG_PROVIDER_ANTHROPIC, false, anew));
+    CU_ASSERT(asks(THOUGHT(""), TG_PROVIDER_ANTHROPIC, false, anew));
+    client = TG_DIALECT_OPENAI;
+}
+
 /* Calls alone: content is null, as OpenAI has it. */
 static void test_calls_alone(void)
 {
@@ -295,5 +311,6 @@ static const tg_test tests[] = {{"to_openai", test_to_openai},       {"to_anthro
                                 {"to_bedrock", test_to_bedrock},     {"to_private", test_to_private},
                                 {"from_openai", test_from_openai},   {"from_anthropic", test_from_anthropic},
                                 {"from_bedrock", test_from_bedrock}, {"from_private", test_from_private},
-                                {"calls_alone", test_calls_alone}, {"anthropic_clients", test_anthropic_clients}};
+                                {"calls_alone", test_calls_alone}, {"anthropic_clients", test_anthropic_clients},
+                                {"thinking_of_others", test_thinking_of_others}};
 TG_TEST_MAIN("services_router_dialect_tools", tests)
