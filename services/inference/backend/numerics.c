@@ -1,5 +1,9 @@
 #include "services/inference/backend/numerics.h"
 
+#include <fenv.h>
+
+void tg_numerics_enter(void) { fesetenv(FE_DFL_ENV); }
+
 double tg_exp(double x)
 {
     if (!(x > -700.0))

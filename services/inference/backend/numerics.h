@@ -24,6 +24,7 @@
  *  6. Long sums (RMSNorm, softmax) run in 16 lanes, element i in lane i mod 16, then fold
  *     8, 4, 2, 1.
  *  7. exp, log, sine and cosine are the ones here. No contraction other than written fma.
+ *     Every thread rounds to nearest even and flushes nothing to zero (tg_numerics_enter).
  *  8. Sampling draws from a counter-based generator keyed (seed, choice, position). Log-probabilities are
  *     those of the model's own logits, before penalties, bias, mask and temperature; their sum of exponentials is in double,
  *     lanes as in 6.
@@ -38,6 +39,10 @@
 #define TG_NUMERICS_VERSION "1"
 #define TG_NUMERICS_VERSION_KVQ8 TG_NUMERICS_VERSION "-kvq8" /* with K and V in Q8 */
 #define TG_ATTENTION_SPAN 256 /* keys; a multiple of TG_KV_BLOCK_TOKENS */
+
+/* Makes the calling thread round to nearest even and keep what is less than the least normal number, whatever a library or a
+ * program around us has set (x86: MXCSR). Every thread does this before it computes; the setting stays with it. */
+void tg_numerics_enter(void);
 
 /* e^x in double, without fma, so that every compiler and machine gives the same bits. Error below
  * 1e-15 relative; 0 below -700. For the sampler. */

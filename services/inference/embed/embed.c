@@ -1,5 +1,6 @@
 #include "services/inference/embed/embed.h"
 
+#include "services/inference/backend/numerics.h"
 #include "services/inference/embed/bert.h"
 #include "services/inference/embed/decoder.h"
 
@@ -62,6 +63,7 @@ static int load(tg_embed *e, tg_gguf *gguf, const tg_embed_conf *conf, tg_error 
 static int new_embed(tg_gguf *gguf, const tg_embed_conf *conf, tg_error *err, tg_embed **ret)
 {
     tg_embed *e = calloc(1, sizeof(*e));
+    tg_numerics_enter();
     int rc = e ? -pthread_mutex_init(&e->lock, NULL) : -ENOMEM;
     if (rc < 0) {
         free(e);
@@ -148,6 +150,7 @@ int tg_embed_run(tg_embed *e, const tg_str *texts, size_t count, tg_error *err, 
     tg_token_list ids = {0};
     uint32_t *lens = calloc(count + 1, sizeof(*lens));
     int rc = lens ? 0 : -ENOMEM;
+    tg_numerics_enter();
     for (size_t i = 0; i < count && rc == 0; i++) {
         rc = encode(e, texts[i], err, &ids, &lens[i]);
         if (rc < 0 && ret_failed)

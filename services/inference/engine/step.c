@@ -1,5 +1,6 @@
 /* The engine thread: admit, plan, run, sample, emit; again. */
 #include "libs/base/clock.h"
+#include "services/inference/backend/numerics.h"
 #include "services/inference/engine/engine_state.h"
 
 #include <errno.h>
@@ -348,6 +349,7 @@ static bool await(tg_engine *e)
 void *tg_engine_main(void *engine)
 {
     tg_engine *e = engine;
+    tg_numerics_enter();
     pthread_mutex_lock(&e->lock);
     while (await(e)) {
         const uint64_t now_ns = tg_clock_mono_ns();

@@ -271,6 +271,7 @@ static int open_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error
     if (!cpu)
         return -ENOMEM;
     cpu->base.ops = &ops;
+    tg_numerics_enter();
     int rc = measure(cpu, model, conf, err);
     if (rc == 0)
         rc = tg_kernels_choose(getenv("TOLLGATE_CPU"), err, &cpu->kernels);

@@ -386,6 +386,7 @@ static void copy_blocks(tg_cpu *cpu)
 int tg_cpu_run(tg_backend *backend, const tg_forward_step *step, const float **ret_logits)
 {
     tg_cpu *cpu = (tg_cpu *)backend;
+    tg_numerics_enter();
     int rc = lay_out(cpu, step);
     if (rc < 0)
         return rc;

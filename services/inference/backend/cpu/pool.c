@@ -1,5 +1,7 @@
 #include "services/inference/backend/cpu/pool.h"
 
+#include "services/inference/backend/numerics.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -71,6 +73,7 @@ static void *worker_main(void *arg)
     worker *self = arg;
     tg_pool *pool = self->pool;
     uint32_t seen = 0;
+    tg_numerics_enter();
     for (;;) {
         uint32_t now = await(pool, seen);
         if (now == seen)

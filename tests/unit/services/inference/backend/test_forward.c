@@ -1,12 +1,19 @@
 /* A token's logits depend on its own prefix alone: not on batch, chunks, threads or block numbers. */
 #include "services/inference/backend/backend.h"
+#include "services/inference/backend/cpu/pool.h"
 #include "tests/unit/harness.h"
 #include "tests/unit/services/inference/tiny_model.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fenv.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #define LEN 300 /* past one span of attention */
 #define BLOCKS 64
@@ -207,6 +214,58 @@ static void test_numerics_version(void)
     }
 }
 
+/* What others may leave a thread with: rounding up, and, where there is such a thing, what is below the normal numbers taken for zero. */
+static void spoil_environment(void)
+{
+    fesetround(FE_UPWARD);
+#if defined(__x86_64__)
+    _mm_setcsr(_mm_getcsr() | 0x8040u);
+#endif
+}
+
+static bool environment_is_sound(void)
+{
+    volatile float least = 0x1p-126f, half = 0.5f, tiny = least * half, same = 1.0f + 0x1p-25f;
+    return fegetround() == FE_TONEAREST && tiny != 0 && same == 1.0f;
+}
+
+static void note_environment(void *context, uint32_t index, uint32_t thread)
+{
+    atomic_uint *sound = context;
+    (void)index;
+    if (thread > 0) /* the caller's own is its affair here */
+        atomic_fetch_add(&sound[0], 1);
+    if (thread > 0 && environment_is_sound())
+        atomic_fetch_add(&sound[1], 1);
+}
+
+/* Logits are those of the stored fingerprint though every thread was left in another environment. */
+static void test_environment_of_threads(void)
+{
+    tg_buf file;
+    tg_model *model = load((tiny_conf){.seed = 11, .type = TG_DTYPE_F32}, &file);
+    tg_backend *backend = open_backend(model, 3, NULL);
+    const uint64_t want = fingerprint(backend, model->shape.vocab);
+    tg_backend_close(backend);
+    spoil_environment();
+    backend = open_backend(model, 3, NULL);
+    spoil_environment();
+    CU_ASSERT_EQUAL(fingerprint(backend, model->shape.vocab), want);
+    CU_ASSERT(environment_is_sound()); /* who asks for a step draws from it */
+    tg_backend_close(backend);
+    atomic_uint sound[2] = {0};
+    tg_pool *pool = NULL;
+    spoil_environment();
+    CU_ASSERT_EQUAL_FATAL(tg_pool_new(3, &pool), 0);
+    for (int i = 0; i < 1000 && sound[0] == 0; i++)
+        tg_pool_run(pool, note_environment, sound, 1000);
+    CU_ASSERT(sound[0] > 0 && sound[1] == sound[0]);
+    tg_pool_free(pool);
+    fesetenv(FE_DFL_ENV);
+    tg_model_free(model);
+    tg_buf_free(&file);
+}
+
 static void test_bad_steps(void)
 {
     tg_buf file;
@@ -310,6 +369,7 @@ static const tg_test tests[] = {{"logits_depend_on_the_prefix_alone", test_invar
                                 {"the_same_with_kv_in_q8", test_invariance_with_kv_in_q8},
                                 {"paths_agree", test_paths_agree},
                                 {"numerics_version", test_numerics_version},
+                                {"environment_of_threads", test_environment_of_threads},
                                 {"bad_steps", test_bad_steps},
                                 {"file_is_cut", test_file_is_cut},
                                 {"plan_and_progress", test_plan_and_progress}};
