@@ -1,4 +1,6 @@
 """Our services from Python's grpcio with generated code, as an internal team would call them."""
+import json
+import re
 import time
 
 import grpc
@@ -39,6 +41,35 @@ def test_chat_stream(mesh, stubs, router, task_type, target):
 def test_route_explains(mesh, stubs, router):
     plan = router.Route(stubs["router"].RouteRequest(chat=request(stubs)), metadata=metadata(mesh), timeout=10)
     assert list(plan.targets) == ["anthropic-claude-haiku", "openai-gpt4o-mini"] and plan.trace
+
+
+def test_response_format(mesh, stubs, router):
+    """The private tier is held to every form; schemas and JSON objects go to who has a mode for them."""
+    inference = stubs["inference"]
+
+    def ask(task_type="classification", stream=False, **form):
+        call = request(stubs, response_format=inference.Constraint(**form), has_temperature=True)
+        call.max_tokens = 100
+        if stream:
+            return "".join(e.text for e in router.ChatStream(call, metadata=metadata(mesh, task_type), timeout=60))
+        return router.Chat(call, metadata=metadata(mesh, task_type), timeout=60)
+
+    schema = json.dumps({"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]})
+    assert re.fullmatch("[a-c]{3,5}", ask(regex="[a-c]{3,5}").text)
+    assert re.fullmatch("[a-c]{3,5}", ask(regex="[a-c]{3,5}", stream=True))
+    assert ask(choice=inference.StringList(values=["spam", "no spam"])).text in ("spam", "no spam")
+    assert isinstance(json.loads(ask(json_schema=schema).text)["ok"], bool)
+    assert ask(json_object=True).text.startswith("{")
+    assert ask("chat", json_schema=schema).route.target == "anthropic-claude-haiku"
+    assert ask("chat", json_object=True).route.target == "openai-gpt4o-mini", "Anthropic has no mode for it"
+    for wrong, words in (({}, "exactly one of"), ({"regex": "a", "json_object": True}, "exactly one of"),
+                         ({"json_schema": "[]"}, "response_format.json_schema must be a JSON object"),
+                         ({"json_schema": "{"}, "response_format.json_schema is not valid JSON"),
+                         ({"choice": inference.StringList()}, "response_format.choice: 0 texts"),
+                         ({"task_type": "chat", "regex": "a"}, "response_format: no target allowed here")):
+        with pytest.raises(grpc.RpcError) as refused:
+            ask(**wrong)
+        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and words in refused.value.details()
 
 
 @pytest.mark.parametrize("meta, code", [

@@ -12,6 +12,7 @@
 #define TG_CHAT_MESSAGES_MAX 4096 /* messages of a conversation; more are refused */
 #define TG_CHAT_TOOLS_MAX 128 /* tools one request may offer, and calls one message may hold */
 #define TG_CHAT_STOPS_MAX 16 /* stop strings of one request; more are refused */
+#define TG_CHAT_CHOICES_MAX 1024 /* texts of which an answer may have to be one; more are refused */
 
 typedef enum tg_dialect { TG_DIALECT_OPENAI, TG_DIALECT_ANTHROPIC, TG_DIALECT_BEDROCK, TG_DIALECT_TOLLGATE } tg_dialect;
 
@@ -33,7 +34,7 @@ typedef struct tg_chat_message {
 } tg_chat_message;
 
 /* What the answer's text has to be. */
-typedef enum tg_answer_form { TG_FORM_TEXT, TG_FORM_JSON_OBJECT, TG_FORM_JSON_SCHEMA } tg_answer_form;
+typedef enum tg_answer_form { TG_FORM_TEXT, TG_FORM_JSON_OBJECT, TG_FORM_JSON_SCHEMA, TG_FORM_REGEX, TG_FORM_CHOICE } tg_answer_form;
 
 typedef struct tg_chat_tool {
     tg_str name, description; /* description may be empty */
@@ -56,8 +57,10 @@ typedef struct tg_chat_request {
     const tg_str *stops;
     size_t stop_count;
     tg_answer_form form;
-    tg_str schema;    /* JSON_SCHEMA: JSON, as the client wrote it; a slice of `body` */
+    tg_str schema;    /* JSON_SCHEMA: JSON, as the client wrote it; over HTTP a slice of `body` */
     tg_str form_name; /* JSON_SCHEMA: OpenAI's name for it, else empty */
+    const tg_str *form_texts; /* REGEX: the expression; CHOICE: the texts */
+    size_t form_text_count;
     const tg_chat_tool *tools;
     size_t tool_count;
     tg_tool_use tool_use;

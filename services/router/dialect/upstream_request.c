@@ -156,7 +156,7 @@ static void write_stops(tg_json_out *out, const char *key, const tg_chat_request
 /* OpenAI's response_format. Its rules for strict schemas are not everyone's, so only who wrote for it is held to them. */
 static void write_response_format(tg_json_out *out, const tg_chat_request *request)
 {
-    if (request->form == TG_FORM_TEXT)
+    if (request->form != TG_FORM_JSON_OBJECT && request->form != TG_FORM_JSON_SCHEMA)
         return;
     tg_json_out_key(out, "response_format");
     tg_json_out_begin_object(out);
@@ -459,27 +459,54 @@ static int fill_stops(const tg_chat_request *request, tg_arena *arena,
     return 0;
 }
 
+typedef struct constraint_message {
+    Tollgate__V1__Constraint base;
+    Tollgate__V1__StringList choice;
+} constraint_message;
+
+static int fill_constraint(const tg_chat_request *request, tg_arena *arena, constraint_message *to)
+{
+    tollgate__v1__constraint__init(&to->base);
+    tollgate__v1__string_list__init(&to->choice);
+    to->base.json_object = request->form == TG_FORM_JSON_OBJECT;
+    if (request->form == TG_FORM_JSON_SCHEMA)
+        to->base.json_schema = tg_arena_strdup(arena, request->schema);
+    if (request->form == TG_FORM_REGEX)
+        to->base.regex = proto_text(arena, request->form_texts[0]);
+    if (!to->base.json_schema || !to->base.regex)
+        return -ENOMEM;
+    if (request->form != TG_FORM_CHOICE)
+        return 0;
+    to->base.choice = &to->choice;
+    to->choice.values = tg_arena_zalloc(arena, request->form_text_count, sizeof *to->choice.values);
+    if (!to->choice.values)
+        return -ENOMEM;
+    for (; to->choice.n_values < request->form_text_count; to->choice.n_values++)
+        if (!(to->choice.values[to->choice.n_values] = proto_text(arena, request->form_texts[to->choice.n_values])))
+            return -ENOMEM;
+    return 0;
+}
+
 static int pack_private(const tg_chat_request *request, const tg_upstream_ask *ask, tg_arena *arena,
                         tg_buf *body)
 {
     Tollgate__V1__GenerateRequest message = TOLLGATE__V1__GENERATE_REQUEST__INIT;
     Tollgate__V1__ChatMessages messages = TOLLGATE__V1__CHAT_MESSAGES__INIT;
     Tollgate__V1__Sampling sampling = TOLLGATE__V1__SAMPLING__INIT;
-    Tollgate__V1__Constraint constraint = TOLLGATE__V1__CONSTRAINT__INIT;
+    constraint_message constraint;
     int rc = fill_messages(request, arena, &messages);
     if (rc == 0)
         rc = fill_stops(request, arena, &message);
     if (rc == 0)
         rc = fill_tools(request, arena, &message);
+    if (rc == 0)
+        rc = fill_constraint(request, arena, &constraint);
     message.tenant = tg_arena_strdup(arena, tg_str_of(ask->tenant));
     message.request_id = tg_arena_strdup(arena, tg_str_of(ask->request_id));
-    constraint.json_object = request->form == TG_FORM_JSON_OBJECT;
-    if (request->form == TG_FORM_JSON_SCHEMA)
-        constraint.json_schema = tg_arena_strdup(arena, request->schema);
-    if (rc < 0 || !message.tenant || !message.request_id || !constraint.json_schema)
+    if (rc < 0 || !message.tenant || !message.request_id)
         return -ENOMEM;
     if (request->form != TG_FORM_TEXT)
-        message.constraint = &constraint;
+        message.constraint = &constraint.base;
     sampling.temperature = request->has_temperature ? (float)request->temperature : 1.0f;
     sampling.top_p = request->has_top_p ? (float)request->top_p : 0.0f;
     sampling.top_k = (uint32_t)(request->top_k < UINT32_MAX ? request->top_k : UINT32_MAX);

@@ -180,6 +180,7 @@ int tg_edge_chat_plan(tg_edge_chat *chat, bool refused_is_problem, tg_edge_probl
         .data_class = tg_str_of(chat->data_class),
         .stream = chat->request.stream,
         .json_object = chat->request.form == TG_FORM_JSON_OBJECT,
+        .text_form = chat->request.form == TG_FORM_REGEX || chat->request.form == TG_FORM_CHOICE,
         .input_tokens = tg_chat_input_bound(&chat->request),
         .input_units = tg_chat_input_units(&chat->request),
         .max_tokens = chat->request.max_tokens,

@@ -120,6 +120,58 @@ static int decode_message(const Tollgate__V1__ChatMessage *m, size_t i, tg_json_
     return rc;
 }
 
+/* A JSON schema has to be an object here, as over HTTP. */
+static int decode_schema(const char *schema, tg_json_doc *doc, tg_error *err, tg_chat_request *ret)
+{
+    tg_json root;
+    int rc = tg_json_parse(doc, tg_str_of(schema), TG_CODEC_BODY_MAX, err, &root);
+    if (rc == -ENOMEM)
+        return rc;
+    if (rc < 0)
+        tg_error_prefix(err, "response_format.json_schema is not valid JSON");
+    else if (tg_json_type_of(root) != TG_JSON_OBJECT)
+        rc = tg_error_set(err, -EINVAL, "response_format.json_schema must be a JSON object");
+    ret->form = TG_FORM_JSON_SCHEMA;
+    ret->schema = tg_str_of(schema);
+    tg_chat_count_text(ret, ret->schema);
+    return rc < 0 ? -EINVAL : 0;
+}
+
+/* Texts are copied: the message does not outlive the handler. */
+static int decode_form(const Tollgate__V1__Constraint *in, tg_json_doc *doc, tg_arena *arena, tg_error *err,
+                       tg_chat_request *ret)
+{
+    const size_t count = in->choice ? in->choice->n_values : 1;
+    char *const *texts = in->choice ? in->choice->values : &in->regex;
+    if (in->json_object + (*in->json_schema != '\0') + (*in->regex != '\0') + (in->choice != NULL) != 1)
+        return tg_error_set(err, -EINVAL,
+                            "response_format: exactly one of json_object, json_schema, regex and choice must be given");
+    if (in->json_object)
+        ret->form = TG_FORM_JSON_OBJECT;
+    if (*in->json_schema) {
+        const char *copy = tg_arena_strdup(arena, tg_str_of(in->json_schema));
+        return copy ? decode_schema(copy, doc, err, ret) : -ENOMEM;
+    }
+    if (in->json_object)
+        return 0;
+    if (count == 0 || count > TG_CHAT_CHOICES_MAX)
+        return tg_error_set(err, -EINVAL, "response_format.choice: %zu texts; 1 to %d are allowed", count,
+                            TG_CHAT_CHOICES_MAX);
+    tg_str *copies = tg_arena_zalloc(arena, count, sizeof *copies);
+    ret->form = in->choice ? TG_FORM_CHOICE : TG_FORM_REGEX;
+    ret->form_texts = copies;
+    for (; copies && ret->form_text_count < count; ret->form_text_count++) {
+        const char *text = texts[ret->form_text_count];
+        if (!tg_utf8_valid(text, strlen(text)))
+            return tg_error_set(err, -EINVAL, "response_format.%s is not valid UTF-8",
+                                in->choice ? "choice" : "regex");
+        copies[ret->form_text_count] = tg_str_of(tg_arena_strdup(arena, tg_str_of(text)));
+        if (!copies[ret->form_text_count].data)
+            return -ENOMEM;
+    }
+    return copies ? 0 : -ENOMEM;
+}
+
 static int decode(const Tollgate__V1__ChatRequest *in, bool stream, tg_json_doc *doc, tg_arena *arena, tg_error *err,
                   tg_chat_request *ret)
 {
@@ -156,6 +208,11 @@ static int decode(const Tollgate__V1__ChatRequest *in, bool stream, tg_json_doc 
     }
     for (size_t i = 0; i < in->n_stop; i++)
         stops[i] = tg_str_of(tg_arena_strdup(arena, tg_str_of(in->stop[i])));
+    if (in->response_format) {
+        int rc = decode_form(in->response_format, doc, arena, err, ret);
+        if (rc < 0)
+            return rc;
+    }
     return tg_dialect_decode_tools(doc, tg_str_of(in->tools_json), tg_str_of(in->tool_choice), arena, err, ret);
 }
 

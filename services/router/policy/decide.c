@@ -224,8 +224,10 @@ static void refuse_rule(tg_decision *d, const tg_rule *rule, const tg_fit *fits)
         break;
     case TG_OBSTACLE_FORM:
         refuse(d, TG_REFUSAL_FORM, 400,
-               "no target allowed here has a mode for JSON objects without a schema; a JSON schema "
-               "or a target of OpenAI's or the private tier is needed");
+               d->facts->text_form ? "response_format: no target allowed here can hold its answer to a regular expression or a "
+                                     "choice; a target of the private tier is needed"
+                                   : "response_format: no target allowed here has a mode for JSON objects without a schema; a "
+                                     "JSON schema or a target of OpenAI's or the private tier is needed");
         break;
     case TG_OBSTACLE_DATA_CLASS:
         refuse(d, TG_REFUSAL_DATA_CLASS, 403,

@@ -43,6 +43,7 @@ typedef struct tg_facts {
     tg_str data_class;  /* X-Data-Class; empty: none */
     bool stream;
     bool json_object;          /* the answer has to be JSON of no particular schema */
+    bool text_form;            /* it has to match an expression, or be one of some texts */
     uint64_t input_tokens;     /* an upper bound */
     uint64_t input_units;      /* for a guess (estimates.h); 0: none */
     bool input_tokens_exact;   /* counted with the target's tokenizer */

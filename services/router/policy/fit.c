@@ -43,10 +43,14 @@ static bool may_carry(const tg_target *target, tg_str data_class)
     return false;
 }
 
-/* Anthropic and Bedrock take schemas, and have no mode for just any object. */
-static bool may_form(const tg_target *target, const tg_facts *facts)
+/* Anthropic and Bedrock take schemas, and have no mode for just any object; expressions and choices only the private tier has. */
+static const char *lacks_form(const tg_target *target, const tg_facts *facts)
 {
-    return !facts->json_object || (target->provider != TG_PROVIDER_ANTHROPIC && target->provider != TG_PROVIDER_BEDROCK);
+    if (facts->text_form && target->provider != TG_PROVIDER_PRIVATE)
+        return "has no mode for regular expressions and choices";
+    if (facts->json_object && (target->provider == TG_PROVIDER_ANTHROPIC || target->provider == TG_PROVIDER_BEDROCK))
+        return "has no mode for JSON objects without a schema";
+    return NULL;
 }
 
 /* An upper bound made of bytes would turn away most of what fits, so the context is held against a guess; what is
@@ -279,8 +283,8 @@ void tg_fit_judge(tg_decision *d, const tg_rule *rule, size_t index, tg_fit *ret
     ret->least_over_ms = 0;
     if (!may_carry(target, d->facts->data_class)) {
         drop(d, rule, ret, TG_OBSTACLE_DATA_CLASS, "may not carry this data class");
-    } else if (!may_form(target, d->facts)) {
-        drop(d, rule, ret, TG_OBSTACLE_FORM, "has no mode for JSON objects without a schema");
+    } else if (lacks_form(target, d->facts)) {
+        drop(d, rule, ret, TG_OBSTACLE_FORM, lacks_form(target, d->facts));
     } else if (target->context_tokens > 0 && tokens_needed(d, target->id) > target->context_tokens) {
         drop(d, rule, ret, TG_OBSTACLE_CONTEXT,
              tg_arena_printf(d->arena, "needs about %llu tokens, its context has %llu",

@@ -231,6 +231,14 @@ static void test_form(void)
     facts.model = TG_STR("anthropic-claude-haiku");
     facts.may_pin = true;
     expect_refusal(TG_REFUSAL_FORM, 400, "without a schema");
+    facts.json_object = false;
+    facts.text_form = true; /* which the private tier alone has */
+    expect_refusal(TG_REFUSAL_FORM, 400, "response_format: no target allowed here can hold its answer to a regular expression or a choice");
+    facts.model = TG_STR("");
+    facts.task_type = TG_STR("classification");
+    CU_ASSERT_EQUAL(decide()->steps[0].target, PRIVATE);
+    CU_ASSERT_EQUAL(decide()->step_count, 2); /* its two endpoints */
+    CU_ASSERT_TRUE(traced(decide(), "bedrock-llama-3-70b", false, "no mode for regular expressions"));
     tear_down();
 }
 
