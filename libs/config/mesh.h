@@ -27,6 +27,13 @@ typedef enum tg_provider {
 
 const char *tg_provider_name(tg_provider provider); /* openai, anthropic, bedrock, private */
 
+/* When a private target is asked for its own count of a prompt's tokens before a request goes there. */
+typedef enum tg_count_when {
+    TG_COUNT_NEAR,   /* where the guess is so near a limit that the count may decide */
+    TG_COUNT_ALWAYS,
+    TG_COUNT_NEVER
+} tg_count_when;
+
 /* One place that serves a target: a replica, a region or a credential. */
 typedef struct tg_endpoint {
     const char *id;  /* unique within the target */
@@ -49,6 +56,7 @@ typedef struct tg_target {
     uint64_t context_tokens; /* 0: not limited by us */
     uint64_t
         max_output_tokens; /* used for the cost bound when a client states none; default 4096 */
+    tg_count_when count_tokens;      /* default TG_COUNT_NEAR; of private targets only */
     uint32_t connect_timeout_ms;     /* default 2000 */
     uint32_t first_token_timeout_ms; /* default 30000 */
     uint32_t idle_timeout_ms;        /* between two tokens; default 30000 */

@@ -24,6 +24,8 @@ int tg_router_metrics_init(tg_router_metrics *r)
                                       "Reported prompt tokens against which an estimate was checked.", "target");
     r->estimate_error = tg_metrics_counter(m, "tollgate_estimate_error_tokens_total",
                                            "Tokens by which those estimates were off, either way.", "target");
+    r->counts = tg_metrics_counter(m, "tollgate_prompt_counts_total",
+                                   "Times a private target was asked for its count of a prompt's tokens, by outcome.", "target,outcome");
     r->in_flight = tg_metrics_one_gauge(m, "tollgate_dispatch_in_flight", "Requests being dispatched.");
     r->spool_bytes = tg_metrics_one_gauge(m, "tollgate_spool_bytes", "Bytes of the usage spool on disk.");
     r->spool_unacked = tg_metrics_one_gauge(m, "tollgate_spool_unacknowledged_records",
@@ -47,7 +49,7 @@ int tg_router_metrics_init(tg_router_metrics *r)
     r->decisions_dropped = tg_metrics_one_counter(m, "tollgate_decisions_dropped_total",
                                                   "Routing decisions dropped because Kafka did not take them in time.");
     return r->delivered && r->decisions_published && r->decisions_dropped && r->requests && r->attempts && r->tokens &&
-                   r->estimated && r->estimate_error
+                   r->estimated && r->estimate_error && r->counts
                ? 0
                : -ENOMEM;
 }

@@ -29,6 +29,7 @@ typedef struct tg_router_metrics {
     tg_metric_family *cost;          /* tenant, target: pico-dollars */
     tg_metric_family *tokens;        /* target, kind */
     tg_metric_family *estimate_error, *estimated; /* target: tokens */
+    tg_metric_family *counts;        /* target, outcome: answered, unanswered */
     tg_gauge *in_flight, *spool_bytes, *spool_unacked, *spool_open, *fleet_stale, *fleet_version,
         *broker_up, *policy_reload_failed;
     tg_counter *unspooled;           /* attempts served without a spool record (on_spool_full: allow) */

@@ -50,6 +50,9 @@ typedef struct tg_upstream_ask {
 int tg_dialect_encode_upstream(tg_provider provider, const tg_chat_request *request,
                                const tg_upstream_ask *ask, tg_buf *body);
 
+/* Appends a tollgate.v1.CountTokensRequest for the same prompt. */
+int tg_dialect_encode_count(const tg_chat_request *request, tg_buf *body);
+
 /* The path to append to the endpoint's URL; for Bedrock with the model percent-encoded once. */
 int tg_dialect_upstream_path(tg_provider provider, const tg_upstream_ask *ask, tg_buf *path);
 

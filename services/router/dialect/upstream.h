@@ -1,8 +1,12 @@
-/* Tools in upstream requests, each in its dialect's words: upstream_tools.c for upstream_request.c. */
+/* Parts of upstream requests for upstream_request.c: tools, each in its dialect's words, by upstream_tools.c; the private tier's
+ * request by upstream_private.c. */
 #ifndef TG_ROUTER_DIALECT_UPSTREAM_H
 #define TG_ROUTER_DIALECT_UPSTREAM_H
 
 #include "services/router/dialect/codec.h"
+
+const char *tg_upstream_role(tg_role role); /* system, user, assistant, tool */
+int tg_upstream_private(const tg_chat_request *request, const tg_upstream_ask *ask, tg_buf *body);
 
 /* Members of the object being written; nothing where the request offers no tools. */
 void tg_upstream_tools_openai(tg_json_out *out, const tg_chat_request *request);

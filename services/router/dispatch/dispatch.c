@@ -216,7 +216,9 @@ static void describe(tg_dispatch *d)
     e->stream = r->chat->stream;
     e->opened_unix_ns = d->env->wall_ns();
     /* What recovery would bill if this process died now: the prompt, estimated. */
-    e->tokens.input = tg_token_estimate(tg_estimates_of(d->env->estimates, target->id), tg_chat_input_units(r->chat));
+    e->tokens.input = d->attempt.counted_tokens > 0
+                          ? d->attempt.counted_tokens
+                          : tg_token_estimate(tg_estimates_of(d->env->estimates, target->id), tg_chat_input_units(r->chat));
     e->input_source = e->output_source = TG_COUNT_ESTIMATED;
     tg_attempt_price(e, r->snapshot, r->plan, r->plan->steps[d->step].target);
 }
@@ -251,6 +253,7 @@ static void start_attempt(tg_dispatch *d)
 {
     const tg_step *step = &d->request.plan->steps[d->step];
     tg_attempt_init(&d->attempt, d->env->mono_ns());
+    d->attempt.counted_tokens = step->counted_tokens;
     tg_buf_clear(&d->error_body);
     describe(d);
     int rc = d->env->opened(d->env->user, &d->event, &d->slot);

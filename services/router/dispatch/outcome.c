@@ -151,7 +151,9 @@ void tg_attempt_close(const tg_attempt *a, tg_outcome outcome, uint64_t wall_ns,
     usage->output_source = TG_COUNT_REPORTED;
     if (!a->has_input) {
         usage->input_source = TG_COUNT_ESTIMATED;
-        usage->tokens.input = accepted ? tg_token_estimate(scale, input_units) : 0;
+        usage->tokens.input = !accepted                ? 0
+                              : a->counted_tokens > 0 ? a->counted_tokens
+                                                      : tg_token_estimate(scale, input_units);
     } else if (outcome == TG_OUTCOME_OK) {
         tg_estimates_learn(estimates, usage->target, input_units,
                            a->tokens.input + a->tokens.cache_read + a->tokens.cache_write_5m + a->tokens.cache_write_1h);

@@ -10,6 +10,7 @@ typedef struct tg_attempt {
     unsigned status; /* HTTP, or gRPC + 1000; 0: no answer */
     uint64_t output_bytes, output_units; /* of text */
     tg_tokens tokens;      /* as reported so far */
+    uint64_t counted_tokens; /* of the prompt, by the target's own count before; 0: not known */
     bool has_input, has_output, stopped;
     uint64_t queue_ns, gpu_ns;
     tg_rate_limit rate_limit;

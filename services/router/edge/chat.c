@@ -85,6 +85,7 @@ int tg_edge_chat_begin(tg_router *router, const tg_edge_headers *headers, tg_edg
 
 void tg_edge_chat_free(tg_edge_chat *chat)
 {
+    chat->count = tg_count_free(chat->count);
     chat->dispatch = tg_dispatch_free(chat->dispatch);
     chat->live = tg_live_unref(chat->live);
     tg_arena_free(&chat->arena);
@@ -160,16 +161,12 @@ static int latency_budget(const tg_edge_chat *chat, uint32_t *ret_ms, tg_edge_pr
     return 0;
 }
 
-int tg_edge_chat_plan(tg_edge_chat *chat, bool refused_is_problem, tg_edge_problem *problem)
+static int find_facts(tg_edge_chat *chat, tg_edge_problem *problem)
 {
-    tg_router *router = chat->router;
-    const uint64_t mono_ns = tg_clock_mono_ns(), mono_ms = mono_ns / 1000000u;
     uint32_t budget_ms;
     if (latency_budget(chat, &budget_ms, problem) < 0)
         return -EPERM;
-    if (refused_is_problem && keep_pace(chat, mono_ns, problem) < 0)
-        return -EPERM;
-    tg_facts facts = {
+    chat->facts = (tg_facts){
         .tenant = chat->tenant->id,
         .key_id = chat->key->id,
         .may_pin = chat->key->pin,
@@ -183,28 +180,95 @@ int tg_edge_chat_plan(tg_edge_chat *chat, bool refused_is_problem, tg_edge_probl
         .text_form = chat->request.form == TG_FORM_REGEX || chat->request.form == TG_FORM_CHOICE,
         .input_tokens = tg_chat_input_bound(&chat->request),
         .input_units = tg_chat_input_units(&chat->request),
+        .counts = chat->counts,
         .max_tokens = chat->request.max_tokens,
         .latency_budget_ms = budget_ms,
-        .draw = tg_random_next(&router->rng),
+        .draw = tg_random_next(&chat->router->rng),
     };
-    tg_state state = {.fleet = tg_fleet_view_get(router->fleet, mono_ms), .estimates = router->dispatch.estimates};
+    return 0;
+}
+
+static const tg_fleet *fleet_now(const tg_edge_chat *chat)
+{
+    return tg_fleet_view_get(chat->router->fleet, tg_clock_mono_ns() / 1000000u);
+}
+
+static int decide(tg_edge_chat *chat, tg_edge_problem *problem)
+{
+    tg_router *router = chat->router;
+    const tg_state state = {.fleet = fleet_now(chat), .estimates = router->dispatch.estimates};
+    const tg_now now = {.wall_unix_ns = tg_clock_wall_ns(), .mono_ms = tg_clock_mono_ns() / 1000000u};
     if (state.fleet->stale && router->settings->on_stale == TG_WHEN_STALE_REJECT) {
         problem_set(problem, 503, "overloaded_error", "fleet_view_stale",
                     "the health service has not been heard and on_stale is reject");
         problem->retry_after_ms = 1000;
         return -EPERM;
     }
-    tg_now now = {.wall_unix_ns = tg_clock_wall_ns(), .mono_ms = mono_ms};
-    chat->plan = tg_decide(&chat->live->snapshot, &facts, &state, now, &chat->arena);
-    if (!chat->plan) {
-        problem_set(problem, 500, "api_error", "out_of_memory", "the request is too large to plan");
-        return -ENOMEM;
-    }
-    if (refused_is_problem)
-        tg_edge_publish_decision(chat, &facts, state.fleet, now);
-    if (chat->plan->refusal != TG_REFUSAL_NONE && refused_is_problem)
-        return refuse(chat, problem);
-    return 0;
+    chat->plan = tg_decide(&chat->live->snapshot, &chat->facts, &state, now, &chat->arena);
+    if (chat->plan)
+        return 0;
+    problem_set(problem, 500, "api_error", "out_of_memory", "the request is too large to plan");
+    return -ENOMEM;
+}
+
+static int settle(tg_edge_chat *chat, tg_edge_problem *problem)
+{
+    const tg_now now = {.wall_unix_ns = tg_clock_wall_ns(), .mono_ms = tg_clock_mono_ns() / 1000000u};
+    tg_edge_publish_decision(chat, &chat->facts, fleet_now(chat), now);
+    return chat->plan->refusal != TG_REFUSAL_NONE ? refuse(chat, problem) : 0;
+}
+
+/* ---- a target's own count ---- */
+
+static void on_count(void *user, uint64_t tokens);
+
+/* False: there is nobody to ask, or nothing to ask for. */
+static bool ask_count(tg_edge_chat *chat)
+{
+    const tg_plan *plan = chat->plan;
+    if (!plan->wants_count || chat->facts.count_len == TG_DECIDE_COUNTS_MAX)
+        return false;
+    const tg_target *target = tg_targets_at(chat->live->targets, (size_t)plan->count_target);
+    return tg_count_start(chat->router->dispatch.rpc, target, &target->endpoints[plan->count_endpoint], &chat->request,
+                          chat->traceparent, on_count, chat, &chat->count) == 0;
+}
+
+static void on_count(void *user, uint64_t tokens)
+{
+    tg_edge_chat *chat = user;
+    tg_edge_problem problem = {0};
+    const int target = chat->plan->count_target;
+    const char *const labels[] = {tg_targets_at(chat->live->targets, (size_t)target)->id, tokens > 0 ? "answered" : "unanswered"};
+    tg_counter_add(tg_counter_of(chat->router->metrics.counts, labels), 1);
+    chat->count = tg_count_free(chat->count);
+    chat->counts[chat->facts.count_len++] = (tg_prompt_count){target, tokens};
+    int rc = decide(chat, &problem);
+    if (rc == 0 && ask_count(chat))
+        return;
+    if (rc == 0)
+        rc = settle(chat, &problem);
+    chat->on_planned(chat->user, rc, &problem); /* may free it */
+}
+
+int tg_edge_chat_plan(tg_edge_chat *chat, void (*on_planned)(void *, int, const tg_edge_problem *), void *user,
+                      tg_edge_problem *problem)
+{
+    int rc = find_facts(chat, problem);
+    if (rc == 0)
+        rc = keep_pace(chat, tg_clock_mono_ns(), problem);
+    if (rc == 0)
+        rc = decide(chat, problem);
+    if (rc < 0)
+        return rc;
+    chat->on_planned = on_planned;
+    chat->user = user;
+    return ask_count(chat) ? -EINPROGRESS : settle(chat, problem);
+}
+
+int tg_edge_chat_explain(tg_edge_chat *chat, tg_edge_problem *problem)
+{
+    int rc = find_facts(chat, problem);
+    return rc < 0 ? rc : decide(chat, problem);
 }
 
 int tg_edge_chat_dispatch(tg_edge_chat *chat, void (*on_attempt)(void *, const tg_usage_event *),

@@ -2,7 +2,7 @@
  * authenticate → facts → decide → dispatch.
  *
  * The edge decodes the client's bytes into `request` (strings in `arena`), calls tg_edge_chat_plan, and
- * dispatches with its own callbacks. Problems come back as a value that either edge can encode.
+ * dispatches with its own callbacks, at once or after a private target has told its count of the prompt's tokens. Problems come back as a value that either edge can encode.
  *
  * Ownership: begin makes it, free releases everything, cancelling what is in flight. Threads: the loop's.
  */
@@ -10,6 +10,7 @@
 #define TG_ROUTER_EDGE_CHAT_H
 
 #include "libs/base/trace.h"
+#include "services/router/dispatch/count.h"
 #include "services/router/router.h"
 
 /* What the headers (HTTP) or metadata (gRPC) say; slices with data NULL where absent. */
@@ -40,7 +41,12 @@ typedef struct tg_edge_chat {
     const tg_tenant *tenant;
     tg_arena arena;
     tg_chat_request request;
+    tg_facts facts;
+    tg_prompt_count counts[TG_DECIDE_COUNTS_MAX];
     const tg_plan *plan;
+    tg_count *count; /* being asked for; what follows is for when it has come */
+    void (*on_planned)(void *user, int rc, const tg_edge_problem *problem);
+    void *user;
     tg_dispatch *dispatch;
     char request_id[TG_UUID_TEXT];
     char traceparent[TG_TRACEPARENT_TEXT];
@@ -50,8 +56,12 @@ typedef struct tg_edge_chat {
 /* Authenticates. -EACCES with *problem; nothing to free then. */
 int tg_edge_chat_begin(tg_router *router, const tg_edge_headers *headers, tg_edge_chat *ret,
                        tg_edge_problem *problem);
-/* Decides. With `refused_is_problem` a refusal is -EPERM and *problem; else the plan just says so. */
-int tg_edge_chat_plan(tg_edge_chat *chat, bool refused_is_problem, tg_edge_problem *problem);
+/* Decides what is done. 0; -EPERM for a refusal and -ENOMEM, with *problem; -EINPROGRESS: on_planned(user) will tell one of
+ * the others, never from inside, unless the chat is freed before. */
+int tg_edge_chat_plan(tg_edge_chat *chat, void (*on_planned)(void *, int, const tg_edge_problem *), void *user,
+                      tg_edge_problem *problem);
+/* Decides what would be done, by guesses alone; a refusal is in the plan. 0, or as above. */
+int tg_edge_chat_explain(tg_edge_chat *chat, tg_edge_problem *problem);
 /* on_done may come from inside. -ENOMEM. */
 int tg_edge_chat_dispatch(tg_edge_chat *chat, void (*on_attempt)(void *, const tg_usage_event *),
                           void (*on_event)(void *, const tg_chat_event *),

@@ -26,6 +26,7 @@ static void fill_step(Tollgate__V1__DecisionStep *to, const tg_step *step, const
     to->max_tokens = step->max_tokens;
     to->clamped = step->clamped;
     to->probe = step->probe;
+    to->counted_tokens = step->counted_tokens;
 }
 
 static void fill_candidate(Tollgate__V1__DecisionCandidate *to, const tg_candidate *candidate)

@@ -444,6 +444,20 @@ static void on_cancel(tg_rpc_call *call, void *user)
 
 /* ---- methods ---- */
 
+static void on_planned(void *user, int rc, const tg_edge_problem *problem)
+{
+    static const tg_edge_problem memory = {.status = 500, .type = "api_error", .code = "", .message = "out of memory"};
+    grpc_chat *g = user;
+    if (rc == 0) {
+        if (tg_edge_chat_dispatch(&g->chat, on_attempt, on_event, on_done, g) == 0)
+            return;
+        problem = &memory;
+    }
+    tg_rpc_call_set_user(g->call, NULL);
+    fail(g->chat.router, g->call, problem);
+    grpc_chat_free(g);
+}
+
 static void start(tg_router *router, tg_rpc_call *call, const Tollgate__V1__ChatRequest *in, bool stream)
 {
     tg_edge_problem problem = {.status = 500, .type = "api_error", .code = "", .message = "out of memory"};
@@ -470,19 +484,13 @@ static void start(tg_router *router, tg_rpc_call *call, const Tollgate__V1__Chat
         tg_str_copy(problem.message, sizeof problem.message,
                     tg_str_of(err.text[0] ? err.text : "the request is too large"));
     } else {
-        rc = tg_edge_chat_plan(&g->chat, true, &problem);
-    }
-    if (rc == 0) {
         tg_rpc_call_set_user(call, g);
         tg_rpc_call_on_cancel(call, on_cancel);
         tg_rpc_call_on_drain(call, on_drain);
-        rc = tg_edge_chat_dispatch(&g->chat, on_attempt, on_event, on_done, g);
-        if (rc == 0)
-            return;
-        tg_rpc_call_set_user(call, NULL);
+        rc = tg_edge_chat_plan(&g->chat, on_planned, g, &problem);
     }
-    fail(router, call, &problem);
-    grpc_chat_free(g);
+    if (rc != -EINPROGRESS)
+        on_planned(g, rc, &problem);
 }
 
 static void on_chat(void *service, tg_rpc_call *call, const ProtobufCMessage *request)
@@ -548,7 +556,7 @@ static void on_route(void *service, tg_rpc_call *call, const ProtobufCMessage *r
     if (rc < 0)
         tg_str_copy(problem.message, sizeof problem.message, tg_str_of(err.text));
     else
-        rc = tg_edge_chat_plan(&chat, false, &problem);
+        rc = tg_edge_chat_explain(&chat, &problem);
     if (rc < 0)
         fail(router, call, &problem);
     else

@@ -205,6 +205,20 @@ static void on_done(void *user, const tg_dispatch_result *result)
 
 /* ---- a request arrives ---- */
 
+static void on_planned(void *user, int rc, const tg_edge_problem *problem)
+{
+    static const tg_edge_problem memory = {.status = 500, .type = "api_error", .code = "", .message = "out of memory"};
+    http_chat *h = user;
+    if (rc == 0) {
+        if (tg_edge_chat_dispatch(&h->chat, on_attempt, on_event, on_done, h) == 0)
+            return;
+        problem = &memory;
+    }
+    tg_edge_http_problem(h->chat.router, h->x, h->dialect, problem, h->chat.request_id);
+    h->x = NULL;
+    http_chat_free(h);
+}
+
 void tg_edge_http_chat(tg_router *router, tg_http_exchange *x, const tg_http_request *request,
                        tg_dialect dialect)
 {
@@ -238,17 +252,9 @@ void tg_edge_http_chat(tg_router *router, tg_http_exchange *x, const tg_http_req
         snprintf(problem.message, sizeof problem.message, "%s",
                  err.text[0] ? err.text : "the request is too large");
     } else {
-        rc = tg_edge_chat_plan(&h->chat, true, &problem);
+        tg_http_exchange_watch(x, on_abort, on_writable, h);
+        rc = tg_edge_chat_plan(&h->chat, on_planned, h, &problem);
     }
-    if (rc < 0) {
-        tg_edge_http_problem(router, x, dialect, &problem, h->chat.request_id);
-        http_chat_free(h);
-        return;
-    }
-    tg_http_exchange_watch(x, on_abort, on_writable, h);
-    rc = tg_edge_chat_dispatch(&h->chat, on_attempt, on_event, on_done, h);
-    if (rc < 0) {
-        tg_edge_http_problem(router, x, dialect, &problem, h->chat.request_id);
-        http_chat_free(h);
-    }
+    if (rc != -EINPROGRESS)
+        on_planned(h, rc, &problem);
 }

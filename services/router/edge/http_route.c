@@ -92,7 +92,7 @@ void tg_edge_http_route(tg_router *router, tg_http_exchange *x, const tg_http_re
         problem = (tg_edge_problem){.status = 400, .type = "invalid_request_error", .code = "invalid_request"};
         snprintf(problem.message, sizeof problem.message, "%s", err.text);
     } else {
-        rc = tg_edge_chat_plan(&chat, false, &problem);
+        rc = tg_edge_chat_explain(&chat, &problem);
     }
     if (rc < 0) {
         tg_edge_http_problem(router, x, TG_DIALECT_OPENAI, &problem, chat.request_id);

@@ -168,7 +168,7 @@ static void refuse_cap(tg_decision *d, const tg_rule *rule, const tg_fit *fits)
             "the request may cost up to %s on %s (up to %llu input and %llu output tokens), over "
             "the cap of %s per request of rule %s; lower max_tokens or shorten the prompt",
             estimate, tg_targets_at(d->snapshot->targets, (size_t)least->target)->id,
-            (unsigned long long)d->facts->input_tokens, (unsigned long long)output, cap,
+            (unsigned long long)tg_fit_input(d, least->target), (unsigned long long)output, cap,
             rule->name));
 }
 
@@ -276,7 +276,8 @@ static void make_steps(tg_decision *d, const tg_rule *rule, const tg_fit *fits, 
                                        .cost_bound = fit->cost_bound,
                                        .probe = fit->probes[j],
                                        .max_tokens = fit->max_tokens,
-                                       .clamped = fit->clamped};
+                                       .clamped = fit->clamped,
+                                       .counted_tokens = tg_fit_count(d, fit->target)};
         }
     }
     d->plan->steps = steps;
@@ -289,23 +290,23 @@ static void make_steps(tg_decision *d, const tg_rule *rule, const tg_fit *fits, 
 static bool try_rule(tg_decision *d, const tg_rule *rule)
 {
     tg_fit *fits = tg_arena_zalloc(d->arena, rule->target_count, sizeof *fits);
-    size_t fitting = 0;
     bool over_cap = false;
     if (!fits) {
         d->out_of_memory = true;
         return true;
     }
+    d->fitting = 0;
     for (size_t i = 0; i < rule->target_count; i++) {
         tg_fit_judge(d, rule, i, &fits[i]);
-        fitting += fits[i].obstacle == TG_OBSTACLE_NONE;
+        d->fitting += fits[i].obstacle == TG_OBSTACLE_NONE;
         over_cap = over_cap || fits[i].obstacle == TG_OBSTACLE_CAP;
     }
-    if (fitting > 0) {
+    if (d->fitting > 0) {
         d->plan->refusal = TG_REFUSAL_NONE;
         d->plan->rule = rule->name;
         d->plan->alternatives = alternatives(d, rule);
         d->plan->alternative_count = rule->target_count;
-        make_steps(d, rule, fits, fitting);
+        make_steps(d, rule, fits, d->fitting);
         return true;
     }
     refuse_rule(d, rule, fits); /* stands if no later rule takes the request */

@@ -8,6 +8,10 @@
  * say nothing, so that what is left out gets a few requests a window and comes back when it is fast again. A view
  * that is stale says nothing about latency either.
  *
+ * Counts: a prompt's tokens are guessed for a context and bounded by bytes for a cap. Where that leaves open whether
+ * the request may go to a private target that would be its first, the plan says which endpoint to ask; with the answer
+ * among the facts the decision is made again. It is good without, too.
+ *
  * Ownership: the plan and its texts live in the arena; it points into the snapshot.
  */
 #ifndef TG_ROUTER_DECIDE_H
@@ -18,6 +22,9 @@
 #include "services/router/policy/policy.h"
 
 #define TG_DECIDE_REQUESTS_MIN 10 /* requests in health's window below which their percentiles are not heeded */
+
+#define TG_DECIDE_COUNT_DOUBT 2 /* a guess may be so many times the tokens that a prompt has, or be that part of them */
+#define TG_DECIDE_COUNTS_MAX 2 /* targets that are asked for their count of one prompt */
 
 /* ---- snapshot: what changes only by configuration ---- */
 
@@ -31,6 +38,11 @@ typedef struct tg_snapshot {
 } tg_snapshot;
 
 /* ---- facts: what this request is ---- */
+
+typedef struct tg_prompt_count { /* a target was asked */
+    int target;      /* index */
+    uint64_t tokens; /* 0: it did not answer */
+} tg_prompt_count;
 
 typedef struct tg_facts {
     const char *tenant;
@@ -47,6 +59,8 @@ typedef struct tg_facts {
     uint64_t input_tokens;     /* an upper bound */
     uint64_t input_units;      /* for a guess (estimates.h); 0: none */
     bool input_tokens_exact;   /* counted with the target's tokenizer */
+    const tg_prompt_count *counts;
+    size_t count_len;
     uint64_t max_tokens;       /* 0: the client stated none */
     uint32_t latency_budget_ms; /* X-Latency-Budget-Ms, for the whole answer; 0: none */
     uint64_t draw;             /* uniform random bits */
@@ -94,6 +108,7 @@ typedef struct tg_step {
     bool probe;              /* goes to a half-open endpoint */
     uint64_t max_tokens;     /* to ask for there: the client's, or what a cap allows; 0: leave it open */
     bool clamped;            /* the cap lowered it */
+    uint64_t counted_tokens; /* of the prompt, by the target's own count; 0: not known */
 } tg_step;
 
 typedef enum tg_refusal_code {
@@ -131,6 +146,8 @@ typedef struct tg_plan {
     unsigned refusal_status; /* HTTP */
     const char *refusal_text;
     uint64_t retry_after_ms;
+    bool wants_count;      /* this target's own count of the prompt may change the plan */
+    int count_target, count_endpoint;
     const tg_candidate *trace;
     size_t trace_count;
     /* Every target of the rule, for counterfactual costs of an attempt: indexes into the targets. */

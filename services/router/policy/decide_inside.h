@@ -14,6 +14,7 @@ typedef struct tg_decision {
     tg_plan *plan;
     tg_candidate *trace;
     size_t trace_room;
+    size_t fitting; /* targets of the rule under way that fit so far */
     bool out_of_memory;
 } tg_decision;
 
@@ -51,6 +52,10 @@ void tg_fit_judge(tg_decision *decision, const tg_rule *rule, size_t index, tg_f
  */
 void tg_decision_trace(tg_decision *decision, const char *rule, const char *target,
                        const char *endpoint, bool kept, const char *reason, tg_picousd cost_bound);
+
+uint64_t tg_fit_count(const tg_decision *decision, int target); /* the target's own count of the prompt; 0: not known */
+/* The prompt's tokens: as the target counted them, else the bound. */
+uint64_t tg_fit_input(const tg_decision *decision, int target);
 
 /* The most the request can cost there with so many output tokens; saturates. False without a price.
  */

@@ -21,13 +21,37 @@ static const tg_price *price_of(const tg_decision *d, int target)
 
 static tg_picousd saturate(__int128 sum) { return sum > INT64_MAX ? INT64_MAX : (tg_picousd)sum; }
 
+static const tg_prompt_count *asked(const tg_decision *d, int target)
+{
+    for (size_t i = 0; i < d->facts->count_len; i++)
+        if (d->facts->counts[i].target == target)
+            return &d->facts->counts[i];
+    return NULL;
+}
+
+uint64_t tg_fit_count(const tg_decision *d, int target)
+{
+    const tg_prompt_count *count = asked(d, target);
+    return count ? count->tokens : 0;
+}
+
+uint64_t tg_fit_input(const tg_decision *d, int target)
+{
+    const uint64_t count = tg_fit_count(d, target);
+    return count > 0 ? count : d->facts->input_tokens;
+}
+
+static tg_picousd bound(const tg_price *price, uint64_t input_tokens, uint64_t output_tokens)
+{
+    return saturate((__int128)price->per_request + (__int128)price->input * input_tokens + (__int128)price->output * output_tokens);
+}
+
 bool tg_fit_bound(const tg_decision *d, int target, uint64_t output_tokens, tg_picousd *ret)
 {
     const tg_price *price = price_of(d, target);
     if (!price)
         return false;
-    *ret = saturate((__int128)price->per_request + (__int128)price->input * d->facts->input_tokens +
-                    (__int128)price->output * output_tokens);
+    *ret = bound(price, tg_fit_input(d, target), output_tokens);
     return true;
 }
 
@@ -55,16 +79,28 @@ static const char *lacks_form(const tg_target *target, const tg_facts *facts)
 
 /* An upper bound made of bytes would turn away most of what fits, so the context is held against a guess; what is
  * too long after all is the upstream's to say. */
-static uint64_t tokens_needed(const tg_decision *d, const char *target)
+static uint64_t guess(const tg_decision *d, int target)
 {
     const tg_facts *facts = d->facts;
-    uint64_t input = facts->input_tokens, sum;
-    uint64_t output = facts->max_tokens > 0 ? facts->max_tokens : 1;
-    if (!facts->input_tokens_exact && facts->input_units > 0)
-        input = tg_token_estimate(d->state ? tg_estimates_of(d->state->estimates, target) : NULL, facts->input_units);
-    else if (!facts->input_tokens_exact)
-        input = input / BYTES_PER_TOKEN;
+    const uint64_t count = tg_fit_count(d, target);
+    if (count > 0 || facts->input_tokens_exact)
+        return count > 0 ? count : facts->input_tokens;
+    if (facts->input_units == 0)
+        return facts->input_tokens / BYTES_PER_TOKEN;
+    return tg_token_estimate(d->state ? tg_estimates_of(d->state->estimates, target_at(d, target)->id) : NULL, facts->input_units);
+}
+
+static uint64_t with_output(const tg_decision *d, uint64_t input)
+{
+    const uint64_t output = d->facts->max_tokens > 0 ? d->facts->max_tokens : 1;
+    uint64_t sum;
     return __builtin_add_overflow(input, output, &sum) ? UINT64_MAX : sum;
+}
+
+static bool fits_context(const tg_decision *d, int target, uint64_t input)
+{
+    const uint64_t context = target_at(d, target)->context_tokens;
+    return context == 0 || with_output(d, input) <= context;
 }
 
 /* ---- cost cap ---- */
@@ -240,6 +276,37 @@ static bool fit_health(tg_decision *d, const tg_rule *rule, tg_fit *fit)
     return fit->endpoint_count > 0;
 }
 
+/* ---- the target's own count ---- */
+
+/* Might what is not known of the prompt's tokens decide here? */
+static bool count_decides(const tg_decision *d, const tg_rule *rule, int index)
+{
+    const tg_target *target = target_at(d, index);
+    const tg_price *price = price_of(d, index);
+    const uint64_t input = guess(d, index), least = input / TG_DECIDE_COUNT_DOUBT;
+    const uint64_t most = input <= UINT64_MAX / TG_DECIDE_COUNT_DOUBT ? input * TG_DECIDE_COUNT_DOUBT : UINT64_MAX;
+    const uint64_t output = d->facts->max_tokens > 0 ? d->facts->max_tokens : target->max_output_tokens;
+    if (target->provider != TG_PROVIDER_PRIVATE || target->count_tokens == TG_COUNT_NEVER || d->facts->input_tokens_exact ||
+        asked(d, index))
+        return false;
+    if (target->count_tokens == TG_COUNT_ALWAYS || fits_context(d, index, least) != fits_context(d, index, most))
+        return true;
+    return rule->cost_cap > 0 && price && bound(price, least, output) <= rule->cost_cap &&
+           bound(price, d->facts->input_tokens, output) > rule->cost_cap;
+}
+
+/* Only of who would be the first of the plan, and is up: for a fallback the guess will do. */
+static void note_count(const tg_decision *d, const tg_rule *rule, int target)
+{
+    if (d->fitting > 0 || d->plan->wants_count || !count_decides(d, rule, target))
+        return;
+    for (size_t i = 0; i < target_at(d, target)->endpoint_count && !d->plan->wants_count; i++) {
+        d->plan->wants_count = status_of(d, target, i).health == TG_ENDPOINT_UP;
+        d->plan->count_target = target;
+        d->plan->count_endpoint = (int)i;
+    }
+}
+
 /* ---- all of it ---- */
 
 static void drop(tg_decision *d, const tg_rule *rule, tg_fit *fit, tg_obstacle obstacle,
@@ -281,14 +348,17 @@ void tg_fit_judge(tg_decision *d, const tg_rule *rule, size_t index, tg_fit *ret
     ret->cost_bound = 0;
     ret->endpoint_count = 0;
     ret->least_over_ms = 0;
+    if (may_carry(target, d->facts->data_class) && !lacks_form(target, d->facts))
+        note_count(d, rule, ret->target);
     if (!may_carry(target, d->facts->data_class)) {
         drop(d, rule, ret, TG_OBSTACLE_DATA_CLASS, "may not carry this data class");
     } else if (lacks_form(target, d->facts)) {
         drop(d, rule, ret, TG_OBSTACLE_FORM, lacks_form(target, d->facts));
-    } else if (target->context_tokens > 0 && tokens_needed(d, target->id) > target->context_tokens) {
+    } else if (!fits_context(d, ret->target, guess(d, ret->target))) {
         drop(d, rule, ret, TG_OBSTACLE_CONTEXT,
-             tg_arena_printf(d->arena, "needs about %llu tokens, its context has %llu",
-                             (unsigned long long)tokens_needed(d, target->id),
+             tg_arena_printf(d->arena, "needs %s%llu tokens, its context has %llu",
+                             tg_fit_count(d, ret->target) > 0 ? "" : "about ",
+                             (unsigned long long)with_output(d, guess(d, ret->target)),
                              (unsigned long long)target->context_tokens));
     } else if (!fit_cap(d, rule, ret)) {
         drop(d, rule, ret, TG_OBSTACLE_CAP, cap_reason(d, rule, ret));

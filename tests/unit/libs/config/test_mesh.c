@@ -91,6 +91,8 @@ static void test_targets_refused(void)
         "t.yaml:3:54: 'access_key_env' is missing: a bedrock endpoint needs region, access_key_env "
         "and "
         "secret_key_env");
+    TARGETS("  - {id: a, provider: openai, model: m, count_tokens: always, endpoints: [{url: 'https://h', credential_env: K}]}\n",
+            "t.yaml:3:55: count_tokens: always needs provider: private");
     TARGETS(OPENAI "      - {url: https://h, wieght: 1}\n",
             "t.yaml:7:26: unknown key 'wieght'; did you mean 'weight'? (known: id, url, "
             "credential_env, "

@@ -221,6 +221,79 @@ static void test_context(void)
     tear_down();
 }
 
+/* A private target that would be the first is asked for its count where guess or bound leave open whether it may be. */
+static void test_count(void)
+{
+    tg_prompt_count count = {.target = PRIVATE};
+    set_up(article_policy);
+    facts.task_type = TG_STR("classification");
+    facts.counts = &count;
+    facts.max_tokens = 192;
+    facts.input_tokens = 40000;
+    facts.input_units = 3999 * 100; /* 8,000 tokens are left, and twice as many as guessed would fit */
+    CU_ASSERT_FALSE(decide()->wants_count);
+    facts.input_units = 4001 * 100;
+    CU_ASSERT_TRUE(decide()->wants_count);
+    CU_ASSERT_EQUAL(decide()->count_target, PRIVATE);
+    CU_ASSERT_EQUAL(decide()->count_endpoint, 0);
+    CU_ASSERT_EQUAL(decide()->steps[0].target, PRIVATE); /* without an answer the guess stands */
+    health[PRIVATE][0].health = TG_ENDPOINT_DOWN;
+    health[PRIVATE][0].retry_at_mono_ms = 5000;
+    CU_ASSERT_EQUAL(decide()->count_endpoint, 1);
+    health[PRIVATE][1] = health[PRIVATE][0];
+    CU_ASSERT_FALSE(decide()->wants_count);
+    memset(health, 0, sizeof health);
+    facts.count_len = 1; /* was asked, did not answer */
+    CU_ASSERT_FALSE(decide()->wants_count);
+    CU_ASSERT_EQUAL(decide()->steps[0].target, PRIVATE);
+    count.tokens = 8000;
+    const tg_plan *plan = decide();
+    CU_ASSERT_FALSE(plan->wants_count);
+    CU_ASSERT_EQUAL(plan->steps[0].target, PRIVATE);
+    CU_ASSERT_EQUAL(plan->steps[0].counted_tokens, 8000);
+    CU_ASSERT_EQUAL(plan->steps[plan->step_count - 1].counted_tokens, 0); /* it is not the other target's count */
+    count.tokens = 8001;
+    expect_steps(decide(), "1/0");
+    CU_ASSERT_TRUE(traced(decide(), "private-gpu-llama-70b", false, "needs 8193 tokens, its context has 8192"));
+    facts.count_len = 0;
+    facts.input_units = 16002 * 100; /* half of the guess would not fit */
+    CU_ASSERT_FALSE(decide()->wants_count);
+    facts.input_units = 15000 * 100;
+    CU_ASSERT_TRUE(decide()->wants_count);
+    expect_refusal(TG_REFUSAL_CONTEXT, 400, "context");
+    count.tokens = 7000; /* the guess was wrong: it fits, and is the only one that does */
+    facts.count_len = 1;
+    CU_ASSERT_EQUAL(decide()->steps[0].target, PRIVATE);
+    facts.count_len = 0;
+    facts.task_type = TG_STR("chat"); /* the managed targets are asked nothing */
+    CU_ASSERT_FALSE(decide()->wants_count);
+    tear_down();
+}
+
+/* Under a cap the bound is a token a byte, until the target has counted. */
+static void test_count_under_a_cap(void)
+{
+    tg_prompt_count count = {.target = PRIVATE, .tokens = 1500};
+    set_up("routing_policy:\n  name: p\n  rules:\n    - name: r\n      route_to: private-gpu-llama-70b\n"
+           "      fallback: bedrock-llama-3-70b\n      cost_cap_usd_per_request: 0.0002\n      on_cap: reject\n");
+    facts.counts = &count;
+    facts.max_tokens = 100;
+    facts.input_tokens = 6000;
+    facts.input_units = 1600 * 100;
+    const tg_price *price = tg_price_book_find(prices, "private-gpu-llama-70b", 2);
+    const tg_picousd cap = INT64_C(200000000);
+    CU_ASSERT_TRUE_FATAL(price->input * 6000 + price->output * 100 > cap && price->input * 1500 + price->output * 100 < cap);
+    CU_ASSERT_TRUE(decide()->wants_count);
+    facts.count_len = 1;
+    CU_ASSERT_EQUAL(decide()->steps[0].target, PRIVATE);
+    CU_ASSERT_EQUAL(decide()->steps[0].cost_bound, price->input * 1500 + price->output * 100);
+    facts.count_len = 0;
+    facts.input_tokens = 300; /* fits by its bytes */
+    facts.input_units = 80 * 100;
+    CU_ASSERT_FALSE(decide()->wants_count);
+    tear_down();
+}
+
 static void test_form(void)
 {
     set_up(article_policy);
@@ -449,7 +522,7 @@ static const tg_test tests[] = {{"first_matching_rule", test_first_matching_rule
                                 {"task_types", test_task_types},
                                 {"data_class", test_data_class},
                                 {"context", test_context},
-                                {"form", test_form},
+                                {"count", test_count}, {"count_under_a_cap", test_count_under_a_cap}, {"form", test_form},
                                 {"cap", test_cap},
                                 {"on_cap", test_on_cap},
                                 {"no_price_no_cap", test_no_price_no_cap},
