@@ -2,6 +2,7 @@
 
 #include "cli/load_bar.h"
 #include "cli/read_file.h"
+#include "services/inference/answer/offer.h"
 #include "services/inference/backend/backend.h"
 #include "services/inference/engine/engine.h"
 
@@ -17,6 +18,9 @@ static const char usage_text[] =
     "  --chat             the prompt is a user's message: apply the model's chat template\n"
     "  --system TEXT      with --chat: the system message\n"
     "  --answer TEXT      with --chat: the beginning of the answer, which goes on from there\n"
+    "  --tools FILE       with --chat: the tools in FILE, a JSON array as OpenAI writes it; calls come as lines of JSON,\n"
+    "                     and what the model thinks before its answer goes to stderr\n"
+    "  --tool-choice C    with --tools: auto (default), none, required, or a tool's name\n"
     "  --chat-template F  with --chat: the template in file F instead of the model's own\n"
     "  --echo             print the prompt before its continuation\n"
     "  --max-tokens N     stop after N tokens (default 256)\n"
@@ -36,10 +40,10 @@ static const char usage_text[] =
     "  --threads N        default: one per processor\n"
     "  --kv-type T        what keys and values are rounded to: f16 (default) or q8\n";
 
-enum { BIAS_MAX = 16, CHOICES_MAX = 16, SCHEMA_BYTES_MAX = 1 << 20 };
+enum { BIAS_MAX = 16, CHOICES_MAX = 16, SCHEMA_BYTES_MAX = 1 << 20, TOOLS_BYTES_MAX = 1 << 20 };
 
 typedef struct options {
-    const char *model, *prompt, *system, *answer, *chat_template;
+    const char *model, *prompt, *system, *answer, *chat_template, *tool_choice;
     bool chat, echo, has_seed, logprobs, no_speculation;
     uint32_t top_logprobs;
     uint32_t max_tokens, threads;
@@ -52,6 +56,7 @@ typedef struct options {
     tg_constraint_spec constraint;
     tg_str texts[CHOICES_MAX];
     tg_buf schema;
+    tg_buf tools; /* empty: none are offered */
 } options;
 
 static int parse_number(const char *name, const char *text, double least, double most, double *ret)
@@ -130,6 +135,19 @@ static int add_schema(options *o)
     return rc;
 }
 
+static int add_tools(options *o)
+{
+    tg_error err = {""};
+    int rc = 0;
+    tg_buf_clear(&o->tools);
+    rc = tg_cli_read_file(optarg, &o->tools, &err);
+    if (rc == 0 && o->tools.len == 0)
+        rc = tg_error_set(&err, -EINVAL, "%s: empty; --tools takes a JSON array of tools", optarg);
+    if (rc < 0)
+        fprintf(stderr, "tollgate generate: %s\n", err.text);
+    return rc;
+}
+
 static int parse_option(int which, const char *name, options *o)
 {
     double number = 0;
@@ -141,6 +159,8 @@ static int parse_option(int which, const char *name, options *o)
     case 'A': o->answer = optarg; return 0;
     case 'T': o->chat_template = optarg; return 0;
     case 'c': o->chat = true; return 0;
+    case 'U': return add_tools(o);
+    case 'H': o->tool_choice = optarg; return 0;
     case 'e': o->echo = true; return 0;
     case 's': return parse_seed(optarg, o);
     case 'S':
@@ -220,13 +240,19 @@ static int parse(int argc, char **argv, options *o)
         {"logprobs", required_argument, NULL, 'L'},    {"no-speculation", no_argument, NULL, 'G'},
         {"json", no_argument, NULL, 'O'},              {"regex", required_argument, NULL, 'X'},
         {"choice", required_argument, NULL, 'C'},      {"json-schema", required_argument, NULL, 'J'},
-        {"kv-type", required_argument, NULL, 'K'},
+        {"kv-type", required_argument, NULL, 'K'},     {"tools", required_argument, NULL, 'U'},
+        {"tool-choice", required_argument, NULL, 'H'},
         {NULL, 0, NULL, 0}};
     int which, index = 0;
     optind = 1;
     while ((which = getopt_long(argc, argv, "", known, &index)) != -1)
         if (which == '?' || parse_option(which, known[index].name, o) < 0)
             return -EINVAL;
+    if ((o->tools.len > 0 && !o->chat) || (o->tool_choice && o->tools.len == 0)) {
+        const char *more = o->chat ? "tool-choice" : "tools", *with = o->chat ? "tools" : "chat";
+        fprintf(stderr, "tollgate generate: --%s goes with --%s only\n", more, with);
+        return -EINVAL;
+    }
     return o->model && o->prompt && optind == argc ? 0 : -EINVAL;
 }
 
@@ -236,6 +262,11 @@ typedef struct progress {
     tg_gen_usage usage;
     const tg_tokenizer *tokenizer;
     tg_buf logprobs; /* lines */
+    tg_answer *answer; /* NULL: it is shown as it is */
+    bool line;         /* something stands on this line of the output */
+    bool call;         /* a call's line has begun and not ended */
+    tg_arena arena;    /* of what `answer` points to */
+    int rc;
 } progress;
 
 static void on_ready(void *user) { sem_post(&((progress *)user)->ready); }
@@ -251,12 +282,70 @@ static void add_logprobs(progress *p, const tg_engine_event *event)
         tg_buf_add(&p->logprobs, "\n", 1);
 }
 
+static void end_call(progress *p)
+{
+    if (p->call)
+        putchar('}');
+    p->call = false;
+}
+
+static void put_quoted(tg_str text)
+{
+    putchar('"');
+    for (size_t i = 0; i < text.len; i++) {
+        const unsigned char c = (unsigned char)text.data[i];
+        if (c == '"' || c == '\\')
+            putchar('\\');
+        if (c < ' ')
+            printf("\\u%04x", c);
+        else
+            putchar(c);
+    }
+    putchar('"');
+}
+
+/* Arguments come in the model's own bytes. */
+static void on_piece(void *user, const tg_answer_piece *piece)
+{
+    progress *p = user;
+    FILE *to = piece->kind == TG_ANSWER_REASONING ? stderr : stdout;
+    if (piece->kind == TG_ANSWER_CALL || piece->kind == TG_ANSWER_TEXT) {
+        if (p->call || (piece->kind == TG_ANSWER_CALL && p->line)) {
+            end_call(p);
+            putchar('\n');
+        }
+        p->line = true;
+    }
+    if (piece->kind == TG_ANSWER_CALL) {
+        p->call = true;
+        fputs("{\"name\": ", stdout);
+        put_quoted(piece->text);
+        fputs(", \"arguments\": ", stdout);
+    } else {
+        fwrite(piece->text.data, 1, piece->text.len, to);
+    }
+}
+
+static void show(progress *p, const tg_engine_event *event)
+{
+    if (!p->answer) {
+        if (event->text.len > 0)
+            fwrite(event->text.data, 1, event->text.len, stdout);
+        return;
+    }
+    int rc = tg_answer_push(p->answer, event->text, on_piece, p);
+    if (rc == 0 && event->finish != TG_FINISH_NONE)
+        rc = tg_answer_end(p->answer, on_piece, p);
+    if (event->finish != TG_FINISH_NONE)
+        end_call(p);
+    p->rc = p->rc < 0 ? p->rc : rc;
+}
+
 static void on_event(void *user, const tg_engine_event *event)
 {
     progress *p = user;
     add_logprobs(p, event);
-    if (event->text.len > 0)
-        fwrite(event->text.data, 1, event->text.len, stdout);
+    show(p, event);
     fflush(stdout);
     if (event->finish != TG_FINISH_NONE) {
         p->finish = event->finish;
@@ -267,6 +356,33 @@ static void on_event(void *user, const tg_engine_event *event)
 static double per_second(uint32_t tokens, uint64_t ns)
 {
     return ns ? (double)tokens * 1e9 / (double)ns : 0;
+}
+
+static int offer_tools(tg_engine *engine, const options *o, tg_arena *arena, tg_gen_request *request, tg_answer_conf *ret,
+                       tg_error *err)
+{
+    const tg_model *model = tg_engine_model(engine);
+    const tg_str json = tg_buf_str(&o->tools);
+    tg_tools tools;
+    int rc = tg_tools_read(json, tg_str_of(o->tool_choice), arena, err, &tools);
+    ret->reasoning = model->answer.reasoning;
+    request->marks = true;
+    return rc < 0 ? rc : tg_tools_offer(model, &tools, json, arena, request, ret, err);
+}
+
+/* Submits the request, and makes the reader of its answer where it offers tools. */
+static int submit(tg_engine *engine, const options *o, tg_gen_request *request, progress *p, tg_error *err)
+{
+    tg_answer_conf conf = {0};
+    tg_gen_ticket ticket;
+    int rc = o->tools.len > 0 ? offer_tools(engine, o, &p->arena, request, &conf, err) : 0;
+    if (rc == 0)
+        rc = tg_engine_submit(engine, request, err, &ticket);
+    if (rc == 0 && o->tools.len > 0) {
+        conf.thinking = ticket.thinking;
+        rc = tg_answer_new(&conf, &p->answer);
+    }
+    return rc;
 }
 
 static int generate(tg_engine *engine, const options *o, progress *p, tg_error *err)
@@ -284,8 +400,7 @@ static int generate(tg_engine *engine, const options *o, progress *p, tg_error *
     } else {
         request.text = &text;
     }
-    tg_gen_ticket ticket;
-    int rc = tg_engine_submit(engine, &request, err, &ticket);
+    int rc = submit(engine, o, &request, p, err);
     if (rc < 0)
         return rc;
     if (o->echo)
@@ -298,6 +413,8 @@ static int generate(tg_engine *engine, const options *o, progress *p, tg_error *
     putchar('\n');
     if (p->logprobs.len > 0)
         fwrite(p->logprobs.data, 1, p->logprobs.len, stdout);
+    if (p->rc < 0)
+        return p->rc;
     if (p->finish == TG_FINISH_ERROR)
         return tg_error_set(err, -EDOM, "the generation failed: the model's logits are not numbers%s",
                             o->constraint.kind == TG_CONSTRAINT_NONE ? "" : ", or it has no token that goes on in the form asked for");
@@ -327,9 +444,12 @@ int tg_cli_generate(int argc, char **argv)
     tg_load_bar bar = {0};
     tg_error err = {""};
     tg_buf_init(&o.schema, SCHEMA_BYTES_MAX);
+    tg_buf_init(&o.tools, TOOLS_BYTES_MAX);
+    tg_arena_init(&p.arena, 0);
     if (parse(argc, argv, &o) < 0) {
         fputs(usage_text, stderr);
         tg_buf_free(&o.schema);
+        tg_buf_free(&o.tools);
         return 2;
     }
     if (!o.has_seed && getrandom(&o.sampling.seed, sizeof(o.sampling.seed), 0) < 0)
@@ -352,5 +472,8 @@ int tg_cli_generate(int argc, char **argv)
     sem_destroy(&p.ready);
     tg_buf_free(&p.logprobs);
     tg_buf_free(&o.schema);
+    tg_buf_free(&o.tools);
+    tg_answer_free(p.answer);
+    tg_arena_free(&p.arena);
     return rc == 0 ? 0 : 1;
 }

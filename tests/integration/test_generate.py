@@ -1,5 +1,6 @@
 """`tollgate generate` as a user runs it: the engine alone, without any service."""
 import array
+import json
 import os
 import pathlib
 import pty
@@ -143,6 +144,57 @@ def test_json_schema_file(tiny_model, tmp_path):
     assert refused.returncode == 1 and b"/minProperties" in refused.stderr
     absent = generate("--model", tiny_model, "--prompt", "a", "--json-schema", tmp_path / "none")
     assert absent.returncode == 2 and b"none: No such file" in absent.stderr
+
+
+TEMPLATE = ROOT / "tests" / "compat" / "templates" / "chatml_tools.jinja"
+
+
+@pytest.mark.skipif(not DEFAULT_MODEL.is_file(), reason="no model: run tools/model first")
+def test_tools_file(tmp_path):
+    tools = tmp_path / "tools.json"
+    city = {"type": "object", "required": ["city"], "properties": {"city": {"enum": ["Oslo", "Rome"]}}, "additionalProperties": False}
+    tools.write_text(json.dumps([{"type": "function", "function": {"name": "get_weather", "parameters": city}},
+                                 {"type": "function", "function": {"name": "clock"}}]))
+    words = ("--model", DEFAULT_MODEL, "--chat", "--chat-template", TEMPLATE, "--max-tokens", "60", "--prompt", "Is it cold in Oslo?")
+    called = generate(*words, "--tools", tools, "--tool-choice", "get_weather")
+    assert called.returncode == 0, called.stderr
+    assert json.loads(called.stdout) in [{"name": "get_weather", "arguments": {"city": c}} for c in ("Oslo", "Rome")]
+    assert json.loads(generate(*words, "--tools", tools, "--tool-choice", "required").stdout)["name"] in ("get_weather", "clock")
+    thought = r"<think>hm hm</think>\n\nWell\.\n<tool_call>\{\"name\": \"clock\", \"arguments\": \{\}\}</tool_call>"
+    apart = generate(*words, "--tools", tools, "--regex", thought)
+    assert apart.stdout.decode() == 'Well.\n{"name": "clock", "arguments": {}}\n' and b"hm hm" in apart.stderr
+    none = generate(*words, "--tools", tools, "--tool-choice", "none")
+    assert none.stdout == generate(*words).stdout, "the template was told of tools that are not to be called"
+
+
+@pytest.mark.parametrize("content, more, words", [
+    (None, (), b"tools.json: No such file"), ("", (), b"tools.json: empty; --tools takes a JSON array of tools"),
+    ("[", (), b"tools: "), ("{}", (), b"tools: an array of at most 128"), ('[{"type": "function"}]', (), b"tools[0]"),
+    ("[]", ("--tool-choice", "required"), b"tool_choice"), ('[{"type": "function", "function": {"name": "f"}}]', ("--tool-choice", "g"), b"tool_choice"),
+    ('[{"type": "function", "function": {"name": "f"}}]', ("--tool-choice", "required", "--regex", "a"), b"tool_choice requires a call")])
+def test_bad_tools_are_named(tiny_model, tmp_path, content, more, words):
+    tools = tmp_path / "tools.json"
+    if content is not None:
+        tools.write_text(content)
+    done = generate("--model", tiny_model, "--chat", "--chat-template", TEMPLATE, "--prompt", "x", "--tools", tools, *more)
+    assert done.returncode in (1, 2) and words in done.stderr, done.stderr
+
+
+def test_what_tools_go_with(tiny_model, tmp_path):
+    tools = tmp_path / "tools.json"
+    tools.write_text("[]")
+    assert b"--tools goes with --chat only" in generate("--model", tiny_model, "--prompt", "x", "--tools", tools).stderr
+    assert b"--tool-choice goes with --tools only" in generate("--model", tiny_model, "--chat", "--prompt", "x", "--tool-choice", "none").stderr
+
+
+def test_forms_are_alternatives(tiny_model):
+    """At most one of them, and what cannot be read is said with its place."""
+    both = generate("--model", tiny_model, "--prompt", "x", "--regex", "a", "--choice", "b")
+    assert both.returncode == 2 and b"one of --json, --json-schema, --regex and up to 16 times --choice is allowed" in both.stderr
+    assert generate("--model", tiny_model, "--prompt", "x", "--choice", "yes", "--choice", "no").stdout in (b"yes\n", b"no\n")
+    assert re.fullmatch(rb"[ab]{4}\n", generate("--model", tiny_model, "--prompt", "x", "--regex", "[ab]{4}").stdout)
+    bad = generate("--model", tiny_model, "--prompt", "x", "--regex", "(a")
+    assert bad.returncode == 1 and b"in the regular expression, at byte 2" in bad.stderr
 
 
 def test_keys_and_values_in_q8(tiny_model):
