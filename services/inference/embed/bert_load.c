@@ -1,6 +1,8 @@
 /* What a GGUF file of architecture "bert" must hold, checked before anything is computed; and the memory to compute in. */
 #include "services/inference/embed/bert.h"
 
+#include "services/inference/engine/memory.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,6 +60,15 @@ static int find(tg_bert *e, const char *name, uint64_t in, uint64_t out, tg_erro
     return 0;
 }
 
+/* Counts the tensor's bytes, or copies it when there is memory. */
+static int keep(tg_bert *e, const tg_gguf_tensor *tensor)
+{
+    if (e->packed)
+        return tg_gguf_tensor_keep(e->gguf, tensor);
+    e->kept_bytes += tensor->size_bytes;
+    return 0;
+}
+
 static int find_vector(tg_bert *e, const char *stem, const char *ending, uint64_t len, tg_error *err,
                        const float **ret)
 {
@@ -68,7 +79,7 @@ static int find_vector(tg_bert *e, const char *stem, const char *ending, uint64_
     if (rc == 0 && tensor->type != TG_DTYPE_F32)
         return tg_error_set(err, -EINVAL, "tensor '%s' is not F32", name);
     if (rc == 0)
-        rc = tg_gguf_tensor_keep(e->gguf, tensor);
+        rc = keep(e, tensor);
     if (rc == 0)
         *ret = (const float *)(const void *)tensor->data;
     return rc;
@@ -78,7 +89,7 @@ static int find_vector(tg_bert *e, const char *stem, const char *ending, uint64_
 static int find_table(tg_bert *e, const char *name, uint64_t rows, tg_error *err, const tg_gguf_tensor **ret)
 {
     int rc = find(e, name, e->width, rows, err, ret);
-    return rc < 0 ? rc : tg_gguf_tensor_keep(e->gguf, *ret);
+    return rc < 0 ? rc : keep(e, *ret);
 }
 
 static int load_norm(tg_bert *e, const char *stem, tg_error *err, tg_bert_norm *ret)
@@ -110,60 +121,112 @@ static int load_linear(tg_bert *e, const char *stem, uint64_t in, uint64_t out, 
     return tg_gguf_tensor_find(e->gguf, name) ? find_vector(e, stem, "bias", out, err, &ret->bias) : 0;
 }
 
+enum { LINEARS = 6, PARTS = 8 };
+static const char *const layer_parts[PARTS] = {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down",
+                                               "attn_output_norm", "layer_output_norm"}; /* the last two are norms */
+
 static int load_layer(tg_bert *e, uint32_t index, size_t *used, tg_error *err)
 {
     tg_bert_layer *l = &e->layers[index];
     const struct {
-        const char *name;
         uint32_t in, out;
         tg_bert_linear *linear;
-    } all[] = {{"attn_q", e->width, e->width, &l->q},        {"attn_k", e->width, e->width, &l->k},
-               {"attn_v", e->width, e->width, &l->v},        {"attn_output", e->width, e->width, &l->attn_out},
-               {"ffn_up", e->width, e->ffn, &l->up},         {"ffn_down", e->ffn, e->width, &l->down}};
+    } linears[LINEARS] = {{e->width, e->width, &l->q},        {e->width, e->width, &l->k}, {e->width, e->width, &l->v},
+                          {e->width, e->width, &l->attn_out}, {e->width, e->ffn, &l->up},  {e->ffn, e->width, &l->down}};
+    tg_bert_norm *const norms[] = {&l->attn_norm, &l->out_norm};
     char stem[64];
     int rc = 0;
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && rc == 0; i++) {
-        snprintf(stem, sizeof(stem), "blk.%u.%s", index, all[i].name);
-        rc = load_linear(e, stem, all[i].in, all[i].out, used, err, all[i].linear);
-    }
-    if (rc == 0) {
-        snprintf(stem, sizeof(stem), "blk.%u.attn_output_norm", index);
-        rc = load_norm(e, stem, err, &l->attn_norm);
-    }
-    if (rc == 0) {
-        snprintf(stem, sizeof(stem), "blk.%u.layer_output_norm", index);
-        rc = load_norm(e, stem, err, &l->out_norm);
+    for (size_t i = 0; i < PARTS && rc == 0; i++) {
+        snprintf(stem, sizeof(stem), "blk.%u.%s", index, layer_parts[i]);
+        rc = i < LINEARS ? load_linear(e, stem, linears[i].in, linears[i].out, used, err, linears[i].linear)
+                         : load_norm(e, stem, err, norms[i - LINEARS]);
     }
     return rc;
 }
 
-int tg_bert_load(tg_bert *e, tg_error *err)
+/* Whatever has no place would silently be left out of the arithmetic. */
+static bool has_place(const tg_bert *e, tg_str name)
 {
-    int rc = read_shape(e, err);
-    if (rc == 0)
-        rc = find_table(e, "token_embd.weight", 0, err, &e->token_embd);
+    static const char *const ends[] = {"token_embd.weight", "position_embd.weight", "token_types.weight", "token_embd_norm.weight",
+                                       "token_embd_norm.bias"};
+    char text[300], part[64], whole[128];
+    unsigned layer = 0;
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+        if (tg_str_is(name, ends[i]))
+            return true;
+    tg_str_copy(text, sizeof(text), name);
+    if (sscanf(text, "blk.%u.%63s", &layer, part) != 2 || layer >= e->layers_len)
+        return false;
+    for (size_t i = 0; i < 2 * PARTS; i++) {
+        snprintf(whole, sizeof(whole), "blk.%u.%s.%s", layer, layer_parts[i / 2], i % 2 ? "bias" : "weight");
+        if (tg_str_is(name, whole))
+            return true;
+    }
+    return false;
+}
+
+static int refuse_strangers(const tg_bert *e, tg_error *err)
+{
+    for (size_t i = 0; i < tg_gguf_tensor_count(e->gguf); i++) {
+        tg_str name = tg_gguf_tensor_at(e->gguf, i)->name;
+        if (!has_place(e, name))
+            return tg_error_set(err, -EINVAL, "tensor '" TG_STR_FMT "' is not part of the bert architecture as supported",
+                                TG_STR_ARG(name));
+    }
+    return 0;
+}
+
+/* Counts what all of it takes, or takes it when there is memory for the matrices. */
+static int load_all(tg_bert *e, size_t *used, tg_error *err)
+{
+    int rc = find_table(e, "token_embd.weight", 0, err, &e->token_embd);
     if (rc == 0)
         rc = find_table(e, "position_embd.weight", e->context, err, &e->position_embd);
     if (rc == 0)
         rc = find_table(e, "token_types.weight", 0, err, &e->token_types);
     if (rc == 0)
         rc = load_norm(e, "token_embd_norm", err, &e->embd_norm);
+    for (uint32_t i = 0; i < e->layers_len && rc == 0; i++)
+        rc = load_layer(e, i, used, err);
+    return rc;
+}
+
+static int check_memory(const tg_bert *e, size_t packed, uint64_t limit_bytes, tg_error *err)
+{
+    const double mb = 1e-6;
+    const uint64_t weights = packed + e->kept_bytes, room_bytes = tg_bert_room_bytes(e), total = weights + room_bytes;
+    tg_memory_room room;
+    tg_memory_room_find("", limit_bytes, &room);
+    if (total <= room.bytes)
+        return 0;
+    return tg_error_set(err, -ENOMEM, "the encoder needs %.0f MB: weights %.0f MB, room to compute in %.0f MB; %s leaves %.0f MB. A "
+                        "smaller quantisation or more memory would do", (double)total * mb, (double)weights * mb,
+                        (double)room_bytes * mb, room.what, (double)room.bytes * mb);
+}
+
+int tg_bert_load(tg_bert *e, uint64_t limit_bytes, tg_error *err)
+{
+    size_t packed = 0, used = 0;
+    int rc = read_shape(e, err);
+    e->layers = calloc(e->layers_len + 1, sizeof(*e->layers));
+    if (rc == 0 && !e->layers)
+        rc = -ENOMEM;
+    if (rc == 0)
+        rc = load_all(e, &packed, err);
+    if (rc == 0 && (e->token_embd->dims[1] > TG_TOKENIZER_VOCAB_MAX || e->token_types->dims[1] == 0))
+        rc = tg_error_set(err, -EINVAL, "the embedding tables have a wrong number of rows");
+    if (rc == 0)
+        rc = refuse_strangers(e, err);
+    if (rc == 0)
+        rc = check_memory(e, packed, limit_bytes, err);
+    if (rc == 0 && !(e->packed = aligned_alloc(64, packed)))
+        rc = -ENOMEM;
+    if (rc == 0)
+        rc = load_all(e, &used, err);
     if (rc < 0)
         return rc;
-    if (e->token_embd->dims[1] > TG_TOKENIZER_VOCAB_MAX || e->token_types->dims[1] == 0)
-        return tg_error_set(err, -EINVAL, "the embedding tables have a wrong number of rows");
     e->vocab = (uint32_t)e->token_embd->dims[1];
-    e->layers = calloc(e->layers_len, sizeof(*e->layers));
-    if (!e->layers)
-        return -ENOMEM;
-    for (int pass = 0; pass < 2 && rc == 0; pass++) { /* measure, then pack */
-        size_t used = 0;
-        for (uint32_t i = 0; i < e->layers_len && rc == 0; i++)
-            rc = load_layer(e, i, &used, err);
-        if (rc == 0 && pass == 0 && !(e->packed = aligned_alloc(64, used)))
-            rc = -ENOMEM;
-    }
-    return rc < 0 ? rc : tg_gguf_check(e->gguf, err);
+    return tg_gguf_check(e->gguf, err);
 }
 
 static bool has_upper(const tg_str *tokens, size_t len)
@@ -226,33 +289,60 @@ int tg_bert_load_vocab(tg_bert *e, tg_error *err)
     return rc;
 }
 
-static float *floats(size_t count)
-{
-    size_t bytes = (count * sizeof(float) + 63) & ~(size_t)63;
-    return aligned_alloc(64, bytes ? bytes : 64);
-}
+/* ---- the memory to compute in ---- */
 
-static int make_room(tg_bert *e)
+enum { X, Q, K, V, MIXED, WIDE, KEYS, SCORES, ROWS_Q, PAIRS, SCALE, SCALED_SUM, SUM, PAIR_SUM, SCRATCH, ROOMS };
+
+/* Bytes of each. */
+static void find_rooms(const tg_bert *e, size_t *ret)
 {
     const size_t t = e->context, widest = e->ffn > e->width ? e->ffn : e->width;
     const size_t padded = (t + TG_BERT_LANES - 1) / TG_BERT_LANES * TG_BERT_LANES;
     const size_t blocks = tg_rows_room(t) * (widest / TG_QUANT_BLOCK + 1);
-    e->x = floats(t * e->width);
-    e->q = floats(t * e->width);
-    e->k = floats(t * e->width);
-    e->v = floats(t * e->width);
-    e->mixed = floats(t * e->width);
-    e->wide = floats(t * e->ffn);
-    e->keys = floats(padded * e->width);
-    e->scores = floats(tg_pool_threads(e->pool) * padded);
-    e->rows.q = (int8_t *)floats(blocks * TG_QUANT_BLOCK / 4);
-    e->pairs = (int16_t *)floats(blocks * TG_QUANT_BLOCK / 2);
-    e->rows.scale = floats(blocks);
-    e->rows.scaled_sum = floats(blocks);
-    e->rows.sum = (int32_t *)floats(blocks);
-    e->rows.pair_sum = (int32_t *)floats(blocks);
-    e->scratch_each = tg_product_scratch((uint32_t)widest);
-    e->scratch = (int32_t *)floats(tg_pool_threads(e->pool) * e->scratch_each);
+    for (size_t i = X; i <= MIXED; i++)
+        ret[i] = t * e->width * sizeof(float);
+    ret[WIDE] = t * e->ffn * sizeof(float);
+    ret[KEYS] = padded * e->width * sizeof(float);
+    ret[SCORES] = e->threads * padded * sizeof(float);
+    ret[ROWS_Q] = blocks * TG_QUANT_BLOCK;
+    ret[PAIRS] = blocks * TG_QUANT_BLOCK * sizeof(int16_t);
+    for (size_t i = SCALE; i <= PAIR_SUM; i++)
+        ret[i] = blocks * sizeof(float);
+    ret[SCRATCH] = e->threads * tg_product_scratch((uint32_t)widest) * sizeof(int32_t);
+}
+
+uint64_t tg_bert_room_bytes(const tg_bert *e)
+{
+    size_t rooms[ROOMS];
+    uint64_t sum = 0;
+    find_rooms(e, rooms);
+    for (size_t i = 0; i < ROOMS; i++)
+        sum += rooms[i];
+    return sum;
+}
+
+static void *take(size_t bytes) { return aligned_alloc(64, ((bytes ? bytes : 1) + 63) & ~(size_t)63); }
+
+static int make_room(tg_bert *e)
+{
+    size_t rooms[ROOMS];
+    find_rooms(e, rooms);
+    e->x = take(rooms[X]);
+    e->q = take(rooms[Q]);
+    e->k = take(rooms[K]);
+    e->v = take(rooms[V]);
+    e->mixed = take(rooms[MIXED]);
+    e->wide = take(rooms[WIDE]);
+    e->keys = take(rooms[KEYS]);
+    e->scores = take(rooms[SCORES]);
+    e->rows.q = take(rooms[ROWS_Q]);
+    e->pairs = take(rooms[PAIRS]);
+    e->rows.scale = take(rooms[SCALE]);
+    e->rows.scaled_sum = take(rooms[SCALED_SUM]);
+    e->rows.sum = take(rooms[SUM]);
+    e->rows.pair_sum = take(rooms[PAIR_SUM]);
+    e->scratch_each = tg_product_scratch(e->ffn > e->width ? e->ffn : e->width);
+    e->scratch = take(rooms[SCRATCH]);
     if (!e->x || !e->q || !e->k || !e->v || !e->mixed || !e->wide || !e->keys || !e->scores ||
         !e->rows.q || !e->pairs || !e->rows.scale || !e->rows.scaled_sum || !e->rows.sum ||
         !e->rows.pair_sum || !e->scratch)
@@ -260,7 +350,7 @@ static int make_room(tg_bert *e)
     return 0;
 }
 
-int tg_bert_new(tg_gguf *gguf, uint32_t threads, tg_error *err, tg_bert **ret)
+int tg_bert_new(tg_gguf *gguf, const tg_embed_conf *conf, tg_error *err, tg_bert **ret)
 {
     tg_bert *e = calloc(1, sizeof(*e));
     if (!e) {
@@ -268,13 +358,14 @@ int tg_bert_new(tg_gguf *gguf, uint32_t threads, tg_error *err, tg_bert **ret)
         return -ENOMEM;
     }
     e->gguf = gguf;
+    e->threads = conf->threads;
     int rc = tg_kernels_choose(getenv("TOLLGATE_CPU"), err, &e->kernels);
     if (rc == 0)
-        rc = tg_bert_load(e, err);
+        rc = tg_bert_load(e, conf->memory_limit_bytes, err);
     if (rc == 0)
         rc = tg_bert_load_vocab(e, err);
     if (rc == 0)
-        rc = tg_pool_new(threads, &e->pool);
+        rc = tg_pool_new(e->threads, &e->pool);
     if (rc == 0)
         rc = make_room(e);
     if (rc < 0) {

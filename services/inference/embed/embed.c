@@ -51,7 +51,7 @@ static int load(tg_embed *e, tg_gguf *gguf, const tg_embed_conf *conf, tg_error 
         tg_gguf_free(gguf);
         return rc;
     }
-    rc = encoder ? tg_bert_new(gguf, conf->threads, err, &e->bert) : tg_decoder_new(gguf, conf, err, &e->decoder);
+    rc = encoder ? tg_bert_new(gguf, conf, err, &e->bert) : tg_decoder_new(gguf, conf, err, &e->decoder);
     if (rc < 0)
         return rc;
     e->tokenizer = encoder ? e->bert->tokenizer : e->decoder->model->tokenizer;

@@ -34,7 +34,7 @@ typedef enum tg_pooling { /* values are GGUF's pooling types */
 typedef struct tg_embed_conf {
     uint32_t threads; /* at least 1 */
     tg_pooling pooling;
-    uint64_t memory_limit_bytes; /* of a decoder, [0: what the machine and the cgroup leave] */
+    uint64_t memory_limit_bytes; /* of weights and room to compute, [0: what the machine and the cgroup leave] */
 } tg_embed_conf;
 
 /* 0; -EINVAL with a sentence about the file or the configuration; -errno of open; -ENOMEM. */

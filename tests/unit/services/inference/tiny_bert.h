@@ -12,6 +12,7 @@ typedef struct bert_conf {
     const char *drop; /* a key or tensor that is left out */
     const char *bend; /* a tensor that has 256 inputs too many */
     const char *half; /* a tensor that is F16 */
+    const char *more; /* a vector besides */
     const char *key;  /* a number that is another one */
     uint32_t value;
     const char *text_key, *text; /* the same of a text */
@@ -131,6 +132,8 @@ static inline void tiny_bert(const bert_conf *conf, tg_buf *ret)
         snprintf(name, sizeof(name), "blk.%u.%s", i / BERT_PARTS, bert_parts[i % BERT_PARTS].name);
         bert_tensor(&w, name, bert_parts[i % BERT_PARTS].in, bert_parts[i % BERT_PARTS].out);
     }
+    if (conf->more)
+        bert_tensor(&w, conf->more, BERT_WIDTH, 0);
     static const char zeros[32];
     tg_buf_add_text(ret, "GGUF");
     tiny_u32(ret, 3);

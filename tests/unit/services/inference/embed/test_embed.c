@@ -105,6 +105,35 @@ static void test_tensors_are_named(void)
                   "tensor 'blk.1.attn_output_norm.bias' is not F32");
 }
 
+static void test_strangers_are_named(void)
+{
+    static const char *const strangers[] = {"cls.weight", "blk.2.attn_q.bias", "blk.0.ffn_gate.weight", "blk.1.attn_q"};
+    for (size_t i = 0; i < sizeof(strangers) / sizeof(strangers[0]); i++) {
+        char words[128];
+        snprintf(words, sizeof(words), "tensor '%s' is not part of the bert architecture", strangers[i]);
+        check_refused(&(bert_conf){.type = TG_DTYPE_Q4_0, .more = strangers[i]}, words);
+    }
+}
+
+/* What would not fit is refused with the sum, before anything is loaded. */
+static void test_memory(void)
+{
+    const bert_conf conf = {.type = TG_DTYPE_F32};
+    tg_embed *e = NULL;
+    tg_error err = {""};
+    tg_buf file;
+    tiny_bert(&conf, &file);
+    tg_embed_conf limited = {.threads = 1, .memory_limit_bytes = 1000000};
+    CU_ASSERT_EQUAL(tg_embed_parse((const uint8_t *)file.data, file.len, &limited, &err, &e), -ENOMEM);
+    CU_ASSERT_PTR_NULL(e);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "the encoder needs "));
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "the configured limit leaves 1 MB"));
+    limited.memory_limit_bytes = 64000000;
+    CU_ASSERT_EQUAL(tg_embed_parse((const uint8_t *)file.data, file.len, &limited, &err, &e), 0);
+    tg_embed_free(e);
+    tg_buf_free(&file);
+}
+
 static void test_keys_are_named(void)
 {
     static const struct {
@@ -158,6 +187,6 @@ static void test_texts_past_the_context(void)
 static const tg_test tests[] = {{"every_type_of_weights", test_types_of_weights},
                                 {"poolings", test_poolings},
                                 {"tensors_are_named", test_tensors_are_named},
-                                {"keys_are_named", test_keys_are_named},
+                                {"strangers_are_named", test_strangers_are_named}, {"memory", test_memory}, {"keys_are_named", test_keys_are_named},
                                 {"texts_past_the_context", test_texts_past_the_context}};
 TG_TEST_MAIN("services_inference_embed_embed", tests)
