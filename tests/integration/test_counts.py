@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from mesh import ROOT, Mesh, until
+from test_decisions import read
 
 PRIVATE, BEDROCK = "private-gpu-llama-70b", "bedrock-llama-3-70b"
 CONTEXT, OUTPUT = 400, 8
@@ -77,13 +78,27 @@ def test_what_does_not_fit_goes_elsewhere(mesh, stubs):
     assert counts(mesh, "answered") == 1
 
 
+def test_grpc_clients_are_routed_the_same(mesh, stubs):
+    router, text = stubs["router"], prompt_guessed_to_fit(mesh, stubs)
+    metadata = (("authorization", f"Bearer {mesh.key()}"), ("x-task-type", "classification"))
+    before = counts(mesh, "answered")
+    with grpc.insecure_channel(mesh.env["TOLLGATE_GRPC"]) as channel:
+        chat = router.ChatRequest(max_tokens=OUTPUT, messages=[stubs["inference"].ChatMessage(role="user", content=text)])
+        answer = stubs["router_grpc"].RouterStub(channel).Chat(chat, metadata=metadata, timeout=60)
+    assert answer.route.target == BEDROCK and counts(mesh, "answered") == before + 1
+
+
 def test_what_fits_is_served_and_priced_by_its_count(mesh, stubs):
     text = "toll gate " * 120
     assert true_count(mesh, stubs, text) + OUTPUT <= CONTEXT
     before = counts(mesh, "answered")
-    response = mesh.chat(text, task_type="classification", max_tokens=OUTPUT)
+    response = mesh.chat(text, task_type="classification", max_tokens=OUTPUT, headers={"x-request-id": "counted"})
     assert mesh.routing(response)["target"] == PRIVATE and counts(mesh, "answered") == before + 1
     assert response.json()["usage"]["prompt_tokens"] == true_count(mesh, stubs, text), "counted and charged are the same"
+    found = read(mesh.kafka, mesh.topic.replace("usage", "decisions"), {"counted"}, stubs["decisions"].Decision.FromString)
+    steps = found["counted"][2].steps
+    assert [(s.target, s.counted_tokens > 0) for s in steps] == [(PRIVATE, True), (BEDROCK, False)]
+    assert steps[0].counted_tokens == true_count(mesh, stubs, text)
 
 
 def test_a_slow_service_is_not_waited_for(mesh, stubs):

@@ -270,6 +270,30 @@ static void test_count(void)
     tear_down();
 }
 
+/* A target may be asked whatever the guess, or never. */
+static void test_count_by_choice(void)
+{
+    static const char *const choices[] = {"always", "never"};
+    for (size_t i = 0; i < 2; i++) {
+        char text[sizeof article_targets + 64];
+        const char *at = strstr(article_targets, "context_tokens: ");
+        set_up(article_policy);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+        snprintf(text, sizeof text, "%.*scount_tokens: %s, %s", (int)(at - article_targets), article_targets, choices[i], at);
+        tg_targets_free(targets);
+        targets = load_targets(text);
+        tg_policy_free(policy);
+        policy = load_policy(article_policy, targets);
+        facts.task_type = TG_STR("classification");
+        facts.input_units = 10 * 100; /* nowhere near */
+        CU_ASSERT_EQUAL(decide()->wants_count, i == 0);
+        facts.input_tokens = 40000;
+        facts.input_units = 8000 * 100; /* at the limit */
+        CU_ASSERT_EQUAL(decide()->wants_count, i == 0);
+        tear_down();
+    }
+}
+
 /* Under a cap the bound is a token a byte, until the target has counted. */
 static void test_count_under_a_cap(void)
 {
@@ -522,7 +546,7 @@ static const tg_test tests[] = {{"first_matching_rule", test_first_matching_rule
                                 {"task_types", test_task_types},
                                 {"data_class", test_data_class},
                                 {"context", test_context},
-                                {"count", test_count}, {"count_under_a_cap", test_count_under_a_cap}, {"form", test_form},
+                                {"count", test_count}, {"count_by_choice", test_count_by_choice}, {"count_under_a_cap", test_count_under_a_cap}, {"form", test_form},
                                 {"cap", test_cap},
                                 {"on_cap", test_on_cap},
                                 {"no_price_no_cap", test_no_price_no_cap},
