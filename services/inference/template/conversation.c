@@ -16,9 +16,9 @@ static void set_text(tg_render *r, const tg_value *message, const char *key, tg_
         set(r, message, key, tg_value_bytes(r, text.data, text.len, false));
 }
 
-static tg_value *member(const tg_value *of, const char *key)
+static tg_value *member(tg_render *r, const tg_value *of, const char *key)
 {
-    return of->kind == TG_VALUE_DICT ? (tg_value *)(uintptr_t)tg_dict_find(of->list, tg_str_of(key)) : NULL;
+    return of->kind == TG_VALUE_DICT ? (tg_value *)(uintptr_t)tg_dict_find(r, of->list, tg_str_of(key)) : NULL;
 }
 
 /* Arguments that came as a string, as OpenAI writes them, become the object which that string holds. */
@@ -30,9 +30,9 @@ static tg_value calls(tg_render *r, tg_str json, size_t at)
     if (r->rc == 0 && list.kind != TG_VALUE_LIST)
         tg_render_fail(r, -EINVAL, "%s: an array is needed", what);
     for (size_t i = 0; r->rc == 0 && i < list.list->len; i++) {
-        tg_value *function = member(&list.list->items[i], "function");
-        const tg_value *name = function ? member(function, "name") : NULL;
-        tg_value *arguments = function ? member(function, "arguments") : NULL;
+        tg_value *function = member(r, &list.list->items[i], "function");
+        const tg_value *name = function ? member(r, function, "name") : NULL;
+        tg_value *arguments = function ? member(r, function, "arguments") : NULL;
         if (tg_value_text(name).len == 0)
             tg_render_fail(r, -EINVAL, "%s[%zu]: an object with a function that has a name is needed", what, i);
         else if (arguments && arguments->kind == TG_VALUE_STR)

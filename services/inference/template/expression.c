@@ -27,7 +27,6 @@ tg_node *tg_parse_node(tg_parser *p, tg_node_kind kind)
     return n;
 }
 
-static bool space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v'; }
 static bool digit(char c) { return c >= '0' && c <= '9'; }
 static bool letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 static char peek(const tg_parser *p, size_t ahead)
@@ -37,7 +36,7 @@ static char peek(const tg_parser *p, size_t ahead)
 
 static void skip_spaces(tg_parser *p)
 {
-    for (; p->at < p->src.len && space(peek(p, 0)); p->at++)
+    for (; p->at < p->src.len && tg_parse_is_space(peek(p, 0)); p->at++)
         p->line += peek(p, 0) == '\n';
 }
 
@@ -78,17 +77,22 @@ static void lex_string(tg_parser *p)
         static const char from[] = "ntrbfav0\\'\"", into[] = "\n\t\r\b\f\a\v\0\\'\"";
         c = peek(p, 1);
         const char *known = c ? strchr(from, c) : NULL;
-        size_t digits = c == 'x' ? 2 : c == 'u' ? 4 : 0;
-        uint32_t value = 0;
-        for (size_t i = 0; i < digits; i++)
-            value = value * 16 + (uint32_t)(hex(peek(p, 2 + i)) & 15);
+        const size_t digits = c == 'x' ? 2 : c == 'u' ? 4 : 0;
+        int32_t value = 0;
+        for (size_t i = 0; i < digits && value >= 0; i++)
+            value = p->at + 2 + i < end && hex(peek(p, 2 + i)) >= 0 ? value * 16 + hex(peek(p, 2 + i)) : -1;
+        if (value < 0 || (value >= 0xD800 && value <= 0xDFFF)) {
+            tg_parse_fail(p, value < 0 ? -EINVAL : -ENOTSUP, value < 0 ? "an escape without its digits:" : "half a character:",
+                          (tg_str){p->src.data + p->at, end - p->at});
+            return;
+        }
         if (known)
             to[len++] = into[known - from];
-        else if (digits > 0 && p->at + 2 + digits <= end && (value < 0xD800 || value > 0xDFFF))
-            len += put_utf8(to + len, value);
+        else if (digits > 0)
+            len += put_utf8(to + len, (uint32_t)value);
         else
             to[len++] = '\\', to[len++] = c;
-        p->at += known || digits == 0 ? 1 : 1 + digits;
+        p->at += 1 + digits;
     }
     p->at = end + 1;
     p->kind = TG_TOKEN_KIND_STR;
@@ -185,7 +189,7 @@ tg_node *tg_parse_args(tg_parser *p, const char *close, bool defaults)
     while (p->rc == 0 && !tg_parse_accept(p, close)) {
         tg_node *arg = tg_parse_node(p, TG_NODE_GROUP);
         size_t at = p->at;
-        while (at < p->src.len && space(p->src.data[at]))
+        while (at < p->src.len && tg_parse_is_space(p->src.data[at]))
             at++;
         bool named = p->kind == TG_TOKEN_KIND_NAME && at + 1 < p->src.len && p->src.data[at] == '=' && p->src.data[at + 1] != '=';
         if (defaults || named) {

@@ -11,13 +11,7 @@ static const char *const filters[] = {
     "unique", "sort", "reverse", "safe", "capitalize", "title", "abs", "round", "sum", "min", "max", "attr",
     NULL};
 
-bool tg_filter_known(tg_str name)
-{
-    for (const char *const *f = filters; *f; f++)
-        if (tg_str_is(name, *f))
-            return true;
-    return false;
-}
+bool tg_filter_known(tg_str name) { return tg_name_among(name, filters); }
 
 static tg_value attribute(tg_render *r, const tg_value *v, tg_str path)
 {

@@ -129,11 +129,11 @@ tg_value tg_value_bool(bool b);
 tg_value tg_value_list(tg_render *r, tg_value_kind kind);
 void tg_list_add(tg_render *r, tg_list_value *list, tg_value v);
 void tg_dict_set(tg_render *r, tg_list_value *dict, tg_value key, tg_value v);
-const tg_value *tg_dict_get(const tg_list_value *dict, const tg_value *key);
-const tg_value *tg_dict_find(const tg_list_value *dict, tg_str key);
+const tg_value *tg_dict_get(tg_render *r, const tg_list_value *dict, const tg_value *key);
+const tg_value *tg_dict_find(tg_render *r, const tg_list_value *dict, tg_str key);
 tg_str tg_value_text(const tg_value *v); /* of a string; else empty */
 bool tg_value_true(const tg_value *v);
-bool tg_value_equal(const tg_value *a, const tg_value *b);
+bool tg_value_equal(tg_render *r, const tg_value *a, const tg_value *b);
 int tg_value_order(tg_render *r, const tg_value *a, const tg_value *b); /* -1, 0, 1 */
 bool tg_value_in(tg_render *r, const tg_value *item, const tg_value *box);
 const tg_list_value *tg_value_items(tg_render *r, const tg_value *v); /* what a loop walks over */
@@ -156,6 +156,7 @@ bool tg_json_object_in(tg_render *r, tg_str text, tg_value *ret);    /* false, a
 tg_value tg_conversation(tg_render *r, const tg_template_message *messages, size_t len);
 
 const tg_value *tg_args_get(const tg_args *a, size_t at, const char *name);
+bool tg_name_among(tg_str name, const char *const *names); /* up to NULL */
 bool tg_filter_known(tg_str name);
 bool tg_test_known(tg_str name);
 bool tg_method_known(tg_str name);

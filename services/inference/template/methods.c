@@ -13,7 +13,7 @@ static const char *const tests[] = {"defined", "undefined", "none", "string", "m
                                     "eq", "ne", "lt", "gt", "le", "ge", "in", "callable", "odd", "even",
                                     "divisibleby", "lower", "upper", NULL};
 
-static bool among(tg_str name, const char *const *names)
+bool tg_name_among(tg_str name, const char *const *names)
 {
     for (; *names; names++)
         if (tg_str_is(name, *names))
@@ -21,8 +21,8 @@ static bool among(tg_str name, const char *const *names)
     return false;
 }
 
-bool tg_method_known(tg_str name) { return among(name, methods); }
-bool tg_test_known(tg_str name) { return among(name, tests); }
+bool tg_method_known(tg_str name) { return tg_name_among(name, methods); }
+bool tg_test_known(tg_str name) { return tg_name_among(name, tests); }
 
 const tg_value *tg_args_get(const tg_args *a, size_t at, const char *name)
 {
@@ -37,63 +37,90 @@ static tg_text part(tg_text s, size_t from, size_t to)
     return (tg_text){s.s + from, s.trusted + from, to > from ? to - from : 0};
 }
 
-static bool strips(char c, tg_str set)
+static bool is_blank(char c) { return c != '\0' && strchr(" \t\n\r\f\v\x1c\x1d\x1e\x1f", c) != NULL; }
+
+/* Whether a strip takes the character away: white space, or one of a set. */
+static bool strips(tg_render *r, tg_text character, tg_str set)
 {
-    return set.data ? memchr(set.data, c, set.len) != NULL : c != '\0' && strchr(" \t\n\r\f\v\x1c\x1d\x1e\x1f", c) != NULL;
+    const tg_text all = {set.data, NULL, set.len};
+    if (!set.data)
+        return character.len == 1 && is_blank(character.s[0]);
+    for (size_t at = 0, n; at < set.len && tg_render_step(r, at % 256 == 255); at += n) {
+        n = tg_utf8_step(all, at);
+        if (n == character.len && memcmp(set.data + at, character.s, n) == 0)
+            return true;
+    }
+    return false;
 }
 
-static tg_value strip(tg_text s, const tg_value *chars, bool left, bool right)
+static tg_value strip(tg_render *r, tg_text s, const tg_value *chars, bool left, bool right)
 {
-    size_t from = 0, to = s.len;
+    size_t from = 0, to = s.len, n;
     tg_str set = tg_value_text(chars);
-    while (left && from < to && strips(s.s[from], set))
-        from++;
-    while (right && to > from && strips(s.s[to - 1], set))
-        to--;
+    while (left && from < to && strips(r, part(s, from, from + (n = tg_utf8_step(s, from))), set))
+        from += n;
+    while (right && to > from) {
+        for (n = 1; n < to - from && ((unsigned char)s.s[to - n] & 0xC0) == 0x80;)
+            n++;
+        if (!strips(r, part(s, to - n, to), set))
+            break;
+        to -= n;
+    }
     return tg_value_str(part(s, from, to));
+}
+
+/* Where `what` is next, or the text's end. */
+static size_t next_of(tg_text s, size_t at, tg_str what)
+{
+    const char *found = at < s.len ? memmem(s.s + at, s.len - at, what.data, what.len) : NULL;
+    return found ? (size_t)(found - s.s) : s.len;
 }
 
 static tg_value split(tg_render *r, tg_text s, tg_str by, int64_t most)
 {
     tg_value list = tg_value_list(r, TG_VALUE_LIST);
     size_t at = 0;
+    if (by.data && by.len == 0)
+        tg_render_fail(r, -EINVAL, "split at an empty string");
     while (r->rc == 0) {
-        if (!by.data)
-            while (at < s.len && strips(s.s[at], by))
-                at++;
+        while (!by.data && at < s.len && is_blank(s.s[at]))
+            at++;
         if (!by.data && at == s.len)
             break;
-        size_t end = at;
-        while (end < s.len && !(by.data ? end + by.len <= s.len && memcmp(s.s + end, by.data, by.len) == 0
-                                        : strips(s.s[end], by)))
+        size_t end = by.data ? next_of(s, at, by) : at;
+        while (!by.data && end < s.len && !is_blank(s.s[end]))
             end++;
-        if (most == 0)
+        if (most-- == 0)
             end = s.len;
-        most--;
         tg_list_add(r, list.list, tg_value_str(part(s, at, end)));
         if (end == s.len)
             break;
-        at = end + (by.data ? by.len : 0);
+        at = end + by.len;
     }
     return list;
 }
 
-/* Every `from` becomes `to`, which brings its own marks along. */
+/* Every `from` becomes `to`, which brings its own marks along; an empty one is before every character and behind the last. */
 static tg_value replace(tg_render *r, tg_text s, tg_str from, tg_text to, int64_t most)
 {
     tg_out o = {0};
-    for (size_t at = 0; at <= s.len && r->rc == 0;) {
-        if (most != 0 && from.len <= s.len - at && memcmp(s.s + at, from.data, from.len) == 0) {
-            tg_out_text(r, &o, to);
-            most--;
-            at += from.len;
-            if (from.len > 0)
-                continue;
+    size_t at = 0;
+    for (; most != 0 && tg_render_step(r, 1); most--) {
+        const size_t found = from.len > 0 ? next_of(s, at, from) : at;
+        if (from.len > 0 && found == s.len)
+            break;
+        tg_out_text(r, &o, part(s, at, found));
+        tg_out_text(r, &o, to);
+        at = found + from.len;
+        if (from.len == 0) {
+            const size_t step = at < s.len ? tg_utf8_step(s, at) : 0;
+            tg_out_text(r, &o, part(s, at, at + step));
+            at += step;
+            if (step == 0)
+                break;
         }
-        if (at < s.len)
-            tg_out_text(r, &o, part(s, at, at + 1));
-        at++;
     }
+    tg_out_text(r, &o, part(s, at, s.len));
     return tg_out_take(r, &o);
 }
 
@@ -133,25 +160,38 @@ static tg_value affix(tg_render *r, tg_text s, const tg_value *with, bool end)
     return tg_value_bool(false);
 }
 
-static tg_value count(tg_text s, tg_str what, bool find)
+static int64_t characters(tg_text s, size_t from, size_t to)
 {
-    int64_t found = 0, chars = 0;
-    for (size_t at = 0; at + what.len <= s.len && what.len > 0; chars++) {
-        bool here = memcmp(s.s + at, what.data, what.len) == 0;
-        if (here && find)
-            return tg_value_int(chars);
-        found += here;
-        at += here ? what.len : tg_utf8_step(s, at);
-    }
-    return tg_value_int(find ? -1 : found);
+    int64_t len = 0;
+    for (size_t at = from; at < to; at++)
+        len += ((unsigned char)s.s[at] & 0xC0) != 0x80;
+    return len;
+}
+
+static int64_t find(tg_text s, tg_str what)
+{
+    const size_t at = next_of(s, 0, what);
+    return at < s.len || what.len == 0 ? characters(s, 0, what.len ? at : 0) : -1;
+}
+
+static int64_t count(tg_text s, tg_str what)
+{
+    int64_t found = 0;
+    if (what.len == 0)
+        return characters(s, 0, s.len) + 1;
+    for (size_t at = 0; (at = next_of(s, at, what)) < s.len; at += what.len)
+        found++;
+    return found;
 }
 
 static tg_value string_method(tg_render *r, const tg_value *v, tg_str name, const tg_args *a)
 {
     const tg_value *first = tg_args_get(a, 0, NULL), *second = tg_args_get(a, 1, "maxsplit");
     int64_t most = second && second->kind == TG_VALUE_INT ? second->i : -1;
+    if (!tg_render_step(r, v->s.len / 256))
+        return (tg_value){0};
     if (tg_str_is(name, "strip") || tg_str_is(name, "lstrip") || tg_str_is(name, "rstrip"))
-        return strip(v->s, first, name.data[0] != 'r', name.data[0] != 'l');
+        return strip(r, v->s, first, name.data[0] != 'r', name.data[0] != 'l');
     if (tg_str_is(name, "upper") || tg_str_is(name, "lower") || tg_str_is(name, "title") ||
         tg_str_is(name, "capitalize"))
         return change_case(r, v->s, name.data[0]);
@@ -160,7 +200,7 @@ static tg_value string_method(tg_render *r, const tg_value *v, tg_str name, cons
     if (first && (tg_str_is(name, "startswith") || tg_str_is(name, "endswith")))
         return affix(r, v->s, first, name.data[0] == 'e');
     if (first && first->kind == TG_VALUE_STR && (tg_str_is(name, "find") || tg_str_is(name, "count")))
-        return count(v->s, tg_value_text(first), name.data[0] == 'f');
+        return tg_value_int(name.data[0] == 'f' ? find(v->s, tg_value_text(first)) : count(v->s, tg_value_text(first)));
     if (first && tg_str_is(name, "join"))
         return tg_filter_apply(r, TG_STR("join"), first, &(tg_args){(tg_value[]){*v}, (tg_str[]){{0}}, 1});
     if (first && second && first->kind == TG_VALUE_STR && second->kind == TG_VALUE_STR && tg_str_is(name, "replace")) {
@@ -175,7 +215,7 @@ static tg_value dict_method(tg_render *r, const tg_value *v, tg_str name, const 
 {
     if (tg_str_is(name, "get")) {
         const tg_value *key = tg_args_get(a, 0, NULL), *other = tg_args_get(a, 1, "default");
-        const tg_value *found = key ? tg_dict_get(v->list, key) : NULL;
+        const tg_value *found = key ? tg_dict_get(r, v->list, key) : NULL;
         return found ? *found : other ? *other : (tg_value){.kind = TG_VALUE_NONE};
     }
     tg_value list = tg_value_list(r, TG_VALUE_LIST);
@@ -196,14 +236,14 @@ tg_value tg_method_call(tg_render *r, const tg_value *v, tg_str name, const tg_a
     static const char *const of_dicts[] = {"get", "items", "keys", "values", NULL};
     if (v->kind == TG_VALUE_STR)
         return string_method(r, v, name, a);
-    if (v->kind == TG_VALUE_DICT && among(name, of_dicts))
+    if (v->kind == TG_VALUE_DICT && tg_name_among(name, of_dicts))
         return dict_method(r, v, name, a);
     if (v->kind == TG_VALUE_LOOP && tg_str_is(name, "cycle") && a->len > 0)
         return a->v[v->loop->at % a->len];
     if (v->kind == TG_VALUE_LIST && tg_str_is(name, "count") && a->len == 1) {
         int64_t n = 0;
         for (size_t i = 0; i < v->list->len; i++)
-            n += tg_value_equal(&v->list->items[i], &a->v[0]);
+            n += tg_value_equal(r, &v->list->items[i], &a->v[0]);
         return tg_value_int(n);
     }
     tg_render_fail(r, -EINVAL, "%s has no method '%.*s'", tg_value_kind_name(v), TG_STR_ARG(name));
@@ -241,7 +281,7 @@ static tg_value loop_attr(const tg_loop *l, tg_str name)
 tg_value tg_value_attr(tg_render *r, const tg_value *v, tg_str name)
 {
     if (v->kind == TG_VALUE_DICT || v->kind == TG_VALUE_NAMESPACE) {
-        const tg_value *found = tg_dict_find(v->list, name);
+        const tg_value *found = tg_dict_find(r, v->list, name);
         return found ? *found : (tg_value){.name = name};
     }
     if (v->kind == TG_VALUE_LOOP)
@@ -282,7 +322,7 @@ bool tg_test_apply(tg_render *r, tg_str name, const tg_value *v, const tg_args *
         return (v->i % 2 != 0) == (name.data[0] == 'o');
     if (k == TG_VALUE_STR && (tg_str_is(name, "lower") || tg_str_is(name, "upper"))) {
         bool letters = false, all = true;
-        for (size_t i = 0; i < v->s.len; i++) {
+        for (size_t i = 0; i < v->s.len && tg_render_step(r, i % 256 == 255); i++) {
             char c = v->s.s[i];
             letters = letters || cased(c, true) != cased(c, false);
             all = all && cased(c, name.data[0] == 'u') == c;
@@ -293,9 +333,9 @@ bool tg_test_apply(tg_render *r, tg_str name, const tg_value *v, const tg_args *
         return tg_render_fail(r, -EINVAL, "the test '%.*s' of %s", TG_STR_ARG(name), tg_value_kind_name(v)), false;
     if (tg_str_is(name, "sameas"))
         return k == other->kind && (k == TG_VALUE_LIST || k == TG_VALUE_DICT ? v->list == other->list
-                                                                             : tg_value_equal(v, other));
+                                                                             : tg_value_equal(r, v, other));
     if (tg_str_is(name, "equalto") || tg_str_is(name, "eq") || tg_str_is(name, "ne"))
-        return tg_value_equal(v, other) == (name.data[0] == 'e');
+        return tg_value_equal(r, v, other) == (name.data[0] == 'e');
     if (tg_str_is(name, "in"))
         return tg_value_in(r, v, other);
     if (tg_str_is(name, "divisibleby"))

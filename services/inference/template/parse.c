@@ -6,7 +6,6 @@
 static tg_node *parse_body(tg_parser *p, const char *const *ends);
 
 static bool blank(char c) { return c == ' ' || c == '\t'; }
-static bool space(char c) { return blank(c) || c == '\n' || c == '\r' || c == '\f' || c == '\v'; }
 
 /* The text from p->at to `end`, where a tag (or the source's end) is, less what the tag takes from it. */
 static tg_node *text_before(tg_parser *p, size_t end)
@@ -15,7 +14,7 @@ static tg_node *text_before(tg_parser *p, size_t end)
     size_t start = p->at, stop = end;
     char sign = end + 2 < p->src.len ? s[end + 2] : '\0';
     if (end < p->src.len && sign == '-') {
-        while (stop > start && space(s[stop - 1]))
+        while (stop > start && tg_parse_is_space(s[stop - 1]))
             stop--;
     } else if (end < p->src.len && sign != '+' && s[end + 1] != '{') {
         size_t line = end;
@@ -48,14 +47,6 @@ static void skip_comment(tg_parser *p)
     tg_parse_end_tag(p, true);
 }
 
-static bool among(tg_str name, const char *const *names)
-{
-    for (; names && *names; names++)
-        if (tg_str_is(name, *names))
-            return true;
-    return false;
-}
-
 /* A body with its closing tag, read to its end. */
 static tg_node *parse_closed(tg_parser *p, const char *close)
 {
@@ -66,26 +57,28 @@ static tg_node *parse_closed(tg_parser *p, const char *close)
     return body;
 }
 
+/* Behind the body of a block that may have an `else`: its body, or NULL; and the closing tag. */
+static tg_node *parse_else(tg_parser *p, const char *close)
+{
+    if (p->rc == 0 && tg_str_is(p->tag, "else"))
+        return parse_closed(p, close);
+    tg_parse_end_tag(p, true);
+    return NULL;
+}
+
 static tg_node *parse_if(tg_parser *p)
 {
     static const char *const ends[] = {"elif", "else", "endif", NULL};
-    static const char *const last[] = {"endif", NULL};
-    tg_node *first = tg_parse_node(p, TG_NODE_IF), *n = first;
-    n->a = tg_parse_expr(p);
-    tg_parse_end_tag(p, true);
-    n->body = parse_body(p, ends);
-    while (p->rc == 0 && tg_str_is(p->tag, "elif")) {
-        n->other = tg_parse_node(p, TG_NODE_IF);
-        n = n->other;
+    tg_node *first = NULL, **last = &first;
+    do {
+        tg_node *n = tg_parse_node(p, TG_NODE_IF);
         n->a = tg_parse_expr(p);
         tg_parse_end_tag(p, true);
         n->body = parse_body(p, ends);
-    }
-    if (p->rc == 0 && tg_str_is(p->tag, "else")) {
-        tg_parse_end_tag(p, true);
-        n->other = parse_body(p, last);
-    }
-    tg_parse_end_tag(p, true);
+        *last = n;
+        last = &n->other;
+    } while (p->rc == 0 && tg_str_is(p->tag, "elif"));
+    *last = parse_else(p, "endif");
     return first;
 }
 
@@ -107,7 +100,6 @@ static tg_node *parse_names(tg_parser *p)
 static tg_node *parse_for(tg_parser *p)
 {
     static const char *const ends[] = {"else", "endfor", NULL};
-    static const char *const last[] = {"endfor", NULL};
     tg_node *n = tg_parse_node(p, TG_NODE_FOR);
     n->a = parse_names(p);
     tg_parse_expect(p, "in");
@@ -120,11 +112,7 @@ static tg_node *parse_for(tg_parser *p)
         tg_parse_fail(p, -ENOTSUP, "a loop that is not supported:", p->text);
     tg_parse_end_tag(p, true);
     n->body = parse_body(p, ends);
-    if (p->rc == 0 && tg_str_is(p->tag, "else")) {
-        tg_parse_end_tag(p, true);
-        n->other = parse_body(p, last);
-    }
-    tg_parse_end_tag(p, true);
+    n->other = parse_else(p, "endfor");
     return n;
 }
 
@@ -235,7 +223,7 @@ static tg_node *parse_body(tg_parser *p, const char *const *ends)
             tg_parse_end_tag(p, false);
         } else {
             p->tag = tg_parse_name(p);
-            if (among(p->tag, ends))
+            if (ends && tg_name_among(p->tag, ends))
                 break;
             n = parse_statement(p, p->tag);
         }

@@ -23,6 +23,8 @@ typedef struct tg_parser {
     tg_str tag;  /* parse.c: the name that ended the body read last */
 } tg_parser;
 
+static inline bool tg_parse_is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
 void tg_parse_fail(tg_parser *p, int rc, const char *what, tg_str text);
 tg_node *tg_parse_node(tg_parser *p, tg_node_kind kind);
 void tg_parse_next(tg_parser *p);

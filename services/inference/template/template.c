@@ -207,7 +207,7 @@ static tg_value item(tg_render *r, tg_scope *s, const tg_node *n)
         return at >= 0 && at < (int64_t)items->len ? items->items[at] : (tg_value){.name = TG_STR("an item")};
     }
     if (of.kind == TG_VALUE_DICT) {
-        const tg_value *found = tg_dict_get(of.list, &key);
+        const tg_value *found = tg_dict_get(r, of.list, &key);
         return found ? *found : (tg_value){.name = tg_value_text(&key)};
     }
     return tg_value_attr(r, &of, tg_value_text(&key));
@@ -306,7 +306,7 @@ static tg_value binary(tg_render *r, tg_op op, const tg_value *a, const tg_value
 static bool compare(tg_render *r, tg_op op, const tg_value *a, const tg_value *b)
 {
     if (op == TG_OP_EQ || op == TG_OP_NE)
-        return tg_value_equal(a, b) == (op == TG_OP_EQ);
+        return tg_value_equal(r, a, b) == (op == TG_OP_EQ);
     if (op == TG_OP_IN || op == TG_OP_NOT_IN)
         return tg_value_in(r, a, b) == (op == TG_OP_IN);
     int order = tg_value_order(r, a, b);
@@ -315,14 +315,11 @@ static bool compare(tg_render *r, tg_op op, const tg_value *a, const tg_value *b
 
 static tg_value name_of(tg_scope *s, tg_str name)
 {
-    static const char *const functions[] = {"namespace", "range", "raise_exception", "strftime_now", "dict"};
+    static const char *const functions[] = {"namespace", "range", "raise_exception", "strftime_now", "dict", NULL};
     const tg_value *found = lookup(s, name);
     if (found)
         return *found;
-    for (size_t i = 0; i < 5; i++)
-        if (tg_str_is(name, functions[i]))
-            return (tg_value){.kind = TG_VALUE_FUNCTION, .name = name};
-    return (tg_value){.name = name};
+    return (tg_value){.kind = tg_name_among(name, functions) ? TG_VALUE_FUNCTION : TG_VALUE_UNDEFINED, .name = name};
 }
 
 static tg_value box(tg_render *r, tg_scope *s, const tg_node *n)
@@ -506,11 +503,8 @@ tg_template *tg_template_free(tg_template *t)
 
 static bool is_given(tg_str name)
 {
-    static const char *const names[] = {"messages", "tools", "bos_token", "eos_token", "add_generation_prompt"};
-    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
-        if (tg_str_is(name, names[i]))
-            return true;
-    return false;
+    static const char *const names[] = {"messages", "tools", "bos_token", "eos_token", "add_generation_prompt", NULL};
+    return tg_name_among(name, names);
 }
 
 static void bind_variables(tg_render *r, tg_scope *s, const tg_template_input *in)

@@ -79,18 +79,18 @@ void tg_list_add(tg_render *r, tg_list_value *list, tg_value v)
         list->items[list->len++] = v;
 }
 
-const tg_value *tg_dict_get(const tg_list_value *dict, const tg_value *key)
+const tg_value *tg_dict_get(tg_render *r, const tg_list_value *dict, const tg_value *key)
 {
     for (size_t i = 0; i < dict->len; i++)
-        if (tg_value_equal(&dict->items[2 * i], key))
+        if (tg_value_equal(r, &dict->items[2 * i], key))
             return &dict->items[2 * i + 1];
     return NULL;
 }
 
-const tg_value *tg_dict_find(const tg_list_value *dict, tg_str key)
+const tg_value *tg_dict_find(tg_render *r, const tg_list_value *dict, tg_str key)
 {
     tg_value v = tg_value_str((tg_text){key.data, NULL, key.len});
-    return tg_dict_get(dict, &v);
+    return tg_dict_get(r, dict, &v);
 }
 
 void tg_dict_set(tg_render *r, tg_list_value *dict, tg_value key, tg_value v)
@@ -98,7 +98,7 @@ void tg_dict_set(tg_render *r, tg_list_value *dict, tg_value key, tg_value v)
     if (!dict || !tg_render_step(r, 1 + dict->len / 4))
         return;
     for (size_t i = 0; i < dict->len; i++) {
-        if (tg_value_equal(&dict->items[2 * i], &key)) {
+        if (tg_value_equal(r, &dict->items[2 * i], &key)) {
             dict->items[2 * i + 1] = v;
             return;
         }
@@ -139,28 +139,53 @@ static double number(const tg_value *v)
     return v->kind == TG_VALUE_FLOAT ? v->f : v->kind == TG_VALUE_BOOL ? (double)v->b : (double)v->i;
 }
 
-/* Values nest as deep as the template or its data does, which both are bounded. */
-bool tg_value_equal(const tg_value *a, const tg_value *b)
+/* Lists in lists are compared one within the other. A value may hold another many times, so that writing it took few steps and
+ * comparing it would take very many: each counts. */
+static bool boxes_equal(tg_render *r, const tg_value *a, const tg_value *b)
+{
+    bool equal = a->list->len == b->list->len;
+    if (r->depth >= TG_TEMPLATE_DEPTH_MAX * 4)
+        tg_render_fail(r, -E2BIG, "values nested too deep to be compared");
+    r->depth++;
+    for (size_t i = 0; i < a->list->len && equal && tg_render_step(r, 1); i++) {
+        const bool list = a->kind == TG_VALUE_LIST;
+        const tg_value *other = list ? &b->list->items[i] : tg_dict_get(r, b->list, &a->list->items[2 * i]);
+        equal = other && tg_value_equal(r, &a->list->items[list ? i : 2 * i + 1], other);
+    }
+    r->depth--;
+    return equal && r->rc == 0;
+}
+
+bool tg_value_equal(tg_render *r, const tg_value *a, const tg_value *b)
 {
     if (numeric(a) && numeric(b))
         return a->kind == TG_VALUE_INT && b->kind == TG_VALUE_INT ? a->i == b->i : number(a) == number(b);
     if (a->kind != b->kind)
         return false;
     if (a->kind == TG_VALUE_STR)
-        return tg_str_eq(tg_value_text(a), tg_value_text(b));
+        return a->s.len == b->s.len && tg_render_step(r, a->s.len / 256) && tg_str_eq(tg_value_text(a), tg_value_text(b));
     if (a->kind == TG_VALUE_NONE || a->kind == TG_VALUE_UNDEFINED)
         return true;
     if (a->kind != TG_VALUE_LIST && a->kind != TG_VALUE_DICT)
         return a->list == b->list;
-    if (a->list->len != b->list->len)
-        return false;
-    for (size_t i = 0; i < a->list->len; i++) {
-        const tg_value *other = a->kind == TG_VALUE_LIST ? &b->list->items[i]
-                                                         : tg_dict_get(b->list, &a->list->items[2 * i]);
-        if (!other || !tg_value_equal(&a->list->items[a->kind == TG_VALUE_LIST ? i : 2 * i + 1], other))
-            return false;
+    return boxes_equal(r, a, b);
+}
+
+static int lists_order(tg_render *r, const tg_value *a, const tg_value *b)
+{
+    const size_t len = a->list->len < b->list->len ? a->list->len : b->list->len;
+    int order = (a->list->len > b->list->len) - (a->list->len < b->list->len);
+    if (r->depth >= TG_TEMPLATE_DEPTH_MAX * 4)
+        tg_render_fail(r, -E2BIG, "values nested too deep to be compared");
+    r->depth++;
+    for (size_t i = 0; i < len && tg_render_step(r, 1); i++) {
+        if (tg_value_equal(r, &a->list->items[i], &b->list->items[i]))
+            continue;
+        order = tg_value_order(r, &a->list->items[i], &b->list->items[i]);
+        break;
     }
-    return true;
+    r->depth--;
+    return order;
 }
 
 int tg_value_order(tg_render *r, const tg_value *a, const tg_value *b)
@@ -170,15 +195,12 @@ int tg_value_order(tg_render *r, const tg_value *a, const tg_value *b)
     if (numeric(a) && numeric(b))
         return (number(a) > number(b)) - (number(a) < number(b));
     if (a->kind == TG_VALUE_STR && b->kind == TG_VALUE_STR) {
-        int order = memcmp(a->s.s, b->s.s, a->s.len < b->s.len ? a->s.len : b->s.len);
+        const size_t len = a->s.len < b->s.len ? a->s.len : b->s.len;
+        int order = tg_render_step(r, len / 256) ? memcmp(a->s.s, b->s.s, len) : 0;
         return order ? (order > 0) - (order < 0) : (a->s.len > b->s.len) - (a->s.len < b->s.len);
     }
-    if (a->kind == TG_VALUE_LIST && b->kind == TG_VALUE_LIST) {
-        for (size_t i = 0; i < a->list->len && i < b->list->len; i++)
-            if (!tg_value_equal(&a->list->items[i], &b->list->items[i]))
-                return tg_value_order(r, &a->list->items[i], &b->list->items[i]);
-        return (a->list->len > b->list->len) - (a->list->len < b->list->len);
-    }
+    if (a->kind == TG_VALUE_LIST && b->kind == TG_VALUE_LIST)
+        return r->rc == 0 ? lists_order(r, a, b) : 0;
     tg_render_fail(r, -EINVAL, "%s and %s have no order", tg_value_kind_name(a), tg_value_kind_name(b));
     return 0;
 }
@@ -192,9 +214,9 @@ bool tg_value_in(tg_render *r, const tg_value *item, const tg_value *box)
     if (box->kind == TG_VALUE_DICT || box->kind == TG_VALUE_LIST)
         tg_render_step(r, box->list->len / 4);
     if (box->kind == TG_VALUE_DICT)
-        return tg_dict_get(box->list, item) != NULL;
+        return tg_dict_get(r, box->list, item) != NULL;
     for (size_t i = 0; box->kind == TG_VALUE_LIST && i < box->list->len; i++)
-        if (tg_value_equal(&box->list->items[i], item))
+        if (tg_value_equal(r, &box->list->items[i], item))
             return true;
     if (box->kind != TG_VALUE_LIST && box->kind != TG_VALUE_UNDEFINED)
         tg_render_fail(r, -EINVAL, "nothing is in %s", tg_value_kind_name(box));
@@ -439,7 +461,7 @@ void tg_out_json(tg_render *r, tg_out *o, const tg_value *v, int indent, int lev
                 add_json_string(r, o, key.s, ascii);
                 tg_out_add(r, o, colon.data, NULL, colon.len, false);
             }
-            const tg_value *item = dict ? tg_dict_get(v->list, &keys->items[i]) : &keys->items[i];
+            const tg_value *item = dict ? tg_dict_get(r, v->list, &keys->items[i]) : &keys->items[i];
             tg_out_json(r, o, item, indent, level + 1, comma, colon, sort, ascii);
         }
         if (keys->len > 0)

@@ -55,6 +55,26 @@ static void test_expressions(void)
     CU_ASSERT(gives("{{ strftime_now('%d %b %Y') }}", "{}", "24 Nov 2025"));
 }
 
+/* As Python's: what is empty, whole characters, what is not there. */
+static void test_string_methods(void)
+{
+    CU_ASSERT(gives("{{ x.strip('é') }}|{{ x.strip('éè') }}|{{ x.lstrip('xé') }}|{{ ' \\t '.strip() }}|{{ 'aXbX'.rstrip('Xb') }}",
+                    "{\"x\":\"èéaéè\"}", "èéaéè|a|èéaéè||a"));
+    CU_ASSERT(gives("{{ 'a,b,,c,'.split(',') }}{{ ' a  b '.split() }}{{ 'a--b--c'.split('--', 1) }}{{ ''.split(',') }}{{ ''.split() }}", "{}",
+                    "['a', 'b', '', 'c', '']['a', 'b']['a', 'b--c'][''][]"));
+    CU_ASSERT(gives("{{ 'aaaa'.replace('aa', 'b') }}|{{ 'xéx'.replace('x', '') }}|{{ 'éb'.replace('', '-') }}|{{ 'aaa'.replace('a', 'b', 2) }}|"
+                    "{{ 'abc'.replace('', '-', 2) }}|{{ ''.replace('a', 'b') }}|{{ ''.replace('', 'b') }}", "{}",
+                    "bb|é|-é-b-|bba|-a-bc||b"));
+    CU_ASSERT(gives("{{ 'éxé'.find('x') }} {{ 'ab'.find('c') }} {{ 'ab'.find('') }} {{ 'aaaa'.count('aa') }} {{ 'é'.count('') }}", "{}", "1 -1 0 2 2"));
+    CU_ASSERT(gives("{{ '\\u00e9\\x41\\q' }}", "{}", "éA\\q"));
+}
+
+static void test_equality(void)
+{
+    CU_ASSERT(gives("{{ x == {'b': [1, {'c': none}], 'a': 2.0} }} {{ [1, [2]] == [1, [3]] }} {{ [1, [2]] < [1, [3]] }} {{ {'a': 1} == {'a': 1, 'b': 1} }} "
+                    "{{ [1] == [1, 1] }} {{ [[1, 2]] < [[1]] }}", "{\"x\":{\"a\":2,\"b\":[1,{\"c\":null}]}}", "True False True False False False"));
+}
+
 /* Only what the template wrote is trusted, through every way a string can take. */
 static void test_provenance(void)
 {
@@ -86,10 +106,43 @@ static void test_refusals(void)
     CU_ASSERT_EQUAL(render("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "{}", NULL, NULL), -E2BIG);
     CU_ASSERT_EQUAL(render("{{ 'abcdefgh' * 100000000 }}", "{}", NULL, NULL), -E2BIG);
     CU_ASSERT_EQUAL(render("x", "{\"a\":1,\"a\":2}", NULL, NULL), -EINVAL);
+    CU_ASSERT_EQUAL(render("{{ 'a'.split('') }}", "{}", NULL, NULL), -EINVAL);
+    CU_ASSERT_EQUAL(render("{{ '\\x4g' }}", "{}", NULL, NULL), -EINVAL);
+    CU_ASSERT_EQUAL(render("{{ '\\u00' }}", "{}", NULL, NULL), -EINVAL);
+    CU_ASSERT_EQUAL(render("{{ '\\ud83d' }}", "{}", NULL, NULL), -ENOTSUP);
+}
+
+/* Values within values, and long texts again and again: what a template can write in few steps must not take forever to work on, nor
+ * the stack. Without their bounds these would run for hours, or crash. */
+static void test_work_is_bounded(void)
+{
+    static const char nest[] = "{% set n = namespace(a=1, b=1) %}{% for i in range(DEPTH) %}{% set n.a = [n.a, n.a] %}{% set n.b = [n.b, n.b] %}{% endfor %}";
+    static const char *const uses[] = {"{{ n.a == n.b }}", "{{ n.a < n.b }}", "{{ n.a in [n.b] }}", "{{ {'k': n.a} == {'k': n.b} }}",
+                                       "{{ [n.a, n.b] | unique | length }}", "{{ [n.a].count(n.b) }}", "{{ n.a }}", "{{ n.a | tojson }}"};
+    static const char *const depths[] = {"60", "200000"};
+    for (size_t d = 0; d < 2; d++) {
+        for (size_t i = 0; i < sizeof(uses) / sizeof(*uses); i++) {
+            char source[512];
+            const char *hole = strstr(nest, "DEPTH");
+            snprintf(source, sizeof(source), "%.*s%s%s%s", (int)(hole - nest), nest, depths[d], hole + 5, uses[i]);
+            CU_ASSERT_EQUAL(render(source, "{}", NULL, NULL), -E2BIG);
+        }
+    }
+    static const char *const searches[] = {"x.split(x ~ 'b')", "x.replace(x ~ 'b', 'c')", "x.count(x ~ 'b')", "x.find(x ~ 'b')", "x.strip(y)",
+                                           "x.startswith(x)", "x == z", "x < z", "x is lower"};
+    for (size_t i = 0; i < sizeof(searches) / sizeof(*searches); i++) {
+        char source[256];
+        snprintf(source, sizeof(source), "{%% set x = 'a' * 1000000 %%}{%% set y = 'b' * 1000000 %%}{%% set z = 'a' * 1000000 %%}"
+                 "{%% for i in range(1000000) %%}{%% set q = %s %%}{%% endfor %%}", searches[i]);
+        CU_ASSERT_EQUAL(render(source, "{}", NULL, NULL), -E2BIG);
+    }
 }
 
 static const tg_test tests[] = {{"blocks", test_blocks},
                                 {"expressions", test_expressions},
+                                {"string_methods", test_string_methods},
+                                {"equality", test_equality},
                                 {"provenance", test_provenance},
-                                {"refusals", test_refusals}};
+                                {"refusals", test_refusals},
+                                {"work_is_bounded", test_work_is_bounded}};
 TG_TEST_MAIN("services_inference_template_template", tests)
