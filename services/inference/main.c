@@ -109,6 +109,10 @@ static int start_engine(tg_inference *inference, tg_error *err)
         inference->model = s->model_name && *s->model_name ? s->model_name : status.model;
         tg_log(TG_LOG_INFO, "model_loaded", "model", "%s", status.model, "quantisation", "%s",
                status.quantisation, "path", "%s", status.path, "threads", "%u", status.threads, NULL);
+        const tg_model *model = tg_engine_model(inference->engine);
+        if (model->chat == TG_CHAT_UNSUPPORTED)
+            tg_log(TG_LOG_WARN, "chat_template_unsupported", "reason", "%s", model->template_problem, "instead", "%s",
+                   "chat_template_file names another; until then messages are refused", NULL);
     }
     return rc;
 }

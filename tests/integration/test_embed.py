@@ -31,11 +31,11 @@ def encoder(tmp_path_factory):
     return path, weights, tokenizer
 
 
-def start(directory, more):
+def start(directory, more, model=MODEL):
     port = free_port()
     conf = directory / "inference.yaml"
     conf.write_text(f'version: 1\ngrpc_listen: "127.0.0.1:{port}"\nmetrics_listen: "127.0.0.1:0"\n'
-                    f'model_file: "{MODEL}"\nkv_tokens: 2048\n{more}')
+                    f'model_file: "{model}"\nkv_tokens: 2048\n{more}')
     return port, subprocess.Popen([bin_dir() / "tollgate-inference", "--config", conf], stderr=subprocess.PIPE)
 
 

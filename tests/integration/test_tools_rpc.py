@@ -7,6 +7,7 @@ import subprocess
 import grpc
 import pytest
 
+import tiny_llm
 from mesh import ROOT, bin_dir
 from test_embed import MODEL, START_S, start
 
@@ -191,6 +192,25 @@ def test_what_goes_with_messages_only(service, stubs):
     with pytest.raises(grpc.RpcError) as refused:
         list(service.Generate(stubs["inference"].GenerateRequest(text="x", tools_json=TOOLS)))
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and "tools_json" in refused.value.details()
+
+
+def test_a_file_whose_template_is_not_understood_says_so_at_the_start(tmp_path, stubs):
+    """Text is served all the same; messages are refused with what is wrong and what can be done."""
+    shape = tiny_llm.Shape()
+    tiny_llm.write(tmp_path / "odd.gguf", shape, tiny_llm.weights(shape), {"tokenizer.chat_template": "a\n{% include 'x' %}"})
+    port, process = start(tmp_path, "", model=tmp_path / "odd.gguf")
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        grpc.channel_ready_future(channel).result(timeout=START_S)
+        stub, inference = stubs["inference_grpc"].InferenceStub(channel), stubs["inference"]
+        assert len(list(stub.Generate(inference.GenerateRequest(text="hello", max_tokens=2), timeout=60))) > 1
+        with pytest.raises(grpc.RpcError) as refused:
+            list(stub.Generate(inference.GenerateRequest(messages=inference.ChatMessages(messages=[message(stubs, "user", "q")]))))
+    process.terminate()
+    said = process.communicate(timeout=30)[1].decode()
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    for words in ("line 2", "include", "chat_template_file"):
+        assert words in refused.value.details()
+        assert any(words in line for line in said.splitlines() if "chat_template_unsupported" in line), said
 
 
 def test_the_models_own_template_has_no_place_for_tools(tmp_path, stubs):

@@ -133,16 +133,30 @@ static size_t spans_of(const tg_template_text *text, tg_token_span *spans)
     return len;
 }
 
-/* Cuts the text where the last message's content, as the template left it, ends. */
+/* Where `wanted` ends in a run of bytes of one origin, at the run's end rather than within it; or NULL. */
+static const char *end_in(const char *run, size_t len, tg_str wanted)
+{
+    if (len < wanted.len)
+        return NULL;
+    if (memcmp(run + len - wanted.len, wanted.data, wanted.len) == 0)
+        return run + len;
+    const char *found = memmem(run, len, wanted.data, wanted.len);
+    return found ? found + wanted.len : NULL;
+}
+
+/* Cuts the text where the last message's content, as the template left it, ends: in the last run of data that holds it. */
 static int cut_behind(tg_template_text *text, tg_str content, tg_error *err)
 {
     const tg_str wanted[] = {content, tg_str_trim(content)};
-    for (size_t k = 0; k < 2; k++) {
-        for (size_t at = text->len; at-- > 0 && wanted[k].len > 0;) {
-            if (text->trusted[at] || text->len - at < wanted[k].len || memcmp(text->bytes + at, wanted[k].data, wanted[k].len) != 0)
-                continue;
-            text->len = at + wanted[k].len;
-            return 0;
+    for (size_t end = text->len, at; end > 0; end = at) {
+        for (at = end - 1; at > 0 && text->trusted[at - 1] == text->trusted[end - 1];)
+            at--;
+        for (size_t k = 0; k < 2 && !text->trusted[at] && wanted[k].len > 0; k++) {
+            const char *found = end_in(text->bytes + at, end - at, wanted[k]);
+            if (found) {
+                text->len = (size_t)(found - text->bytes);
+                return 0;
+            }
         }
     }
     return tg_error_set(err, -EINVAL, "the last message is to be continued, but it is empty or the chat template does not show it");

@@ -77,7 +77,8 @@ int tg_inference_metrics_init(tg_inference_metrics *metrics);
 void tg_inference_metrics_collect(tg_inference *inference);
 
 /* For the files of this folder: messages of the request as the engine wants them, in the call's arena.
- * NULL when the arena is exhausted or a role is unknown (then *err says so). */
+ * NULL, with a message, when the arena is exhausted. *ret_count may be more than TG_PROMPT_MESSAGES_MAX, of which no more are
+ * there: whoever takes them refuses by the count. */
 const struct tg_prompt_message *tg_inference_messages(tg_rpc_call *call, const void *chat_messages,
                                                     size_t *ret_count, tg_error *err);
 

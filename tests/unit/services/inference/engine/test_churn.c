@@ -127,6 +127,12 @@ static void test_a_thousand_cancels_in_one_step(void)
         while (i == 0 && sem_wait(&entered) < 0 && errno == EINTR)
             ;
     }
+    /* One more is told at the door, before its prompt is looked at. */
+    const uint32_t unknown = UINT32_MAX - 1;
+    tg_gen_ticket ticket;
+    tg_error err = {""};
+    CU_ASSERT_EQUAL(tg_engine_submit(w.engine, &(tg_gen_request){.tokens = &unknown, .tokens_len = 1}, &err, &ticket), -EAGAIN);
+    CU_ASSERT_STRING_EQUAL(err.text, "the queue is full: 1000 requests wait");
     for (uint32_t i = 0; i <= MANY; i++)
         CU_ASSERT_EQUAL(tg_engine_cancel(w.engine, ids[(i * 5) % (1 + MANY)]), 0);
     tg_engine_get_status(w.engine, &status);

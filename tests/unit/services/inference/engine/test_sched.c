@@ -97,6 +97,43 @@ static void test_decode_goes_first(void)
     world_free(&w);
 }
 
+/* Whoever was served least goes first with its prompt, but not before those that decode have their token. */
+static void test_decode_goes_before_who_was_served_less(void)
+{
+    world w;
+    world_make(&w, 200, 4, 32);
+    tg_seq *decoding = add_for(&w, "much", 4, 100, 0, 3), *prompt = add_for(&w, "little", 900, 1, 0, 4);
+    step(&w);
+    CU_ASSERT_EQUAL_FATAL(decoding->len, 5);
+    decoding->share->served += 2000;
+    for (uint32_t i = 0; i < 20; i++) {
+        step(&w);
+        CU_ASSERT_EQUAL(decoding->len, 6 + i);
+        CU_ASSERT_EQUAL(prompt->computed, 28 + 31 * (i + 1));
+    }
+    tg_sched_remove(&w.sched, decoding);
+    tg_sched_remove(&w.sched, prompt);
+    tg_seq_free(decoding);
+    tg_seq_free(prompt);
+    world_free(&w);
+}
+
+static void test_what_can_never_fit_is_refused(void)
+{
+    world w;
+    tg_seq *seq = NULL;
+    tg_error err = {""};
+    const uint32_t ids[40] = {0};
+    const tg_token_list tokens = {(uint32_t *)(uintptr_t)ids, 40, 40};
+    const tg_gen_request r = {.tokens = ids, .tokens_len = 40, .max_tokens = 25};
+    world_make(&w, 64, 4, 32);
+    CU_ASSERT_EQUAL(tg_seq_new(&r, w.model, w.kv, 1024, 3, &tokens, &err, &seq), -EMSGSIZE); /* 64 slots: 4 blocks */
+    CU_ASSERT_STRING_EQUAL(err.text, "prompt and answer may take 65 tokens; the KV memory holds 48");
+    CU_ASSERT_EQUAL(tg_seq_new(&r, w.model, w.kv, 1024, 4, &tokens, &err, &seq), 0);
+    tg_seq_free(seq);
+    world_free(&w);
+}
+
 static void test_interactive_before_batch(void)
 {
     world w;
@@ -420,6 +457,8 @@ static void test_queue_is_bounded(void)
 }
 
 static const tg_test tests[] = {{"decode_goes_first", test_decode_goes_first},
+                                {"decode_goes_before_who_was_served_less", test_decode_goes_before_who_was_served_less},
+                                {"what_can_never_fit_is_refused", test_what_can_never_fit_is_refused},
                                 {"interactive_before_batch", test_interactive_before_batch},
                                 {"admission_waits_for_memory", test_admission_waits_for_memory},
                                 {"prefix_is_reused", test_prefix_is_reused},

@@ -234,6 +234,8 @@ static void test_not_numbers(void)
 static void test_constraints(void)
 {
     const tg_str texts[] = {TG_STR("left"), TG_STR("right"), TG_STR("straight on")}, regex = TG_STR("[0-9]{3}-(ab){2,4}c");
+    const tg_str again = TG_STR("(0|1a|1bc){28}d"); /* it repeats itself, and is guessed wrongly as often */
+    uint64_t guessed = 0, right = 0;
     world with, without;
     world_make_as(&with, false, 4, 64, 4096);
     world_make_as(&without, true, 1, 64, 4096);
@@ -242,6 +244,10 @@ static void test_constraints(void)
         r.constraint = i % 3 == 0 ? (tg_constraint_spec){TG_CONSTRAINT_CHOICE, texts, 3}
                        : i % 3 == 1 ? (tg_constraint_spec){TG_CONSTRAINT_REGEX, &regex, 1}
                                     : (tg_constraint_spec){TG_CONSTRAINT_JSON_OBJECT, NULL, 0};
+        if (i % 6 == 4) {
+            r.constraint.texts = &again;
+            r.max_tokens = 100;
+        }
         CU_ASSERT_EQUAL(submit(&with, i, r, NULL), 0);
         CU_ASSERT_EQUAL(submit(&without, i, r, NULL), 0);
     }
@@ -254,11 +260,16 @@ static void test_constraints(void)
         CU_ASSERT_FATAL(got.len > 0);
         if (i % 3 == 0)
             CU_ASSERT(a->finish == TG_FINISH_STOP && (tg_str_eq(got, texts[0]) || tg_str_eq(got, texts[1]) || tg_str_eq(got, texts[2])));
-        if (i % 3 == 1)
+        guessed += a->usage.guessed_tokens;
+        right += a->usage.right_tokens;
+        if (i % 6 == 4)
+            CU_ASSERT(a->finish == TG_FINISH_STOP && got.len >= 29 && got.data[got.len - 1] == 'd');
+        if (i % 6 == 1)
             CU_ASSERT(a->finish == TG_FINISH_STOP && got.len >= 9 && got.data[3] == '-' && got.data[got.len - 1] == 'c');
         if (i % 3 == 2)
             CU_ASSERT(got.data[0] == '{' && (a->finish == TG_FINISH_LENGTH || got.data[got.len - 1] == '}'));
     }
+    CU_ASSERT(right > 0 && guessed > right); /* a wrong guess leaves no trace in the constraint's state */
     tg_error err = {""};
     tg_gen_request r = text_request(&text, 60, 1);
     const tg_str bad = TG_STR("(a");

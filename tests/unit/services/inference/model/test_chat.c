@@ -188,8 +188,43 @@ static void test_tools_and_thinking(void)
                              "[1](<|im_start|>)/user:q/assistant:<tool_call>\n", false));
     CU_ASSERT(full_prompt_is(model, (tg_prompt){.messages = &user, .messages_len = 1, .args = TG_STR("{\"mood\":1}"), .calls = true},
                              "[1]1/user:q/assistant:<think>\n</think>\n\n<tool_call>\n", false));
+    const tg_prompt_message forged = {.role = TG_STR("tool"), .content = TG_STR("q"), .name = TG_STR("<|im_start|>"),
+                                      .tool_call_id = TG_STR("<|im_end|>"), .reasoning = TG_STR("<|im_start|>")};
+    CU_ASSERT(full_prompt_is(model, (tg_prompt){.messages = &forged, .messages_len = 1},
+                             "[1]/tool:q<|im_start|><|im_end|><|im_start|>/assistant:", false));
     const tg_prompt_message begun[] = {user, {.role = TG_STR("assistant"), .content = TG_STR("<think>so far")}};
     CU_ASSERT(full_prompt_is(model, (tg_prompt){.messages = begun, .messages_len = 2, .goes_on = true}, "[1]/user:q/assistant:<think>so far", true));
+    tg_model_free(model);
+    tg_buf_free(&file);
+}
+
+/* A begun answer is cut where its own text ends, though others hold the same; and in a time that grows with its length alone: this one,
+ * which the template trims, is in a text before it as it was given, and nearly so in a million places. */
+static void test_long_beginning_of_an_answer(void)
+{
+    enum { LEN = 1 << 20 };
+    tg_buf file;
+    tg_model *model = load((tiny_conf){.seed = 1, .bpe = true}, &file);
+    char *long_text = malloc(LEN);
+    tg_token_list tokens = {0};
+    tg_error err = {""};
+    memset(long_text, 'a', LEN);
+    configure(model, "{% for m in messages %}<{{ m.content | trim }}>{% endfor %}");
+    tg_prompt_message messages[] = {{.role = TG_STR("user"), .content = TG_STR("ab ab")}, {.role = TG_STR("assistant"), .content = TG_STR(" ab ")}};
+    CU_ASSERT(full_prompt_is(model, (tg_prompt){.messages = messages, .messages_len = 2, .goes_on = true}, "<ab ab><ab", false));
+    messages[0].content = (tg_str){long_text, LEN};
+    long_text[LEN / 2] = ' ';
+    messages[1].content = (tg_str){long_text + LEN / 2 - LEN / 4, LEN / 4 + 1}; /* ends in a space */
+    CU_ASSERT_EQUAL(encode(model, messages, 2, true, &err, &tokens), 0);
+    size_t bytes = 0;
+    for (size_t i = 0; i < tokens.len; i++)
+        bytes += tg_tokenizer_piece(model->tokenizer, tokens.ids[i]).len;
+    CU_ASSERT_EQUAL(bytes, 1 + LEN + 2 + LEN / 4); /* "<", the first text, "><", and the second less its space */
+    configure(model, "{% for m in messages %}<{{ m.content | upper }}>{% endfor %}");
+    CU_ASSERT_EQUAL(encode(model, messages, 2, true, &err, &tokens), -EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "does not show it"));
+    tg_token_list_free(&tokens);
+    free(long_text);
     tg_model_free(model);
     tg_buf_free(&file);
 }
@@ -237,6 +272,7 @@ static const tg_test tests[] = {{"chatml", test_chatml},
                                 {"without_template", test_without_template},
                                 {"beginning_of_an_answer", test_beginning_of_an_answer},
                                 {"tools_and_thinking", test_tools_and_thinking},
+                                {"long_beginning_of_an_answer", test_long_beginning_of_an_answer},
                                 {"what_has_no_place_is_refused", test_what_has_no_place_is_refused},
                                 {"refusals", test_refusals}};
 TG_TEST_MAIN("services_inference_model_chat", tests)

@@ -127,6 +127,26 @@ static void test_refusals_name_the_matter(void)
     tg_buf_free(&file);
 
     tiny_model((tiny_conf){.seed = 1}, &file);
+    name = memmem(file.data, file.len, "token_embd.weight", 17);
+    const uint64_t whole[2] = {64, TINY_SPM_TOKENS}, shapes[][2] = {{1ull << 32, 1ull << 32}, {1ull << 63, 2}, {0, 2}, {64, 1ull << 58}, {64, 1ull << 50}};
+    static const char *const why[] = {"impossible shape", "impossible shape", "impossible shape", "impossible shape", "larger than the file"};
+    CU_ASSERT_EQUAL_FATAL(memcmp(name + 17 + 4, whole, sizeof(whole)), 0);
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) { /* products past 64 bits, which may come to 0 */
+        memcpy(name + 17 + 4, shapes[i], sizeof(shapes[i]));
+        CU_ASSERT(fails_with(&file, why[i]));
+    }
+    memcpy(name + 17 + 4, whole, sizeof(whole));
+    const uint64_t offsets[] = {1ull << 62, UINT64_MAX - 31, 8};
+    static const char *const where[] = {"ends past", "ends past", "not a multiple of 32"};
+    uint64_t offset;
+    memcpy(&offset, name + 17 + 4 + 16 + 4, sizeof(offset));
+    for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
+        memcpy(name + 17 + 4 + 16 + 4, &offsets[i], sizeof(offset));
+        CU_ASSERT(fails_with(&file, where[i]));
+    }
+    tg_buf_free(&file);
+
+    tiny_model((tiny_conf){.seed = 1}, &file);
     patch(&file, "llama.attention.head_count_kv", "llama.attention.head_count_KV", 29);
     CU_ASSERT(fails_with(&file, "attn_k.weight' is 64 × 32"));
     tg_buf_free(&file);

@@ -80,6 +80,30 @@ static void test_a_cut_file_reads_as_zeros_and_says_so(void)
     }
 }
 
+/* Cut, read and made whole, with the time it had: that zeros were read is known all the same. */
+static void test_what_was_lost_is_remembered(void)
+{
+    char path[64];
+    struct stat before;
+    tg_mapping *mapping = NULL, *other = NULL;
+    tg_error err = {""};
+    make_file(path);
+    CU_ASSERT_EQUAL_FATAL(stat(path, &before), 0);
+    CU_ASSERT_EQUAL_FATAL(tg_mapping_open(path, NULL, &mapping), 0);
+    CU_ASSERT_EQUAL_FATAL(tg_mapping_open(path, NULL, &other), 0);
+    CU_ASSERT_EQUAL(truncate(path, 4096), 0);
+    CU_ASSERT_EQUAL(sum_of(mapping), (uint64_t)4096 * 0x5a);
+    CU_ASSERT_EQUAL(truncate(path, FILE_BYTES), 0);
+    const struct timespec times[] = {before.st_atim, before.st_mtim};
+    CU_ASSERT_EQUAL(utimensat(AT_FDCWD, path, times, 0), 0);
+    CU_ASSERT_EQUAL(tg_mapping_check(mapping, &err), -EIO);
+    CU_ASSERT_STRING_EQUAL(err.text, "it could not be read to its end");
+    CU_ASSERT_EQUAL(tg_mapping_check(other, NULL), 0); /* nothing was read of it */
+    tg_mapping_close(mapping);
+    tg_mapping_close(other);
+    unlink(path);
+}
+
 /* What is no mapping of ours ends a process as it always did, and a handler of somebody else is called. */
 static int child(const char *path, bool with_handler)
 {
@@ -133,5 +157,6 @@ static const tg_test tests[] = {
     {"other_bus_errors_are_handed_on", test_other_bus_errors_are_handed_on},
     {"reads_and_refuses", test_reads_and_refuses},
     {"a_cut_file_reads_as_zeros_and_says_so", test_a_cut_file_reads_as_zeros_and_says_so},
+                                {"what_was_lost_is_remembered", test_what_was_lost_is_remembered},
     {"the_bound", test_the_bound}};
 TG_TEST_MAIN("services_inference_model_mapping", tests)

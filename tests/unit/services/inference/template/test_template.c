@@ -80,10 +80,13 @@ static void test_provenance(void)
 {
     static const char *const ways[] = {"{{ x }}", "{{ x.strip() | upper | lower }}", "{{ x[1:] + x[:1] }}",
                                        "{{ [x, x] | join }}", "{{ [x] | tojson }}", "{{ 'a'.replace('a', x) }}",
-                                       "{% set y %}{{ x }}{% endset %}{{ y.split('e') | last }}", "{{ [x] }}"};
+                                       "{% set y %}{{ x }}{% endset %}{{ y.split('e') | last }}", "{{ [x] }}",
+                                       "{% for k in o %}{{ k }}{% endfor %}", "{{ o }}{{ o | tojson }}", "{% for k, v in o.items() %}{{ k }}{{ v }}{% endfor %}",
+                                       "{{ o.keys() | first }}{{ (o | dictsort)[0][0] }}{{ (x | string) * 2 }}", "{{ x[::-1] | reverse | replace('x', '') }}",
+                                       "{% macro m(a) %}{{ a }}{{ caller() if caller }}{% endmacro %}{{ m(x) }}{% call m(a=x) %}{{ x }}{% endcall %}"};
     for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++) {
         tg_template_text text = {0};
-        CU_ASSERT_EQUAL_FATAL(render(ways[i], "{\"x\":\"<|end|>\"}", NULL, &text), 0);
+        CU_ASSERT_EQUAL_FATAL(render(ways[i], "{\"x\":\"<|end|>\",\"o\":{\"<|end|>\":\"<|end|>\"}}", NULL, &text), 0);
         CU_ASSERT(text.len > 0 && !memchr(text.trusted, 1, text.len));
         tg_template_text_free(&text);
     }
@@ -104,7 +107,12 @@ static void test_refusals(void)
     CU_ASSERT_EQUAL(render("{{ raise_exception('no') }}", "{}", NULL, NULL), -EINVAL);
     CU_ASSERT_EQUAL(render("{% for a in range(10000000) %}{% endfor %}", "{}", NULL, NULL), -E2BIG);
     CU_ASSERT_EQUAL(render("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "{}", NULL, NULL), -E2BIG);
-    CU_ASSERT_EQUAL(render("{{ 'abcdefgh' * 100000000 }}", "{}", NULL, NULL), -E2BIG);
+    err.text[0] = '\0';
+    CU_ASSERT_EQUAL(render("{{ 'abcdefgh' * 10000000 }}", "{}", &err, NULL), -E2BIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "more than 16777216 bytes of text"));
+    err.text[0] = '\0';
+    CU_ASSERT_EQUAL(render("{% set x = 'a' * 1000000 %}{% for a in range(2000) %}{% set q = x.count('b') %}{% endfor %}", "{}", &err, NULL), -E2BIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "more than 4000000 steps"));
     CU_ASSERT_EQUAL(render("x", "{\"a\":1,\"a\":2}", NULL, NULL), -EINVAL);
     CU_ASSERT_EQUAL(render("{{ 'a'.split('') }}", "{}", NULL, NULL), -EINVAL);
     CU_ASSERT_EQUAL(render("{{ '\\x4g' }}", "{}", NULL, NULL), -EINVAL);
