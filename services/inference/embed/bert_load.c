@@ -208,8 +208,7 @@ int tg_bert_load(tg_bert *e, uint64_t limit_bytes, tg_error *err)
 {
     size_t packed = 0, used = 0;
     int rc = read_shape(e, err);
-    e->layers = calloc(e->layers_len + 1, sizeof(*e->layers));
-    if (rc == 0 && !e->layers)
+    if (rc == 0 && !(e->layers = calloc(e->layers_len, sizeof(*e->layers))))
         rc = -ENOMEM;
     if (rc == 0)
         rc = load_all(e, &packed, err);
