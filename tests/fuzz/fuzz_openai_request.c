@@ -1,5 +1,6 @@
 /* Any bytes as a client's request, in both dialects; what is accepted is written for every
- * provider, and what is sent is JSON that says the model and the maximum it was told to say. */
+ * provider, and what is sent is JSON that says the model and the maximum it was told to say; a count is asked for of the same
+ * messages. */
 #include "services/router/dialect/codec.h"
 #include "tollgate/v1/inference.pb-c.h"
 
@@ -63,6 +64,18 @@ static void check_encoded(const tg_chat_request *request)
     }
 }
 
+static void check_count(const tg_chat_request *request)
+{
+    tg_buf body;
+    tg_buf_init(&body, 0);
+    require(tg_dialect_encode_count(request, &body) == 0);
+    Tollgate__V1__CountTokensRequest *message =
+        tollgate__v1__count_tokens_request__unpack(NULL, body.len, (const uint8_t *)body.data);
+    require(message && message->messages->n_messages == request->message_count);
+    tollgate__v1__count_tokens_request__free_unpacked(message, NULL);
+    tg_buf_free(&body);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (!doc)
@@ -73,10 +86,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         tg_error err = {""};
         tg_arena_init(&arena, 0);
         tg_str body = {(const char *)data, size};
-        if (tg_dialect_decode_request((tg_dialect)dialect, doc, body, &arena, &err, &request) == 0)
+        if (tg_dialect_decode_request((tg_dialect)dialect, doc, body, &arena, &err, &request) == 0) {
             check_encoded(&request);
-        else
+            check_count(&request);
+        } else {
             require(err.text[0] != '\0');
+        }
         tg_arena_free(&arena);
     }
     return 0;

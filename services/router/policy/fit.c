@@ -282,16 +282,16 @@ static bool fit_health(tg_decision *d, const tg_rule *rule, tg_fit *fit)
 static bool count_decides(const tg_decision *d, const tg_rule *rule, int index)
 {
     const tg_target *target = target_at(d, index);
-    const tg_price *price = price_of(d, index);
-    const uint64_t input = guess(d, index), least = input / TG_DECIDE_COUNT_DOUBT;
-    const uint64_t most = input <= UINT64_MAX / TG_DECIDE_COUNT_DOUBT ? input * TG_DECIDE_COUNT_DOUBT : UINT64_MAX;
-    const uint64_t output = d->facts->max_tokens > 0 ? d->facts->max_tokens : target->max_output_tokens;
     if (target->provider != TG_PROVIDER_PRIVATE || target->count_tokens == TG_COUNT_NEVER || d->facts->input_tokens_exact ||
         asked(d, index))
         return false;
+    const uint64_t input = guess(d, index), least = input / TG_DECIDE_COUNT_DOUBT;
+    const uint64_t most = input <= UINT64_MAX / TG_DECIDE_COUNT_DOUBT ? input * TG_DECIDE_COUNT_DOUBT : UINT64_MAX;
     if (target->count_tokens == TG_COUNT_ALWAYS || fits_context(d, index, least) != fits_context(d, index, most))
         return true;
-    return rule->cost_cap > 0 && price && bound(price, least, output) <= rule->cost_cap &&
+    const tg_price *price = rule->cost_cap > 0 ? price_of(d, index) : NULL;
+    const uint64_t output = d->facts->max_tokens > 0 ? d->facts->max_tokens : target->max_output_tokens;
+    return price && bound(price, least, output) <= rule->cost_cap &&
            bound(price, d->facts->input_tokens, output) > rule->cost_cap;
 }
 

@@ -338,6 +338,40 @@ static void test_falls_back_on_529_before_the_first_token(void)
     end();
 }
 
+/* Where nothing is reported a target's own count of the prompt says what was asked of it, and of it alone. */
+static void test_counted_prompts(void)
+{
+    static const tg_step counted[] = {{.target = 0, .counted_tokens = 321}, {.target = 1}};
+    begin(true);
+    plan.steps = counted;
+    chat.text_units = 11 * 22;
+    tg_dispatch_run(dispatch);
+    head(0, 529);
+    finish(0, TG_UPSTREAM_OK);
+    CU_ASSERT_EQUAL(opened_events[0].tokens.input, 321);
+    CU_ASSERT_EQUAL(closed_events[0].tokens.input, 0); /* it did not take the request */
+    CU_ASSERT_EQUAL(opened_events[1].tokens.input, (11 * 22 + 2 * 400 + 99) / 100);
+    end();
+    begin(true);
+    plan.steps = counted;
+    tg_dispatch_run(dispatch);
+    head(0, 200);
+    data(0, CHUNK("hello") FINAL DONE);
+    finish(0, TG_UPSTREAM_OK);
+    CU_ASSERT_EQUAL(closed_events[0].tokens.input, 321);
+    CU_ASSERT_EQUAL(closed_events[0].input_source, TG_COUNT_ESTIMATED);
+    end();
+    begin(true);
+    plan.steps = counted;
+    tg_dispatch_run(dispatch);
+    head(0, 200);
+    data(0, CHUNK("hello") FINAL USAGE DONE);
+    finish(0, TG_UPSTREAM_OK);
+    CU_ASSERT_EQUAL(closed_events[0].tokens.input, 7); /* what is reported goes before */
+    CU_ASSERT_EQUAL(closed_events[0].input_source, TG_COUNT_REPORTED);
+    end();
+}
+
 static void test_no_fallback_after_the_first_token(void)
 {
     begin(true);
@@ -481,6 +515,7 @@ static void test_pause_holds_the_upstream_and_its_timeout(void)
 static const tg_test tests[] = {
     {"streams_and_bills_what_was_reported", test_streams_and_bills_what_was_reported},
     {"learns_the_tokenizer", test_learns_the_tokenizer},
+    {"counted_prompts", test_counted_prompts},
     {"falls_back_on_529_before_the_first_token", test_falls_back_on_529_before_the_first_token},
     {"no_fallback_after_the_first_token", test_no_fallback_after_the_first_token},
     {"cut_without_end_mark_is_not_a_clean_end", test_cut_without_end_mark_is_not_a_clean_end},
