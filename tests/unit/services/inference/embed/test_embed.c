@@ -144,7 +144,7 @@ static void test_keys_are_named(void)
                    {"bert.embedding_length", 20000, "'bert.embedding_length' is 20000; 1 to 16384"},
                    {"bert.feed_forward_length", 0, "'bert.feed_forward_length' is 0"},
                    {"bert.block_count", 129, "'bert.block_count' is 129; 1 to 128"},
-                   {"bert.block_count", UINT32_MAX, "'bert.block_count' is 4294967295; 1 to 128"},
+                   {"bert.block_count", 4000000000u, "'bert.block_count' is 4000000000; 1 to 128"},
                    {"bert.block_count", 3, "tensor 'blk.2.attn_q.weight' is missing"},
                    {"bert.context_length", 8193, "'bert.context_length' is 8193; 1 to 8192"},
                    {"bert.context_length", 41, "tensor 'position_embd.weight' is 256 × 40; 256 × 41 is needed"},
