@@ -96,6 +96,14 @@ static int encode_all(encoder *e, tg_str text, const tg_token_span *spans, size_
     return rc < 0 || from == text.len ? rc : encode_fragment(e, (tg_str){text.data + from, text.len - from});
 }
 
+/* Whether the text must have more tokens than the list takes, whichever they are. */
+static bool is_too_long(const tg_tokenizer *tokenizer, size_t bytes, const tg_token_list *tokens)
+{
+    const size_t special = tokenizer->special_lengths_len ? tokenizer->special_lengths[0] : 1;
+    const size_t longest = tokenizer->longest > special ? tokenizer->longest : special;
+    return tokens->most > 0 && bytes / longest > tokens->most;
+}
+
 int tg_tokenizer_encode(const tg_tokenizer *tokenizer, const tg_token_span *spans, size_t spans_len,
                         bool add_bos, tg_token_list *tokens)
 {
@@ -108,6 +116,10 @@ int tg_tokenizer_encode(const tg_tokenizer *tokenizer, const tg_token_span *span
         rc = tg_buf_add_str(&text, spans[i].text);
     if (rc < 0) {
         rc = rc == -ENOSPC ? -EMSGSIZE : rc;
+        goto out;
+    }
+    if (is_too_long(tokenizer, text.len, tokens)) {
+        rc = -EMSGSIZE;
         goto out;
     }
     e.merger = tg_merger_new(tokenizer);

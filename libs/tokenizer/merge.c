@@ -56,8 +56,8 @@ static int reserve(tg_merger *merger, size_t len)
     if (!symbols)
         return -ENOMEM;
     merger->symbols = symbols;
-    /* n − 1 pairs at first, and at most two more for each of n − 1 joins. */
-    candidate *heap = realloc(merger->heap, 3 * cap * sizeof(*heap));
+    /* n − 1 pairs at first; each of n − 1 joins takes one out and puts at most two in. */
+    candidate *heap = realloc(merger->heap, 2 * cap * sizeof(*heap));
     if (!heap)
         return -ENOMEM;
     merger->heap = heap;

@@ -279,6 +279,8 @@ tg_str tg_tokenizer_piece(const tg_tokenizer *tokenizer, uint32_t id)
 
 int tg_token_list_add(tg_token_list *tokens, uint32_t id)
 {
+    if (tokens->most > 0 && tokens->len >= tokens->most)
+        return -EMSGSIZE;
     if (tokens->len == tokens->cap) {
         size_t cap = tokens->cap ? tokens->cap * 2 : 64;
         uint32_t *ids = realloc(tokens->ids, cap * sizeof(*ids));

@@ -75,9 +75,10 @@ tg_tokenizer *tg_tokenizer_free(tg_tokenizer *tokenizer);
 typedef struct tg_token_list {
     uint32_t *ids;
     size_t len, cap;
+    size_t most; /* ids it takes; 0: any number */
 } tg_token_list;
 
-int tg_token_list_add(tg_token_list *tokens, uint32_t id); /* 0 or -ENOMEM */
+int tg_token_list_add(tg_token_list *tokens, uint32_t id); /* 0, -EMSGSIZE past `most`, or -ENOMEM */
 void tg_token_list_free(tg_token_list *tokens);            /* leaves an empty, usable list */
 
 typedef struct tg_token_span {
@@ -88,7 +89,8 @@ typedef struct tg_token_span {
 /* Appends the ids of the spans' concatenation: words may cross spans, control tokens may not. BOS
  * comes first when `add_bos` and the model wants it, unless the text begins with it; then EOS comes
  * last where the model wants that.
- * 0, -EMSGSIZE past TG_TOKENIZER_TEXT_BYTES_MAX, or -ENOMEM. */
+ * 0, -EMSGSIZE past TG_TOKENIZER_TEXT_BYTES_MAX or what the list takes, or -ENOMEM. A text with more bytes than so many of the
+ * vocabulary's longest tokens is refused before any work. */
 int tg_tokenizer_encode(const tg_tokenizer *tokenizer, const tg_token_span *spans, size_t spans_len,
                         bool add_bos, tg_token_list *tokens);
 

@@ -32,6 +32,13 @@ uint64_t tg_test_seed(void);
 /* Repetitions of a property test: `small`, or ten times that with TG_TEST_LONG=1. */
 size_t tg_test_rounds(size_t small);
 
+/* 1 under ThreadSanitizer, which asks about races and is slow: what other builds compare in full takes a few shapes there. */
+#ifdef __SANITIZE_THREAD__
+#define TG_TEST_RACES 1
+#else
+#define TG_TEST_RACES 0
+#endif
+
 #define TG_TEST_MAIN(suite, tests)                                                                 \
     int main(void) { return tg_test_run(suite, tests, sizeof(tests) / sizeof((tests)[0])); }
 

@@ -194,6 +194,9 @@ const tg_model *tg_engine_model(const tg_engine *e) { return e->model; }
 
 bool tg_engine_has_path(const char *path) { return tg_backend_has_cpu_path(path); }
 
+/* Of a prompt a few times too long the tokens are counted, for who has to cut it; a longer one is not worth the time. */
+static tg_token_list list_of_prompt(const tg_engine *e) { return (tg_token_list){.most = (size_t)4 * e->context_limit}; }
+
 static int encode(const tg_engine *e, const tg_prompt *prompt, const tg_str *text, tg_error *err, tg_token_list *tokens,
                   bool *ret_thinking)
 {
@@ -205,7 +208,8 @@ static int encode(const tg_engine *e, const tg_prompt *prompt, const tg_str *tex
         rc = tg_tokenizer_encode(e->model->tokenizer, &span, 1, true, tokens);
     }
     if (rc == -EMSGSIZE)
-        tg_error_set(err, rc, "the prompt is longer than %zu bytes", TG_TOKENIZER_TEXT_BYTES_MAX);
+        tg_error_set(err, rc, "the prompt has more than %zu bytes or %zu tokens; with room for an answer at most %u tokens fit",
+                     TG_TOKENIZER_TEXT_BYTES_MAX, tokens->most, e->context_limit - 1);
     return rc;
 }
 
@@ -255,7 +259,7 @@ static int constrain(tg_seq *seq, const tg_gen_request *r, tg_constraint *constr
 static int make_choices(const tg_engine *e, const tg_gen_request *request, uint32_t n, tg_error *err, tg_seq **ret_seqs,
                         bool *ret_thinking)
 {
-    tg_token_list tokens = {0};
+    tg_token_list tokens = list_of_prompt(e);
     tg_gen_request r = *request;
     tg_constraint *constraint = NULL;
     int rc = request->constraint.kind == TG_CONSTRAINT_NONE
@@ -404,7 +408,7 @@ void tg_engine_take_interval(tg_engine *e, tg_engine_interval *ret)
 
 int tg_engine_count_tokens(tg_engine *e, const tg_prompt *prompt, const tg_str *text, tg_error *err, uint32_t *ret)
 {
-    tg_token_list tokens = {0};
+    tg_token_list tokens = list_of_prompt(e);
     bool thinking = false;
     if ((prompt != NULL) == (text != NULL))
         return tg_error_set(err, -EINVAL, "exactly one of messages and text is needed");

@@ -225,6 +225,32 @@ static void test_long_runs(void) /* quadratic time would show as a hang */
     free(text);
 }
 
+/* A list says how many ids it takes: exactly so many go in. */
+static void test_lists_take_so_many(void)
+{
+    char *text = malloc(1 << 20);
+    tg_tokenizer *tokenizers[] = {make_bpe(), make_spm()};
+    memset(text, 'z', 1 << 20);
+    for (size_t k = 0; k < 2; k++) {
+        tg_token_list whole = {0};
+        const tg_token_span some = {{text, 100}, false}, all = {{text, 1 << 20}, false};
+        CU_ASSERT_EQUAL_FATAL(tg_tokenizer_encode(tokenizers[k], &some, 1, true, &whole), 0);
+        for (size_t most = whole.len - 1; most <= whole.len; most++) {
+            tg_token_list tokens = {.most = most};
+            CU_ASSERT_EQUAL(tg_tokenizer_encode(tokenizers[k], &some, 1, true, &tokens), most < whole.len ? -EMSGSIZE : 0);
+            CU_ASSERT_EQUAL(tokens.len, most);
+            tg_token_list_free(&tokens);
+        }
+        tg_token_list tokens = {.most = 200};
+        CU_ASSERT_EQUAL(tg_tokenizer_encode(tokenizers[k], &all, 1, true, &tokens), -EMSGSIZE);
+        CU_ASSERT_EQUAL(tokens.len, 0); /* it was not begun */
+        tg_token_list_free(&whole);
+        tg_token_list_free(&tokens);
+        tg_tokenizer_free(tokenizers[k]);
+    }
+    free(text);
+}
+
 static void test_refusals(void)
 {
     const tg_str tokens[] = {TG_STR("a")};
@@ -250,5 +276,6 @@ static const tg_test tests[] = {
     {"round_trip", test_round_trip},
     {"broken_bytes_become_replacements", test_broken_bytes_become_replacements},
     {"long_runs", test_long_runs},
+    {"lists_take_so_many", test_lists_take_so_many},
     {"refusals", test_refusals}};
 TG_TEST_MAIN("libs_tokenizer_tokenizer", tests)

@@ -209,11 +209,7 @@ static void run_requests(world *w, uint64_t requests, uint64_t *random)
     tg_engine_take_interval(w->engine, &interval);
 }
 
-#ifdef __SANITIZE_THREAD__
-enum { ALL = 10000 }; /* it looks for races, and takes ten times as long */
-#else
-enum { ALL = 100000 };
-#endif
+enum { ALL = TG_TEST_RACES ? 10000 : 100000 };
 
 static void test_memory_does_not_grow(void)
 {

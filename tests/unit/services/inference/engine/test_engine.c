@@ -198,6 +198,21 @@ static void test_limits(void)
     world_make(&w, 1, 3, 512);
     CU_ASSERT_EQUAL(submit(&w, 0, text_request(&too_long, 5, 0), &err), -EMSGSIZE);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "600 tokens"));
+    char *longer = malloc(4 << 20);
+    memset(longer, 'x', 4 << 20);
+    const tg_prompt_message user = {.role = TG_STR("user"), .content = {longer, 4 << 20}};
+    for (uint32_t i = 0; i < 4; i++) { /* not worth to be encoded: only that it is too long is told */
+        const tg_str far_too_long = {longer, i % 2 ? 4 << 20 : 2100};
+        const tg_gen_request r = i < 2 ? text_request(&far_too_long, 5, 0) : (tg_gen_request){.messages = &user, .messages_len = 1};
+        err.text[0] = '\0';
+        CU_ASSERT_EQUAL(submit(&w, 0, r, &err), -EMSGSIZE);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "or 2048 tokens; with room for an answer at most 511 tokens fit"));
+    }
+    uint32_t many = 0;
+    CU_ASSERT_EQUAL(tg_engine_count_tokens(w.engine, NULL, &too_long, NULL, &many), 0);
+    CU_ASSERT_EQUAL(many, 600);
+    CU_ASSERT_EQUAL(tg_engine_count_tokens(w.engine, &(tg_prompt){.messages = &user, .messages_len = 1}, NULL, NULL, &many), -EMSGSIZE);
+    free(longer);
     CU_ASSERT_EQUAL(submit(&w, 0, text_request(&empty, 5, 0), NULL), -EINVAL);
     CU_ASSERT_EQUAL(submit(&w, 0, (tg_gen_request){.max_tokens = 1}, NULL), -EINVAL);
     CU_ASSERT_EQUAL(submit(&w, 0, (tg_gen_request){.tokens = odd, .tokens_len = 2}, NULL), -EINVAL);
@@ -238,7 +253,11 @@ static void test_stops(void)
     submit(&w, 1, request, NULL);
     drain_all(&w);
     CU_ASSERT_EQUAL(w.results[1].finish, TG_FINISH_STOP);
-    CU_ASSERT(w.results[1].tokens.len <= 51);
+    const uint32_t stopped = (uint32_t)w.results[1].tokens.len; /* that token included, and its text not */
+    CU_ASSERT_FATAL(stopped > 1 && stopped <= 51 && w.results[1].tokens.ids[stopped - 1] == whole->tokens.ids[50]);
+    submit(&w, 2, text_request(&text, stopped - 1, 5), NULL);
+    drain_all(&w);
+    CU_ASSERT(tg_str_eq(tg_buf_str(&w.results[1].text), tg_buf_str(&w.results[2].text)));
     /* A stop string taken from the middle of the text, at a character. */
     size_t at = whole->text.len / 2;
     while ((whole->text.data[at] & 0xc0) == 0x80)
