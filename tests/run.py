@@ -70,7 +70,9 @@ def programs(pattern):
     for name in sorted(wanted):
         if not (BUILD / "unit" / name).exists():
             failed.append(f"{name}: not built")
-    threaded = sorted(path for path in (THREADED / "unit").glob("test_*") if path.name in wanted)
+    listed = THREADED / "threaded_unit_tests.txt"
+    names = set(listed.read_text().split()) if listed.exists() else set()
+    threaded = sorted(path for path in (THREADED / "unit").glob("test_*") if path.name in wanted and path.name in names)
     if not threaded and not pattern:
         failed.append("tsan: nothing was built")
     return [([BUILD / "unit" / name], "") for name in sorted(wanted) if (BUILD / "unit" / name).exists()] + \

@@ -124,7 +124,7 @@ static void test_what_can_never_fit_is_refused(void)
     tg_seq *seq = NULL;
     tg_error err = {""};
     const uint32_t ids[40] = {0};
-    const tg_token_list tokens = {(uint32_t *)(uintptr_t)ids, 40, 40};
+    const tg_token_list tokens = {.ids = (uint32_t *)(uintptr_t)ids, .len = 40, .cap = 40};
     const tg_gen_request r = {.tokens = ids, .tokens_len = 40, .max_tokens = 25};
     world_make(&w, 64, 4, 32);
     CU_ASSERT_EQUAL(tg_seq_new(&r, w.model, w.kv, 1024, 3, &tokens, &err, &seq), -EMSGSIZE); /* 64 slots: 4 blocks */
