@@ -56,6 +56,21 @@ def test_choices(ask):
     assert all(end.cached_tokens == prompt - 1 for choice, (_, end) in many.items() if choice > 0)
 
 
+def test_who_states_no_seed_is_told_one_that_gives_the_same_again(service, stubs):
+    inference = stubs["inference"]
+
+    def answer(**seed):
+        events = list(service.Generate(inference.GenerateRequest(
+            text=PROMPT, max_tokens=24, sampling=inference.Sampling(temperature=1.0, **seed)), timeout=120))
+        assert events[0].WhichOneof("event") == "start"
+        return events[0].start.seed, [token for e in events if e.WhichOneof("event") == "delta" for token in e.delta.token_ids]
+    seed, tokens = answer()
+    other, others = answer()
+    assert seed != other and tokens != others, "two requests without a seed were drawn alike"
+    assert answer(has_seed=True, seed=seed) == (seed, tokens)
+    assert answer(has_seed=True, seed=0)[0] == 0, "a seed of 0 is a seed"
+
+
 def test_logprobs(ask):
     deltas, end = ask(text=PROMPT, max_tokens=6, logprobs=True, top_logprobs=5)[0]
     told = [t for d in deltas for t in d.logprobs]
