@@ -189,14 +189,15 @@ static uint64_t cpu_ns(void)
 static figures write_text(const tg_vocab_trie *trie, tg_constraint *c, tg_str text)
 {
     static uint64_t took[STEPS_MAX];
-    uint64_t *allowed = calloc((trie->vocab + 63) / 64, sizeof(*allowed)), sum = 0;
+    const uint64_t *allowed = NULL;
+    uint64_t sum = 0;
     tg_constraint_state *s = NULL;
     size_t steps = 0;
-    if (!allowed || tg_constraint_start(c, &s) < 0)
+    if (tg_constraint_start(c, &s) < 0)
         fail("out of memory");
     for (size_t at = 0; at < text.len && steps < STEPS_MAX; steps++) {
         const uint64_t began = cpu_ns();
-        tg_constraint_mask(s, allowed);
+        tg_constraint_mask(s, NULL, &allowed);
         const uint64_t masked = cpu_ns();
         const uint32_t token = longest(trie, allowed, (tg_str){text.data + at, text.len - at});
         if (token == TG_TOKEN_NONE)
@@ -210,7 +211,6 @@ static figures write_text(const tg_vocab_trie *trie, tg_constraint *c, tg_str te
     if (!tg_constraint_may_end(s))
         fail("the text is not whole");
     tg_constraint_state_free(s);
-    free(allowed);
     qsort(took, steps, sizeof(*took), compare);
     return (figures){(double)sum / 1e3 / (double)steps, (double)took[steps * 99 / 100] / 1e3, (double)took[steps - 1] / 1e3, steps};
 }

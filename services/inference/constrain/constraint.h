@@ -8,6 +8,8 @@
  *     state alone, so it is done once and kept;
  *   - tokens that go past a lexeme's end depend on what comes behind it; those walks start at the ends only, and few bytes fit.
  *
+ * Both can be left off anywhere and gone on with, so that no constraint holds up whoever else is in a step (tg_constraint_mask).
+ *
  * Whatever is allowed can be finished, but for the bound on nesting in what is generated.
  *
  * Bounds: program.h's and dfa.h's, TG_CONSTRAINT_PLACES_MAX, TG_CONSTRAINT_MASK_BYTES_MAX, TG_CONSTRAINT_CHOICES_MAX.
@@ -50,8 +52,10 @@ typedef struct tg_constraint_state tg_constraint_state;
 int tg_constraint_start(tg_constraint *constraint, tg_constraint_state **ret); /* retains it. 0 or -ENOMEM */
 tg_constraint_state *tg_constraint_state_free(tg_constraint_state *state);
 
-/* Bit id of allowed[id / 64] says whether the token may come next. Room for all ids. 0 or -ENOMEM. */
-int tg_constraint_mask(tg_constraint_state *state, uint64_t *allowed);
+/* Bit id of (*ret)[id / 64] says whether the token may come next; the state's own, until it advances. `work`: steps of some
+ * nanoseconds that may be done, from which those that were are taken; NULL: as many as it takes. 0; -EAGAIN: they are used up, and the
+ * next call goes on; -ENOMEM. */
+int tg_constraint_mask(tg_constraint_state *state, int64_t *work, const uint64_t **ret);
 
 /* The token came. False when it is not allowed, or memory ran out; the state is of no use then. */
 bool tg_constraint_advance(tg_constraint_state *state, uint32_t token);

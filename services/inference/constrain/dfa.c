@@ -16,6 +16,7 @@ tg_dfa *tg_dfa_free(tg_dfa *dfa)
         return NULL;
     free(dfa->next);
     free(dfa->accepts);
+    free(dfa->alike);
     free(dfa);
     return NULL;
 }
@@ -124,6 +125,16 @@ static int explore(const tg_dfa_rule *rule, tg_dfa *dfa, found *f, uint64_t *que
     return 0;
 }
 
+static int note_alike(const tg_dfa_rule *rule, tg_dfa *dfa, const found *f, const uint64_t *queue)
+{
+    if (dfa->states <= TG_DFA_MINIMISE_MAX) /* they get other numbers */
+        return 0;
+    dfa->alike = calloc(dfa->states, sizeof(*dfa->alike));
+    for (uint32_t s = TG_DFA_START; s < dfa->states && dfa->alike; s++)
+        dfa->alike[s] = f->states[slot_of(f, rule->alike(rule->user, queue[s]))];
+    return dfa->alike ? 0 : -ENOMEM;
+}
+
 int tg_dfa_explore(const tg_dfa_rule *rule, tg_error *err, tg_dfa **ret)
 {
     found f = {.cap = 1u << 17};
@@ -132,6 +143,8 @@ int tg_dfa_explore(const tg_dfa_rule *rule, tg_error *err, tg_dfa **ret)
     f.keys = calloc(f.cap, sizeof(*f.keys));
     f.states = malloc(f.cap * sizeof(*f.states));
     int rc = queue && dfa && f.keys && f.states ? explore(rule, dfa, &f, queue, err) : -ENOMEM;
+    if (rc == 0 && rule->alike)
+        rc = note_alike(rule, dfa, &f, queue);
     free(queue);
     free(f.keys);
     free(f.states);
@@ -190,7 +203,7 @@ static int combine(const tg_dfa *a, const tg_dfa *b, bool (*accepts)(const void 
     uint8_t class_of[256];
     const two t = {a, b};
     join_classes(a, b, class_of);
-    return tg_dfa_explore(&(tg_dfa_rule){step_two, accepts, &t, (uint64_t)TG_DFA_START << 32 | TG_DFA_START, class_of}, err, ret);
+    return tg_dfa_explore(&(tg_dfa_rule){step_two, accepts, &t, (uint64_t)TG_DFA_START << 32 | TG_DFA_START, class_of, NULL}, err, ret);
 }
 
 int tg_dfa_both(const tg_dfa *a, const tg_dfa *b, tg_error *err, tg_dfa **ret) { return combine(a, b, accepts_both, err, ret); }
@@ -198,7 +211,7 @@ int tg_dfa_without(const tg_dfa *a, const tg_dfa *b, tg_error *err, tg_dfa **ret
 
 typedef struct quoted {
     const tg_dfa *unit;
-    uint32_t least, most;
+    uint32_t least, most, reach;
 } quoted;
 
 enum { BEFORE = 1, AFTER = 2 }; /* the quotes; between them count + 1 in the upper half, the unit's state in the lower */
@@ -230,13 +243,25 @@ static bool accepts_quoted(const void *user, uint64_t state)
     return state == AFTER;
 }
 
-int tg_dfa_quoted(const tg_dfa *a, uint32_t least, uint32_t most, tg_error *err, tg_dfa **ret)
+/* Too few characters to end, or enough of them and room for more, whatever the next `reach` bytes are. */
+static uint64_t alike_quoted(const void *user, uint64_t state)
 {
-    const quoted q = {a, least, most};
+    const quoted *q = user;
+    const uint32_t count = (uint32_t)(state >> 32);
+    if (count > 0 && count + q->reach <= q->least + 1)
+        return (uint64_t)1 << 32 | (uint32_t)state;
+    if (count > q->least && q->most != UINT32_MAX && count + q->reach <= q->most + 1)
+        return (uint64_t)(q->least + 1) << 32 | (uint32_t)state;
+    return state;
+}
+
+int tg_dfa_quoted(const tg_dfa *a, uint32_t least, uint32_t most, uint32_t reach, tg_error *err, tg_dfa **ret)
+{
+    const quoted q = {a, least, most, reach};
     uint8_t class_of[256];
     memcpy(class_of, a->class_of, sizeof(class_of));
     class_of['"'] = (uint8_t)a->classes; /* there are fewer than 256: a unit of UTF-8 never has them all */
-    return tg_dfa_explore(&(tg_dfa_rule){step_quoted, accepts_quoted, &q, BEFORE, class_of}, err, ret);
+    return tg_dfa_explore(&(tg_dfa_rule){step_quoted, accepts_quoted, &q, BEFORE, class_of, alike_quoted}, err, ret);
 }
 
 /* ---- from a regular expression: Thompson's construction, then sets of its states ---- */

@@ -24,6 +24,7 @@ typedef struct tg_dfa {
     uint8_t class_of[256]; /* bytes that no state tells apart */
     uint16_t *next;        /* states × classes */
     bool *accepts;
+    uint16_t *alike; /* a state from which the same texts of at most `reach` bytes go on and end, or NULL: tg_dfa_quoted */
     uint64_t work; /* steps that it took to make */
 } tg_dfa;
 
@@ -50,13 +51,15 @@ typedef struct tg_dfa_rule {
     const void *user;
     uint64_t start;
     const uint8_t *class_of; /* 256; NULL: every byte by itself */
+    uint64_t (*alike)(const void *user, uint64_t state); /* for tg_dfa.alike; NULL: none */
 } tg_dfa_rule;
 
 int tg_dfa_explore(const tg_dfa_rule *rule, tg_error *err, tg_dfa **ret); /* errors as above */
 
-/* Texts of both, of a and not b; `least` to `most` texts of a, none of which begins another, between two quotes. */
+/* Texts of both, of a and not b; `least` to `most` texts of a, none of which begins another, between two quotes: states between which
+ * only the count tells, and not within `reach` bytes, are noted as alike. */
 int tg_dfa_both(const tg_dfa *a, const tg_dfa *b, tg_error *err, tg_dfa **ret);
 int tg_dfa_without(const tg_dfa *a, const tg_dfa *b, tg_error *err, tg_dfa **ret);
-int tg_dfa_quoted(const tg_dfa *a, uint32_t least, uint32_t most, tg_error *err, tg_dfa **ret);
+int tg_dfa_quoted(const tg_dfa *a, uint32_t least, uint32_t most, uint32_t reach, tg_error *err, tg_dfa **ret);
 
 #endif

@@ -33,6 +33,7 @@ typedef struct tg_program {
     uint8_t *depth; /* calls that must nest from here to the end of the rule; UINT8_MAX: no end can be reached */
     tg_dfa **lexemes;
     uint32_t lexemes_len;
+    uint32_t reach; /* bytes of the longest token that is asked about; the caller's to set */
     int rc; /* the first error of the calls below, which do nothing after it */
 } tg_program;
 

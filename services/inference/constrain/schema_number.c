@@ -193,7 +193,7 @@ static int restrict_by(const tg_schema_compiler *c, const tg_json_node *n, size_
     b.whole = strlen(b.value.whole);
     b.fraction = strlen(b.value.fraction);
     if (which < BOUNDS)
-        return also(c, &(tg_dfa_rule){step_bound, accepts_bound, &b, pack((compared){SIGN, 0, EQUAL, 0}), class_of}, dfa);
+        return also(c, &(tg_dfa_rule){step_bound, accepts_bound, &b, pack((compared){SIGN, 0, EQUAL, 0}), class_of, NULL}, dfa);
     char digits[2 * PLACES + 1];
     snprintf(digits, sizeof(digits), "%s%s", b.value.whole, b.value.fraction);
     const double factor = strtod(digits, NULL);
@@ -203,7 +203,7 @@ static int restrict_by(const tg_schema_compiler *c, const tg_json_node *n, size_
         return tg_schema_refuse(c, n, -ENOTSUP, why);
     }
     const multiple m = {(uint32_t)factor, (uint32_t)b.fraction};
-    return also(c, &(tg_dfa_rule){step_multiple, accepts_multiple, &m, SIGN, class_of}, dfa);
+    return also(c, &(tg_dfa_rule){step_multiple, accepts_multiple, &m, SIGN, class_of, NULL}, dfa);
 }
 
 /* How many digits may stand behind the point, so that numbers are told apart near the bounds by whoever reads them as doubles. */

@@ -255,7 +255,7 @@ static int counted(const tg_schema_compiler *c, uint32_t least, uint32_t most, b
     if (rc == 0)
         rc = tg_dfa_from_regex(one, c->err, &unit);
     if (rc == 0)
-        rc = tg_dfa_quoted(unit, least, most, c->err, ret);
+        rc = tg_dfa_quoted(unit, least, most, c->p->reach, c->err, ret);
     tg_dfa_free(unit);
     return rc;
 }

@@ -52,7 +52,7 @@ static uint32_t fill(tg_vocab_trie *trie, uint32_t root, const word *words, uint
         for (; depth > shared; depth--)
             trie->nodes[path[depth]].skip = end;
         for (; depth < w.len; path[++depth] = end++)
-            trie->nodes[end] = (tg_trie_node){0, TG_TOKEN_NONE, (uint16_t)(depth + 1), (uint8_t)w.data[depth]};
+            trie->nodes[end] = (tg_trie_node){0, TG_TOKEN_NONE, (uint16_t)(depth + 1), 0, (uint8_t)w.data[depth]};
         tg_trie_node *last = &trie->nodes[path[depth]];
         trie->same[words[i].id] = last->token; /* the second tree repeats it: words of the same bytes are in both or in one */
         last->token = words[i].id;
@@ -61,6 +61,19 @@ static uint32_t fill(tg_vocab_trie *trie, uint32_t root, const word *words, uint
         trie->nodes[path[depth]].skip = end;
     trie->nodes[root].skip = end;
     return end;
+}
+
+/* From the end: what is below a node comes before it. */
+static void fill_kinds(tg_vocab_trie *trie, uint32_t root, uint32_t end)
+{
+    uint16_t below[TG_TRIE_DEPTH_MAX + 1] = {0};
+    for (uint32_t i = end; i-- > root + 1;) {
+        tg_trie_node *node = &trie->nodes[i];
+        node->kinds = below[node->depth];
+        below[node->depth] = 0;
+        below[node->depth - 1] |= (uint16_t)(node->kinds | 1u << tg_trie_kind(node->byte));
+    }
+    trie->nodes[root].kinds = below[0];
 }
 
 static void fill_plain(tg_vocab_trie *trie, const word *words, uint32_t len)
@@ -79,16 +92,18 @@ int tg_vocab_trie_new(const tg_tokenizer *tokenizer, tg_vocab_trie **ret)
     tg_vocab_trie *trie = calloc(1, sizeof(*trie));
     word *words = malloc((vocab + 1) * sizeof(*words));
     size_t bytes = 2;
-    uint32_t len = 0;
+    uint32_t len = 0, longest = 0;
     for (uint32_t id = 0; id < vocab && words; id++) {
         const tg_str piece = tg_tokenizer_piece(tokenizer, id);
         if (piece.len == 0 || piece.len > TG_TRIE_DEPTH_MAX || tg_tokenizer_is_control(tokenizer, id))
             continue;
         words[len++] = (word){piece, id};
+        longest = piece.len > longest ? (uint32_t)piece.len : longest;
         bytes += plain_length(piece) > 0 ? piece.len : 2 * piece.len;
     }
     if (trie) {
         trie->vocab = vocab;
+        trie->depth = longest;
         trie->tokenizer = tokenizer;
         trie->nodes = malloc(bytes * sizeof(*trie->nodes));
         trie->same = malloc((vocab + 1) * sizeof(*trie->same));
@@ -102,6 +117,8 @@ int tg_vocab_trie_new(const tg_tokenizer *tokenizer, tg_vocab_trie **ret)
     qsort(words, len, sizeof(*words), compare);
     trie->len = fill(trie, 0, words, len, false);
     trie->end = fill(trie, trie->len, words, len, true);
+    fill_kinds(trie, 0, trie->len);
+    fill_kinds(trie, trie->len, trie->end);
     fill_plain(trie, words, len);
     free(words);
     tg_trie_node *fit = realloc(trie->nodes, trie->end * sizeof(*fit));

@@ -17,11 +17,13 @@ typedef struct tg_trie_node {
     uint32_t skip;   /* the next node that is not below this one */
     uint32_t token;  /* that ends here, or TG_TOKEN_NONE */
     uint16_t depth;  /* bytes from the root, whose depth is 0 */
+    uint16_t kinds;  /* of the bytes below: bits of tg_trie_kind */
     uint8_t byte;
 } tg_trie_node;
 
 typedef struct tg_vocab_trie {
     uint32_t vocab; /* ids */
+    uint32_t depth; /* bytes of the longest token */
     uint32_t len;   /* nodes of the tree of all tokens; the first is the root */
     uint32_t end;   /* nodes with those of the tree of tokens that are not plain; its root is at len */
     tg_trie_node *nodes;
@@ -29,6 +31,32 @@ typedef struct tg_vocab_trie {
     uint32_t *same; /* by id: the next token of the same bytes, or TG_TOKEN_NONE */
     const tg_tokenizer *tokenizer;
 } tg_vocab_trie;
+
+/* Bytes that automata mostly take alike: letters of a case, digits, parts of longer characters, and so on. */
+#define TG_TRIE_KINDS_ALL 0x7fffu
+#define TG_TRIE_KINDS_KNOWN 0x8000u /* no kind: free for the users of sets of kinds */
+
+static inline uint32_t tg_trie_kind(uint8_t b)
+{
+    if (b >= 0x80)
+        return b < 0xc0 ? 0 : b < 0xe0 ? 1 : b < 0xf0 ? 2 : 3;
+    if (b >= 'a' && b <= 'z')
+        return 4;
+    if (b >= 'A' && b <= 'Z')
+        return 5;
+    if (b >= '0' && b <= '9')
+        return 6;
+    switch (b) {
+    case ' ': return 7;
+    case '"': return 8;
+    case '\\': return 9;
+    case '-':
+    case '_': return 10;
+    case '.': return 11;
+    case ',': return 12;
+    default: return b < 0x20 ? 13 : 14;
+    }
+}
 
 int tg_vocab_trie_new(const tg_tokenizer *tokenizer, tg_vocab_trie **ret); /* 0 or -ENOMEM. The tokenizer must outlive it */
 tg_vocab_trie *tg_vocab_trie_free(tg_vocab_trie *trie);

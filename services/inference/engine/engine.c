@@ -90,9 +90,8 @@ static int start(tg_engine *e, tg_error *err)
     e->scratch = malloc((size_t)2 * e->model->shape.vocab * sizeof(*e->scratch));
     e->adjusted = malloc(e->model->shape.vocab * sizeof(*e->adjusted));
     e->seen = calloc(e->model->shape.vocab, sizeof(*e->seen));
-    e->allowed = malloc((e->model->shape.vocab / 64 + 1) * sizeof(*e->allowed));
     e->rows = malloc(e->rows_max * sizeof(*e->rows));
-    if (!e->scratch || !e->adjusted || !e->seen || !e->rows || !e->allowed)
+    if (!e->scratch || !e->adjusted || !e->seen || !e->rows)
         return -ENOMEM;
     rc = tg_constraint_cache_new(e->model->tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX, &e->constraints);
     if (rc < 0)
@@ -182,7 +181,6 @@ tg_engine *tg_engine_free(tg_engine *e)
     free(e->adjusted);
     free(e->seen);
     free(e->rows);
-    free(e->allowed);
     tg_constraint_cache_free(e->constraints);
     tg_public_prompts_free(e->public_prompts);
     tg_model_free(e->model);

@@ -61,6 +61,7 @@ typedef struct tg_engine_conf { /* 0 means the default in brackets */
 #define TG_ENGINE_STOP_IDS_MAX 16 /* stop tokens of one request */
 #define TG_ENGINE_CHOICES_MAX 32 /* answers to one request */
 #define TG_ENGINE_SPARE_ROWS_MAX 64 /* rows of logits in a step besides one a sequence: for guesses and for echo's log-probabilities */
+#define TG_ENGINE_MASK_WORK_MAX 500000 /* steps of masks (constraint.h) in a step; whose mask is not finished sits out: a millisecond or two */
 #define TG_ENGINE_EVENTS_MAX 65536 /* undrained; then the engine waits for drain */
 
 /* Loads the model and runs a step of one token, so that the first request finds everything warm. 0; -ENOMEM, with the
@@ -166,6 +167,7 @@ typedef struct tg_engine_status {
     uint64_t output_tokens_total;
     uint64_t steps_total;
     uint64_t guessed_tokens_total, right_tokens_total;
+    uint64_t masks_put_off_total; /* steps that a sequence sat out because its mask was not finished */
     uint64_t preempted_total; /* sequences that gave way to another tenant's and were computed anew */
     /* Where the engine thread's time went (account.h): shared + overhead + idle = age, to the nanosecond. */
     uint64_t age_ns;

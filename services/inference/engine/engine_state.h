@@ -27,6 +27,7 @@ void tg_batch_clear(tg_batch *batch);
 
 typedef struct tg_row_result { /* of a row of logits */
     uint32_t token; /* what comes next: sampled, or given; TG_TOKEN_NONE: the logits are not numbers */
+    bool drawn;     /* else nothing is known: a guess before it was wrong, or its mask is not finished */
     bool complete;  /* with it the constraint is satisfied and nothing can follow */
     uint32_t logprobs_len;
     tg_logprob logprobs[1 + TG_LOGPROBS_TOP_MAX];
@@ -61,13 +62,15 @@ struct tg_engine {
     /* The engine thread's. */
     tg_candidate *scratch; /* for the sampler */
     float *adjusted;       /* vocab logits as a request changes them */
-    uint64_t *allowed;     /* vocab bits, of a constraint */
+    const uint64_t *allowed; /* vocab bits, of a constraint */
     uint32_t *seen;        /* vocab counts, for that */
     tg_step_seq step_seqs[TG_ENGINE_SEQS_MAX];
     tg_seq *step_owners[TG_ENGINE_SEQS_MAX];
     uint32_t first_row[TG_ENGINE_SEQS_MAX]; /* of a sequence, in what follows */
     tg_row_result *rows; /* room for rows_max */
     uint32_t rows_max;   /* of logits in a step */
+    tg_seq *sitting[TG_ENGINE_SEQS_MAX]; /* that take no part in the step: their masks are not finished */
+    uint32_t sitting_len;
     tg_block_copy copies[TG_ENGINE_SEQS_MAX];
     uint32_t copies_len;
     tg_account_part parts[TG_ENGINE_SEQS_MAX];

@@ -55,6 +55,7 @@ struct tg_seq {
     tg_speculation speculation;
     uint32_t told;    /* echo: tokens of the prompt that have been shown */
     tg_constraint_state *constraint; /* or NULL; behind all tokens that were drawn, some of which may not be taken in yet */
+    bool masking; /* the mask of its next token is not finished */
     tg_detokenizer detokenizer;
     tg_stop stop;
     uint64_t admitted_ns, first_token_ns, last_token_ns;

@@ -132,7 +132,7 @@ static void count_prompt(tg_engine *e, tg_seq *seq, uint64_t now_ns)
 static uint32_t prepare(tg_engine *e, uint64_t now_ns)
 {
     tg_sched_admit(&e->sched, now_ns);
-    e->copies_len = 0;
+    e->copies_len = e->sitting_len = 0;
     for (uint32_t i = 0; i < e->sched.running_len; i++) { /* in order of admission, which is the order of the copies */
         tg_seq *seq = e->sched.running[i];
         if (seq->copy.from != seq->copy.to)
@@ -144,6 +144,11 @@ static uint32_t prepare(tg_engine *e, uint64_t now_ns)
     for (uint32_t i = 0; i < e->sched.running_len; i++) {
         tg_seq *seq = e->sched.running[i];
         count_prompt(e, seq, now_ns);
+        if (seq->planned > 0 && seq->masking) {
+            e->sitting[e->sitting_len++] = seq;
+            e->totals.masks_put_off_total++;
+            seq->planned = 0;
+        }
         if (seq->planned == 0)
             continue;
         e->step_owners[len] = seq;
@@ -157,19 +162,23 @@ static uint32_t prepare(tg_engine *e, uint64_t now_ns)
     return len;
 }
 
-/* Leaves of `logits` what the constraint allows, in e->adjusted; end tokens where the answer may be over. */
-static int apply_constraint(tg_engine *e, const tg_seq *seq, const float *logits)
+/* Leaves of `logits`, which may be e->adjusted, what the sequence's mask allows, there; end tokens where the answer may be over. */
+static void apply_mask(tg_engine *e, const tg_seq *seq, const float *logits)
 {
     const uint32_t vocab = e->model->shape.vocab;
-    int rc = tg_constraint_mask(seq->constraint, e->allowed);
-    for (size_t i = 0; i < seq->ends_len && rc == 0 && tg_constraint_may_end(seq->constraint); i++)
-        e->allowed[seq->ends[i] / 64] |= (uint64_t)1 << (seq->ends[i] % 64);
-    for (uint32_t id = 0; id < vocab && rc == 0; id++)
-        e->adjusted[id] = e->allowed[id / 64] >> (id % 64) & 1 ? logits[id] : -INFINITY;
-    return rc;
+    float ends[TG_MODEL_STOP_IDS_MAX + TG_ENGINE_STOP_IDS_MAX];
+    for (size_t i = 0; i < seq->ends_len; i++)
+        ends[i] = logits[seq->ends[i]];
+    for (uint32_t id = 0; id < vocab;) {
+        const uint64_t bits = e->allowed[id / 64];
+        for (const uint32_t end = vocab - id < 64 ? vocab : id + 64; id < end; id++)
+            e->adjusted[id] = bits >> (id % 64) & 1 ? logits[id] : -INFINITY;
+    }
+    for (size_t i = 0; i < seq->ends_len && tg_constraint_may_end(seq->constraint); i++)
+        e->adjusted[seq->ends[i]] = ends[i];
 }
 
-/* The token that comes after seq->tokens[0..len). */
+/* The token that comes after seq->tokens[0..len), of those in e->allowed where the sequence has a constraint. */
 static uint32_t draw(tg_engine *e, const tg_seq *seq, uint32_t len, const float *logits)
 {
     const uint32_t vocab = e->model->shape.vocab;
@@ -180,11 +189,24 @@ static uint32_t draw(tg_engine *e, const tg_seq *seq, uint32_t len, const float 
         logits = e->adjusted;
     }
     if (seq->constraint) {
-        if (apply_constraint(e, seq, logits) < 0)
-            return TG_TOKEN_NONE;
+        apply_mask(e, seq, logits);
         logits = e->adjusted;
     }
     return tg_sample(&seq->sampling, len, logits, vocab, e->scratch, &token) < 0 ? TG_TOKEN_NONE : token;
+}
+
+/* How much of a step's work on masks a sequence may do, of those with a constraint that are left. */
+typedef struct mask_work {
+    int64_t left;
+    uint32_t seqs;
+} mask_work;
+
+static int64_t share_of(const mask_work *w) { return w->left > (int64_t)w->seqs ? w->left / w->seqs : 1; }
+
+static void take_share(mask_work *w, int64_t share, int64_t rest)
+{
+    w->left -= share - rest;
+    w->seqs--;
 }
 
 static bool is_end(const tg_seq *seq, uint32_t token)
@@ -195,15 +217,23 @@ static bool is_end(const tg_seq *seq, uint32_t token)
     return false;
 }
 
-/* Without the lock: what the rows of one sequence say. A guess that is not what was sampled makes the rest void. */
-static void read_rows(tg_engine *e, const tg_seq *seq, const tg_step_seq *step, tg_row_result *row, const float *logits)
+/* Without the lock: what the rows of one sequence say. A guess that is not what was sampled makes the rest void, and so does a mask
+ * that is not finished within `work`: what the sequence is to be is not known yet then, and it sits out until it is. */
+static void read_rows(tg_engine *e, tg_seq *seq, const tg_step_seq *step, tg_row_result *row, const float *logits, int64_t *work)
 {
     const uint32_t vocab = e->model->shape.vocab;
     bool goes_on = true;
+    for (uint32_t i = 0; i < step->logits; i++)
+        row[i].drawn = false;
     for (uint32_t i = 0; i < step->logits && goes_on; i++, row++, logits += vocab) {
         const uint32_t next = step->first_position + step->tokens_len - step->logits + i + 1;
         const bool given = next < seq->len;
-        row->token = given ? seq->tokens[next] : draw(e, seq, next, logits);
+        const int rc = given || !seq->constraint ? 0 : tg_constraint_mask(seq->constraint, work, &e->allowed);
+        seq->masking = rc == -EAGAIN;
+        if (seq->masking)
+            return;
+        row->drawn = true;
+        row->token = given ? seq->tokens[next] : rc < 0 ? TG_TOKEN_NONE : draw(e, seq, next, logits);
         row->logprobs_len = seq->logprobs && row->token != TG_TOKEN_NONE
                                 ? tg_logprobs(logits, vocab, row->token, seq->top_logprobs, row->logprobs) : 0;
         row->complete = false;
@@ -217,16 +247,37 @@ static void read_rows(tg_engine *e, const tg_seq *seq, const tg_step_seq *step, 
     }
 }
 
+/* Without the lock: masks that were not finished are gone on with. Only this thread changes who runs. */
+static void finish_masks(tg_engine *e, mask_work *work)
+{
+    for (uint32_t i = 0; i < e->sitting_len; i++) {
+        const int64_t share = share_of(work);
+        int64_t rest = share;
+        e->sitting[i]->masking = tg_constraint_mask(e->sitting[i]->constraint, &rest, &e->allowed) == -EAGAIN;
+        take_share(work, share, rest);
+    }
+}
+
 /* Without the lock: the forward pass and the draws. Returns the first error. */
 static int run(tg_engine *e, uint32_t len)
 {
     const tg_forward_step step = {.seqs = e->step_seqs, .seqs_len = len, .copies = e->copies, .copies_len = e->copies_len};
     const float *logits = NULL;
-    int rc = e->backend->ops->run(e->backend, &step, &logits);
+    mask_work work = {TG_ENGINE_MASK_WORK_MAX, e->sitting_len};
+    int rc = len > 0 ? e->backend->ops->run(e->backend, &step, &logits) : 0;
+    for (uint32_t i = 0; i < len; i++)
+        work.seqs += e->step_owners[i]->constraint != NULL;
     for (uint32_t i = 0; i < len && rc == 0; i++) {
-        read_rows(e, e->step_owners[i], &e->step_seqs[i], &e->rows[e->first_row[i]], logits);
+        tg_seq *seq = e->step_owners[i];
+        const int64_t share = seq->constraint ? share_of(&work) : 0;
+        int64_t rest = share;
+        read_rows(e, seq, &e->step_seqs[i], &e->rows[e->first_row[i]], logits, &rest);
+        if (seq->constraint)
+            take_share(&work, share, rest);
         logits += (size_t)e->step_seqs[i].logits * e->model->shape.vocab;
     }
+    if (rc == 0)
+        finish_masks(e, &work);
     return rc;
 }
 
@@ -298,7 +349,12 @@ static void settle_one(tg_engine *e, tg_seq *seq, const tg_step_seq *step, const
         return;
     }
     row += step->logits - 1 - seq->guesses; /* of what comes after the last token */
-    while (right < seq->guesses && row[right].token == seq->tokens[seq->len + right])
+    if (!row->drawn) { /* the last token will be computed again, for the same logits, when its mask is finished */
+        seq->planned--;
+        tg_sched_advance(&e->sched, seq, 0);
+        return;
+    }
+    while (right < seq->guesses && row[right + 1].drawn && row[right].token == seq->tokens[seq->len + right])
         right++;
     tg_sched_advance(&e->sched, seq, right);
     for (uint32_t i = 0; i <= right; i++)
@@ -356,12 +412,14 @@ void *tg_engine_main(void *engine)
         if (e->cancels || e->deadlines > 0)
             finish_due(e, now_ns);
         uint32_t len = prepare(e, now_ns);
-        if (len > 0) {
-            tg_account_begin_step(&e->account, e->parts, len, tg_clock_mono_ns());
+        if (len + e->sitting_len > 0) {
+            if (len > 0)
+                tg_account_begin_step(&e->account, e->parts, len, tg_clock_mono_ns());
             pthread_mutex_unlock(&e->lock);
             int rc = run(e, len);
             pthread_mutex_lock(&e->lock);
-            settle(e, len, rc);
+            if (len > 0)
+                settle(e, len, rc);
         }
         if (!e->told && e->conf.notify) {
             e->told = true;

@@ -22,7 +22,7 @@ typedef struct tg_inference_metrics {
     tg_metric_family *requests;  /* finish */
     tg_metric_family *refusals;  /* reason */
     tg_gauge *queue_depth, *running, *kv_free, *kv_used, *kv_cached, *memory, *prompt_rate, *output_rate;
-    tg_counter *prompt_tokens, *cached_tokens, *output_tokens, *steps, *preempted, *busy_ns, *overhead_ns, *idle_ns, *engine_time_published, *engine_time_dropped;
+    tg_counter *prompt_tokens, *cached_tokens, *output_tokens, *steps, *preempted, *masks_put_off, *busy_ns, *overhead_ns, *idle_ns, *engine_time_published, *engine_time_dropped;
     tg_histogram *queue_ns, *first_token_ns, *decode_ns;
 } tg_inference_metrics;
 

@@ -21,6 +21,7 @@ int tg_inference_metrics_init(tg_inference_metrics *i)
                                "Prompt tokens taken from the prefix cache.");
     i->output_tokens = tg_metrics_one_counter(m, "tollgate_engine_output_tokens_total", "Tokens sampled.");
     i->steps = tg_metrics_one_counter(m, "tollgate_engine_steps_total", "Scheduler steps.");
+    i->masks_put_off = tg_metrics_one_counter(m, "tollgate_engine_masks_put_off_total", "Steps that sequences sat out for a mask.");
     i->preempted = tg_metrics_one_counter(m, "tollgate_engine_preempted_total", "Sequences that gave way to another tenant's.");
     i->busy_ns = tg_metrics_one_counter(m, "tollgate_engine_busy_nanoseconds_total", "Wall time of steps, as it is divided among tenants.");
     i->overhead_ns = tg_metrics_one_counter(m, "tollgate_engine_overhead_nanoseconds_total",
@@ -59,6 +60,7 @@ void tg_inference_metrics_collect(tg_inference *inference)
     set_counter(m->output_tokens, s.output_tokens_total);
     set_counter(m->steps, s.steps_total);
     set_counter(m->preempted, s.preempted_total);
+    set_counter(m->masks_put_off, s.masks_put_off_total);
     set_counter(m->busy_ns, s.shared_ns);
     tg_gauge_set(m->prompt_rate, (int64_t)(s.recent.tokens_in_per_s + 0.5));
     tg_gauge_set(m->output_rate, (int64_t)(s.recent.tokens_out_per_s + 0.5));

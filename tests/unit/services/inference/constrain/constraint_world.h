@@ -5,6 +5,7 @@
 #include "libs/base/buf.h"
 #include "services/inference/constrain/constraint.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -114,10 +115,19 @@ static inline uint32_t world_choose(const uint64_t *allowed, bool hurry, uint64_
     return token >= 256 || world_random(random) % 4 == 0 ? token : candidates[world_random(random) % len];
 }
 
+/* At once, or bit by bit. */
+static inline bool world_mask(tg_constraint_state *s, uint64_t *random, const uint64_t **ret)
+{
+    int rc = -EAGAIN;
+    for (int64_t work = 0; rc == -EAGAIN && world_random(random) % 64 != 0; work = (int64_t)(world_random(random) % 16))
+        rc = tg_constraint_mask(s, &work, ret);
+    return rc == 0 || tg_constraint_mask(s, NULL, ret) == 0;
+}
+
 /* Draws from what is allowed until the end, and checks one mask in `check_one_in` (0: none). False: something is wrong, and said. */
 static inline bool world_draw(const world *w, tg_constraint *c, uint64_t *random, uint32_t check_one_in, world_answer *a)
 {
-    uint64_t allowed[WORLD_WORDS];
+    const uint64_t *allowed = NULL;
     tg_constraint_state *s = NULL;
     const uint32_t most = a->most ? a->most : WORLD_LENGTH_MAX, hurry = a->hurry ? a->hurry : most;
     bool right = tg_constraint_start(c, &s) == 0;
@@ -125,7 +135,7 @@ static inline bool world_draw(const world *w, tg_constraint *c, uint64_t *random
     a->ended = false;
     tg_buf_clear(&a->text);
     while (right && a->len < most && !tg_constraint_must_end(s)) {
-        right = tg_constraint_mask(s, allowed) == 0;
+        right = world_mask(s, random, &allowed);
         if (right && check_one_in != 0 && world_random(random) % check_one_in == 0)
             right = world_check(w, c, a, allowed);
         if (!right || (tg_constraint_may_end(s) && world_random(random) % 3 == 0))

@@ -234,15 +234,15 @@ static void test_combinations(void)
     made = tg_dfa_free(made);
     CU_ASSERT_EQUAL(tg_dfa_both(vowels, none, &err, &made), -EINVAL);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "no text"));
-    CU_ASSERT_EQUAL_FATAL(tg_dfa_quoted(unit, 1, 3, NULL, &made), 0);
+    CU_ASSERT_EQUAL_FATAL(tg_dfa_quoted(unit, 1, 3, 8, NULL, &made), 0);
     CU_ASSERT(matches(made, TG_STR("\"a\"")) && matches(made, TG_STR("\"\\néb\"")) && !matches(made, TG_STR("\"\"")) &&
               !matches(made, TG_STR("\"abab\"")) && !matches(made, TG_STR("a")) && !matches(made, TG_STR("\"a")));
     made = tg_dfa_free(made);
-    CU_ASSERT_EQUAL_FATAL(tg_dfa_quoted(unit, 2, UINT32_MAX, NULL, &made), 0);
+    CU_ASSERT_EQUAL_FATAL(tg_dfa_quoted(unit, 2, UINT32_MAX, 8, NULL, &made), 0);
     CU_ASSERT(made->states < 20 && !matches(made, TG_STR("\"a\"")) && matches(made, TG_STR("\"abababababab\"")));
     made = tg_dfa_free(made);
     err.text[0] = '\0';
-    CU_ASSERT_EQUAL(tg_dfa_quoted(unit, 0, 100000, &err, &made), -EMSGSIZE);
+    CU_ASSERT_EQUAL(tg_dfa_quoted(unit, 0, 100000, 8, &err, &made), -EMSGSIZE);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "states"));
     tg_dfa_free(vowels);
     tg_dfa_free(three);

@@ -1,0 +1,363 @@
+/* Which tokens may come next: walks over the token tree, done once for each state of each lexeme, and what goes past a lexeme's end.
+ *
+ * All of it can be left off at any point and gone on with: the node reached, and what led there, are kept. */
+#include "services/inference/constrain/constraint_inside.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FEW 128 /* tokens; a mask of no more is kept as a list */
+#define UNBOUNDED ((int64_t)1 << 62)
+
+struct tg_masking {
+    bool begun;
+    uint32_t place; /* the next of the state's */
+    tg_walk *walk;  /* of that place, whole or being made */
+    bool made;
+    uint32_t node, until; /* being made: of the tree; past its end: in the subtree of an exit */
+    uint32_t tokens;      /* being made: so many, those of the same bytes as one */
+    uint32_t states[TG_TRIE_DEPTH_MAX + 1]; /* of the lexeme, by depth */
+    bool past;            /* at the exits */
+    uint32_t kept_frames; /* of before */
+    uint32_t exit;        /* the next of the walk's */
+    uint32_t behind, behind_end, behind_frames; /* the set behind the lexeme */
+    uint32_t out_end, out_frames;               /* of the set behind an exit's byte, which stands there */
+    uint32_t first[TG_TRIE_DEPTH_MAX + 1], end[TG_TRIE_DEPTH_MAX + 1], frames[TG_TRIE_DEPTH_MAX + 1]; /* sets below an exit, by depth */
+    uint64_t allowed[];
+};
+
+/* ---- walks ---- */
+
+static tg_walk *free_walk(tg_walk *w)
+{
+    if (!w || --w->users > 0)
+        return NULL;
+    free(w->bits);
+    free(w->tokens);
+    free(w->exits);
+    free(w);
+    return NULL;
+}
+
+void tg_walks_drop(tg_constraint *c)
+{
+    for (uint32_t i = 0; i < c->program.lexemes_len && c->lexemes; i++)
+        for (uint32_t s = 0; c->lexemes[i].walks && s < c->program.lexemes[i]->states; s++)
+            c->lexemes[i].walks[s] = free_walk(c->lexemes[i].walks[s]);
+    atomic_store(&c->walk_bytes, 0);
+}
+
+static size_t words_of(const tg_vocab_trie *trie) { return (trie->vocab + 63) / 64; }
+
+static void allow(const tg_vocab_trie *trie, uint32_t token, uint64_t *allowed)
+{
+    for (; token != TG_TOKEN_NONE; token = trie->same[token])
+        allowed[token / 64] |= (uint64_t)1 << (token % 64);
+}
+
+static bool note_exits(tg_walk *w, const tg_vocab_trie *trie, uint32_t node)
+{
+    for (uint32_t child = node + 1; child < trie->nodes[node].skip; child = trie->nodes[child].skip) {
+        if (w->exits_len == w->exits_cap) {
+            const uint32_t cap = w->exits_cap ? 2 * w->exits_cap : 64;
+            tg_exit *more = realloc(w->exits, cap * sizeof(*more));
+            if (!more)
+                return false;
+            w->exits = more;
+            w->exits_cap = cap;
+        }
+        w->exits[w->exits_len++] = (tg_exit){child, trie->nodes[child].byte};
+    }
+    return true;
+}
+
+/* Kinds of bytes all of which leave the state as it is: a subtree of no others needs no looking at. None where texts end: there each
+ * node is an exit. */
+static uint16_t loops_of(const tg_dfa *dfa, uint32_t state)
+{
+    uint16_t kinds = TG_TRIE_KINDS_ALL;
+    for (uint32_t b = 0; b < 256; b++)
+        if (tg_dfa_next(dfa, state, (uint8_t)b) != state || dfa->accepts[state])
+            kinds &= (uint16_t)~(1u << tg_trie_kind((uint8_t)b));
+    return kinds | TG_TRIE_KINDS_KNOWN;
+}
+
+/* Goes on making the walk. False: the work is used up, or memory is. */
+static bool make_some(tg_constraint_state *s, const tg_dfa *dfa, uint16_t *loops)
+{
+    const tg_constraint *c = s->constraint;
+    const tg_vocab_trie *trie = c->trie;
+    tg_masking *m = s->masking;
+    tg_walk *w = m->walk;
+    uint32_t i = m->node;
+    for (; i < m->until && s->work > 0; s->work--) {
+        const tg_trie_node *node = &trie->nodes[i];
+        const uint32_t next = tg_dfa_next(dfa, m->states[node->depth - 1], node->byte);
+        if (next == TG_DFA_DEAD) {
+            i = node->skip;
+            continue;
+        }
+        if (loops[next] == 0)
+            loops[next] = loops_of(dfa, next);
+        const uint32_t upto = (node->kinds & ~loops[next]) == 0 ? node->skip : i + 1;
+        s->work -= (upto - i) / 8;
+        m->states[node->depth] = next;
+        for (; i < upto; i++) {
+            m->tokens += trie->nodes[i].token != TG_TOKEN_NONE;
+            allow(trie, trie->nodes[i].token, w->bits);
+        }
+        if (dfa->accepts[next] && !c->alone && !note_exits(w, trie, upto - 1))
+            s->broken = true;
+        if (s->broken)
+            return false;
+    }
+    m->node = i;
+    return i >= m->until;
+}
+
+static int compare_exits(const void *a, const void *b)
+{
+    const tg_exit *x = a, *y = b;
+    return x->byte != y->byte ? (x->byte > y->byte) - (x->byte < y->byte) : (x->node > y->node) - (x->node < y->node);
+}
+
+/* A mask of few tokens becomes a list. Without memory for it it stays. */
+static void list_tokens(tg_walk *w, size_t words)
+{
+    size_t tokens = 0;
+    for (size_t k = 0; k < words; k++)
+        tokens += (size_t)__builtin_popcountll(w->bits[k]);
+    w->tokens = malloc((tokens + 1) * sizeof(*w->tokens));
+    for (size_t k = 0; k < words && w->tokens; k++)
+        for (uint64_t bits = w->bits[k]; bits != 0; bits &= bits - 1)
+            w->tokens[w->tokens_len++] = (uint32_t)(64 * k) + (uint32_t)__builtin_ctzll(bits);
+    if (w->tokens) {
+        free(w->bits);
+        w->bits = NULL;
+    }
+}
+
+static void finish_walk(tg_constraint *c, const tg_masking *m, tg_walk *w)
+{
+    const size_t words = words_of(c->trie);
+    if (w->exits_len > 0)
+        qsort(w->exits, w->exits_len, sizeof(*w->exits), compare_exits);
+    for (uint32_t b = 0, at = 0; b <= 256; b++) {
+        while (at < w->exits_len && w->exits[at].byte < b)
+            at++;
+        w->first_exit[b] = at;
+    }
+    if (m->tokens <= FEW)
+        list_tokens(w, words);
+    if (atomic_load(&c->walk_bytes) > TG_CONSTRAINT_MASK_BYTES_MAX)
+        tg_walks_drop(c);
+    atomic_fetch_add(&c->walk_bytes, sizeof(*w) + (w->bits ? words * sizeof(*w->bits) : w->tokens_len * sizeof(*w->tokens)) +
+                                         w->exits_cap * sizeof(*w->exits));
+}
+
+/* A walk to be made of a state, at its beginning. */
+static bool begin_walk(tg_constraint_state *s, const tg_dfa *dfa, uint32_t state)
+{
+    const tg_vocab_trie *trie = s->constraint->trie;
+    const size_t words = words_of(trie);
+    const int room = tg_dfa_plain_room(dfa, state, TG_TRIE_PLAIN_MAX);
+    tg_masking *m = s->masking;
+    const uint32_t root = room < 0 ? 0 : trie->len;
+    m->walk = calloc(1, sizeof(*m->walk));
+    if (m->walk) {
+        m->walk->users = 1;
+        m->walk->bits = calloc(words + 1, sizeof(*m->walk->bits));
+    }
+    if (!m->walk || !m->walk->bits)
+        return false;
+    if (room > 0)
+        memcpy(m->walk->bits, trie->plain + (size_t)room * words, words * sizeof(*m->walk->bits));
+    m->tokens = room > 0 ? FEW + 1 : 0;
+    m->states[0] = state;
+    m->node = root + 1;
+    m->until = trie->nodes[root].skip;
+    return true;
+}
+
+/* The walk of the place's state is there, in masking->walk. False: the work is used up, or memory is. */
+static bool find_walk(tg_constraint_state *s, const tg_place *p)
+{
+    tg_constraint *c = s->constraint;
+    tg_masking *m = s->masking;
+    const tg_dfa *dfa = tg_lexeme_at(c, p->pc);
+    const uint32_t state = dfa->alike ? dfa->alike[p->state] : p->state;
+    const tg_lexeme_walks *l = &c->lexemes[c->program.code[p->pc].a];
+    if (!m->made && l->walks[state]) { /* maybe made by another sequence meanwhile */
+        free_walk(m->walk);
+        m->walk = l->walks[state];
+        m->walk->users++;
+        m->made = true;
+    }
+    if (m->made)
+        return true;
+    s->broken |= !m->walk && !begin_walk(s, dfa, state);
+    if (s->broken || !make_some(s, dfa, l->loops))
+        return false;
+    m->made = true;
+    finish_walk(c, m, m->walk);
+    l->walks[state] = m->walk;
+    m->walk->users++;
+    return true;
+}
+
+/* ---- past a lexeme's end ---- */
+
+/* A node is reached with the set that begins at `first`. */
+static void reach(tg_constraint_state *s, uint32_t node, uint32_t first)
+{
+    const tg_vocab_trie *trie = s->constraint->trie;
+    tg_masking *m = s->masking;
+    const uint32_t depth = trie->nodes[node].depth;
+    m->first[depth] = first;
+    m->end[depth] = s->places_len;
+    m->frames[depth] = s->frames_len;
+    m->node = node + 1;
+    allow(trie, trie->nodes[node].token, m->allowed);
+}
+
+/* One more node below an exit. */
+static void go_on(tg_constraint_state *s)
+{
+    tg_masking *m = s->masking;
+    const tg_trie_node *node = &s->constraint->trie->nodes[m->node];
+    const uint32_t above = node->depth - 1u;
+    s->places_len = m->end[above];
+    s->frames_len = m->frames[above];
+    const uint32_t first = tg_places_step(s, m->first[above], m->end[above], node->byte);
+    if (s->places_len > first)
+        reach(s, m->node, first);
+    else
+        m->node = node->skip;
+}
+
+/* The next exit; those of the same byte, which come one after the other, have the same set. */
+static void go_out(tg_constraint_state *s)
+{
+    const tg_walk *w = s->masking->walk;
+    tg_masking *m = s->masking;
+    const tg_exit *e = &w->exits[m->exit];
+    if (m->exit == w->first_exit[e->byte]) {
+        s->places_len = m->behind_end;
+        s->frames_len = m->behind_frames;
+        tg_places_step(s, m->behind, m->behind_end, e->byte);
+        m->out_end = s->places_len;
+        m->out_frames = s->frames_len;
+    }
+    if (m->out_end == m->behind_end) {
+        m->exit = w->first_exit[e->byte + 1];
+        return;
+    }
+    s->places_len = m->out_end;
+    s->frames_len = m->out_frames;
+    m->exit++;
+    m->until = s->constraint->trie->nodes[e->node].skip;
+    reach(s, e->node, m->behind_end);
+}
+
+/* Tokens that end the lexeme and go on with what is behind it. False: the work is used up. */
+static bool walk_exits(tg_constraint_state *s, const tg_place *p)
+{
+    tg_masking *m = s->masking;
+    if (!m->past) {
+        m->past = true;
+        m->kept_frames = s->frames_len;
+        m->exit = m->node = m->until = 0;
+        m->behind = tg_places_enter(s, p->pc + 1, p->frame);
+        m->behind_end = s->places_len;
+        m->behind_frames = s->frames_len;
+    }
+    while (m->behind_end > m->behind && (m->node < m->until || m->exit < m->walk->exits_len)) {
+        if (s->work <= 0)
+            return false;
+        if (m->node < m->until)
+            go_on(s);
+        else
+            go_out(s);
+    }
+    s->places_len = s->len;
+    s->frames_len = m->kept_frames; /* only the walk needed more */
+    m->past = false;
+    return true;
+}
+
+/* ---- masks ---- */
+
+void tg_masking_reset(tg_constraint_state *s)
+{
+    tg_masking *m = s->masking;
+    if (!m || !m->begun)
+        return;
+    free_walk(m->walk);
+    if (m->past)
+        s->frames_len = m->kept_frames;
+    s->places_len = s->len;
+    m->walk = NULL;
+    m->begun = m->made = m->past = false;
+}
+
+void tg_masking_free(tg_constraint_state *s)
+{
+    tg_masking_reset(s);
+    free(s->masking);
+    s->masking = NULL;
+}
+
+static bool begin_mask(tg_constraint_state *s)
+{
+    const size_t bytes = words_of(s->constraint->trie) * sizeof(uint64_t);
+    if (!s->masking)
+        s->masking = calloc(1, sizeof(*s->masking) + bytes);
+    if (!s->masking)
+        return false;
+    memset(s->masking->allowed, 0, bytes);
+    s->masking->begun = true;
+    s->masking->place = 0;
+    return true;
+}
+
+/* What one place allows. False: the work is used up, or memory is. */
+static bool mask_place(tg_constraint_state *s, const tg_place *p)
+{
+    tg_masking *m = s->masking;
+    if (!m->past) {
+        if (!find_walk(s, p))
+            return false;
+        for (size_t k = 0, words = words_of(s->constraint->trie); m->walk->bits && k < words; k++)
+            m->allowed[k] |= m->walk->bits[k];
+        for (uint32_t k = 0; k < m->walk->tokens_len; k++)
+            m->allowed[m->walk->tokens[k] / 64] |= (uint64_t)1 << (m->walk->tokens[k] % 64);
+    }
+    if (m->walk->exits_len > 0 && !walk_exits(s, p))
+        return false;
+    m->walk = free_walk(m->walk);
+    m->made = false;
+    return true;
+}
+
+int tg_constraint_mask(tg_constraint_state *s, int64_t *work, const uint64_t **ret)
+{
+    if (!s->masking || !s->masking->begun)
+        s->broken |= !begin_mask(s);
+    s->work = work ? *work : UNBOUNDED;
+    while (!s->broken && s->masking->place < s->len) {
+        const tg_place p = s->places[s->masking->place];
+        s->work--;
+        if (s->constraint->program.code[p.pc].op == TG_OP_LEXEME && !mask_place(s, &p))
+            break;
+        s->masking->place++;
+    }
+    if (work)
+        *work = s->work;
+    if (s->broken)
+        return -ENOMEM;
+    if (s->masking->place < s->len)
+        return -EAGAIN;
+    *ret = s->masking->allowed;
+    return 0;
+}
