@@ -187,6 +187,27 @@ static void test_prefix_is_reused(void)
     world_free(&w);
 }
 
+/* Of what is cached the end of a text goes before its beginning, without which the end is of no use. */
+static void test_a_cached_beginning_outlives_the_end(void)
+{
+    world w;
+    uint32_t blocks[3];
+    world_make(&w, 8, 4, 256);
+    add(&w, 100, 1, 0, 3); /* six full blocks */
+    step(&w);
+    CU_ASSERT_EQUAL_FATAL(tg_kv_count(w.kv).cached, 6);
+    for (int i = 0; i < 3; i++) /* two are free */
+        CU_ASSERT_EQUAL_FATAL(tg_kv_take(w.kv, &blocks[i]), 0);
+    for (int i = 0; i < 3; i++)
+        tg_kv_release(w.kv, blocks[i]);
+    tg_seq *again = add(&w, 100, 1, 0, 3);
+    tg_sched_admit(&w.sched, 0);
+    CU_ASSERT_EQUAL(again->usage.cached_tokens, 80);
+    tg_sched_remove(&w.sched, again);
+    tg_seq_free(again);
+    world_free(&w);
+}
+
 /* Two equal prompts that come together: what the first computes the second takes, block by block. */
 static void test_equal_prompts_are_computed_once(void)
 {
@@ -462,6 +483,7 @@ static const tg_test tests[] = {{"decode_goes_first", test_decode_goes_first},
                                 {"interactive_before_batch", test_interactive_before_batch},
                                 {"admission_waits_for_memory", test_admission_waits_for_memory},
                                 {"prefix_is_reused", test_prefix_is_reused},
+                                {"a_cached_beginning_outlives_the_end", test_a_cached_beginning_outlives_the_end},
                                 {"equal_prompts_are_computed_once", test_equal_prompts_are_computed_once},
                                 {"giving_way_costs_nothing", test_giving_way_costs_nothing},
                                 {"a_flood_delays_nobody_else", test_a_flood_delays_nobody_else},
