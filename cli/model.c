@@ -1,4 +1,5 @@
-/* tollgate model inspect FILE [--json] [--chat-template F] [--tool-format T] [--kv-tokens N] [--max-seqs N] [--threads N]
+/* tollgate model inspect FILE [--json] [--chat-template F] [--tool-format T] [--kv-tokens N] [--kv-type f16|q8]
+ *                             [--max-seqs N] [--threads N]
  *
  * What is in a GGUF file, split ones included, and what serving it will take. A file that cannot be served is shown all
  * the same as far as it can be read, with the reason and exit status 1. Strings are the file's own: in text bytes that
@@ -21,6 +22,7 @@ static const char usage_text[] = "usage: tollgate model inspect FILE [--json] [o
                                  "  --chat-template F  the template in file F instead of the model's own\n"
                                  "  --tool-format T    none, hermes, llama3 or mistral, whatever the template says\n"
                                  "  --kv-tokens N      tokens whose keys and values are held (16384)\n"
+                                 "  --kv-type T        f16 or q8: what keys and values are rounded to (f16)\n"
                                  "  --max-seqs N       sequences computed together (8)\n"
                                  "  --threads N        0: one per processor (0)\n";
 
@@ -33,6 +35,7 @@ typedef struct report {
     const char *path, *chat_template, *tool_format;
     bool json;
     uint32_t kv_tokens, max_seqs, threads;
+    tg_kv_type kv_type;
     tg_gguf *gguf;   /* NULL once the model has it */
     tg_model *model; /* NULL: it cannot be served, and `why` says so */
     tg_error why;
@@ -73,6 +76,8 @@ static void print_str(tg_str text)
 }
 
 static double mb(uint64_t bytes) { return (double)bytes * 1e-6; }
+
+static const char *kv_name(const report *r) { return r->kv_type == TG_KV_Q8 ? "q8" : "f16"; }
 
 static const char *chat_state(const tg_model *m)
 {
@@ -115,8 +120,8 @@ static void print_model(const report *r)
         print_str(tg_tokenizer_piece(m->tokenizer, m->stop_ids[i]));
     }
     const tg_backend_needs *n = &r->needs;
-    printf("\nneeds      %.0f MB: weights %.0f MB, KV of %u tokens %.0f MB, scratch %.0f MB, the rest %.0f MB\n",
-           mb(tg_memory_total(n)), mb(n->weights_bytes), r->kv_tokens, mb(n->kv_bytes), mb(n->scratch_bytes),
+    printf("\nneeds      %.0f MB: weights %.0f MB, KV of %u tokens in %s %.0f MB, scratch %.0f MB, the rest %.0f MB\n",
+           mb(tg_memory_total(n)), mb(n->weights_bytes), r->kv_tokens, kv_name(r), mb(n->kv_bytes), mb(n->scratch_bytes),
            mb(TG_MEMORY_OVERHEAD_BYTES));
     printf("fits       %s: %s leaves %.0f MB\n", tg_memory_total(n) <= r->room.bytes ? "yes" : "no", r->room.what,
            mb(r->room.bytes));
@@ -220,7 +225,7 @@ static void put_model(tg_json_out *out, const report *r)
     } numbers[] = {{"layers", s->layers}, {"width", s->width}, {"heads", s->heads}, {"kv_heads", s->kv_heads},
                    {"head_dim", s->head_dim}, {"ffn_width", s->ffn_width}, {"vocab", s->vocab},
                    {"context", s->context}, {"window", s->window},
-                   {"kv_bytes_per_token", tg_backend_kv_block_bytes(m, TG_KV_F16) / TG_KV_BLOCK_TOKENS}};
+                   {"kv_bytes_per_token", tg_backend_kv_block_bytes(m, r->kv_type) / TG_KV_BLOCK_TOKENS}};
     const struct {
         const char *key;
         uint64_t value;
@@ -233,6 +238,7 @@ static void put_model(tg_json_out *out, const report *r)
     put_text(out, "name", m->name);
     put_text(out, "architecture", m->arch->name);
     put_text(out, "quantisation", m->quantisation);
+    put_text(out, "kv_type", kv_name(r));
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         put_u64(out, numbers[i].key, numbers[i].value);
     tg_json_out_key(out, "stop_ids");
@@ -313,7 +319,7 @@ static int inspect(report *r)
     }
     r->file = r->gguf;
     sum_types(r);
-    const tg_backend_conf conf = {.threads = r->threads, .kv_blocks = r->kv_tokens / TG_KV_BLOCK_TOKENS,
+    const tg_backend_conf conf = {.threads = r->threads, .kv_blocks = r->kv_tokens / TG_KV_BLOCK_TOKENS, .kv_type = r->kv_type,
                                   .step_tokens_max = 256, .step_logits_max = r->max_seqs};
     rc = tg_model_open(r->path, &r->why, &r->model); /* its own view: a refused one is gone */
     if (rc == 0)
@@ -342,12 +348,22 @@ static int parse_u32(const char *name, const char *text, uint32_t least, uint32_
     return 2;
 }
 
+static int parse_kv_type(const char *text, tg_kv_type *ret)
+{
+    *ret = strcmp(text, "q8") == 0 ? TG_KV_Q8 : TG_KV_F16;
+    if (*ret == TG_KV_Q8 || strcmp(text, "f16") == 0)
+        return 0;
+    fprintf(stderr, "tollgate model: --kv-type is '%s'; f16 and q8 are allowed\n", text);
+    return 2;
+}
+
 int tg_cli_model(int argc, char **argv)
 {
     static const struct option options[] = {{"json", no_argument, NULL, 'j'},
                                             {"chat-template", required_argument, NULL, 'c'},
                                             {"tool-format", required_argument, NULL, 'f'},
                                             {"kv-tokens", required_argument, NULL, 'k'},
+                                            {"kv-type", required_argument, NULL, 'K'},
                                             {"max-seqs", required_argument, NULL, 's'},
                                             {"threads", required_argument, NULL, 't'},
                                             {NULL, 0, NULL, 0}};
@@ -359,6 +375,7 @@ int tg_cli_model(int argc, char **argv)
         case 'c': r.chat_template = optarg; break;
         case 'f': r.tool_format = optarg; break;
         case 'k': rc = parse_u32("kv-tokens", optarg, 32, 1u << 30, &r.kv_tokens); break;
+        case 'K': rc = parse_kv_type(optarg, &r.kv_type); break;
         case 's': rc = parse_u32("max-seqs", optarg, 1, 256, &r.max_seqs); break;
         case 't': rc = parse_u32("threads", optarg, 0, TG_THREADS_MAX, &r.threads); break;
         default: rc = 2;

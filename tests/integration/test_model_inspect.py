@@ -45,6 +45,10 @@ def test_what_a_file_holds(tmp_path):
             "count": len(v)} if isinstance(v, (list, array.array)) else
         pytest.approx(v) if isinstance(v, float) else v
         for k, v in (tiny_llm.metadata(shape) | more).items()}
+    small = json.loads(inspect(path, "--json", "--kv-tokens", 1600, "--kv-type", "q8").stdout)
+    assert (model["kv_type"], small["model"]["kv_type"]) == ("f16", "q8")
+    assert small["model"]["kv_bytes_per_token"] == 2 * 2 * 2 * (16 + 2), "a head's 16 bytes of K or V share a scale of two"
+    assert small["needs"]["kv_bytes"] == 1600 * 2 * 2 * 2 * (16 + 2)
     text = inspect(path).stdout.decode()
     assert "qwen3, F32" in text and "of which the latest 100 are seen" in text, text
     assert "bell . and escape .[31m" in text and "\x1b" not in text and "\a" not in text
@@ -82,6 +86,8 @@ def test_mistakes():
     assert inspect().returncode == 2
     done = inspect("x", "--kv-tokens", "many")
     assert done.returncode == 2 and b"--kv-tokens is 'many'; 32 to 1073741824 are allowed" in done.stderr
+    done = inspect("x", "--kv-type", "q4")
+    assert done.returncode == 2 and b"--kv-type is 'q4'; f16 and q8 are allowed" in done.stderr
 
 
 @pytest.mark.skipif(not DEFAULT_MODEL.is_file(), reason="no model: run tools/model first")

@@ -53,6 +53,7 @@ typedef struct world {
     tg_engine *engine;
     sem_t ready;
     bool no_speculation;
+    tg_kv_type kv_type;
     const tg_str *public_prompt; /* one, or NULL */
     result results[SEQS];
     size_t open;
@@ -87,19 +88,25 @@ static inline void world_make_file(world *w, const char *path, uint32_t max_seqs
         result_init(&w->results[i]);
     const tg_engine_conf conf = {.model_path = path, .threads = 2, .max_seqs = max_seqs,
                                  .max_queue = max_queue, .kv_tokens = kv_tokens,
-                                 .step_token_budget = 48, .no_speculation = w->no_speculation,
+                                 .step_token_budget = 48, .no_speculation = w->no_speculation, .kv_type = w->kv_type,
                                  .public_prompts = w->public_prompt, .public_prompts_len = w->public_prompt != NULL, .notify = on_ready, .notify_user = w};
     if (tg_engine_new(&conf, &err, &w->engine) < 0)
         printf("# %s\n", err.text);
     CU_ASSERT_PTR_NOT_NULL_FATAL(w->engine);
 }
 
-static inline void world_make_as(world *w, bool no_speculation, uint32_t max_seqs, uint32_t max_queue, uint32_t kv_tokens)
+/* With the settings of `as`. */
+static inline void world_make_like(world *w, world as, uint32_t max_seqs, uint32_t max_queue, uint32_t kv_tokens)
 {
-    *w = (world){.no_speculation = no_speculation};
+    *w = as;
     CU_ASSERT_EQUAL_FATAL(tiny_model_file((tiny_conf){.seed = 21, .type = TG_DTYPE_Q8_0, .bpe = true},
                                           w->path), 0);
     world_make_file(w, w->path, max_seqs, max_queue, kv_tokens);
+}
+
+static inline void world_make_as(world *w, bool no_speculation, uint32_t max_seqs, uint32_t max_queue, uint32_t kv_tokens)
+{
+    world_make_like(w, (world){.no_speculation = no_speculation}, max_seqs, max_queue, kv_tokens);
 }
 
 static inline void world_make(world *w, uint32_t max_seqs, uint32_t max_queue, uint32_t kv_tokens)

@@ -1,14 +1,14 @@
 #include "services/inference/engine/engine.h"
 #include "tests/unit/services/inference/engine_world.h"
 
-static void test_same_alone_and_in_company(void)
+static void check_alone_and_in_company(world as)
 {
     static const tg_str texts[4] = {{"hello", 5}, {"the quick brown fox jumps over it all", 37}, {"x", 1},
                                     {"a longer prompt that takes several steps to be read in, since the "
                                      "budget of tokens a step is small", 98}};
     world alone, crowd;
-    world_make(&alone, 1, 64, 512);
-    world_make(&crowd, 8, 64, 4096);
+    world_make_like(&alone, as, 1, 64, 512);
+    world_make_like(&crowd, as, 8, 64, 4096);
     for (uint32_t i = 0; i < 32; i++) {
         CU_ASSERT_EQUAL(submit(&crowd, i, text_request(&texts[i % 4], 20 + i, i / 4), NULL), 0);
         CU_ASSERT_EQUAL(submit(&alone, i, text_request(&texts[i % 4], 20 + i, i / 4), NULL), 0);
@@ -27,15 +27,21 @@ static void test_same_alone_and_in_company(void)
     world_free(&crowd);
 }
 
+static void test_same_alone_and_in_company(void)
+{
+    check_alone_and_in_company((world){.kv_type = TG_KV_F16});
+    check_alone_and_in_company((world){.kv_type = TG_KV_Q8});
+}
+
 /* One tenant fills the engine, others come in between: what gives way and is computed anew gives the same tokens. */
-static void test_same_after_giving_way(void)
+static void check_giving_way(world as)
 {
     static const tg_str texts[2] = {{"a prompt of some length, so that there is something to compute anew", 67}, {"short", 5}};
     static const tg_str tenants[] = {{"flood", 5}, {"acme", 4}, {"globex", 6}};
     world alone, crowd;
     tg_engine_status status = {0};
-    world_make(&alone, 1, 64, 512);
-    world_make(&crowd, 3, 64, 2048);
+    world_make_like(&alone, as, 1, 64, 512);
+    world_make_like(&crowd, as, 3, 64, 2048);
     for (uint32_t i = 0; i < 24; i++) {
         tg_gen_request request = text_request(&texts[i % 2], 60 + i, i);
         CU_ASSERT_EQUAL(submit(&alone, i, request, NULL), 0);
@@ -63,12 +69,18 @@ static void test_same_after_giving_way(void)
     world_free(&crowd);
 }
 
-static void test_continues_elsewhere(void)
+static void test_same_after_giving_way(void)
+{
+    check_giving_way((world){.kv_type = TG_KV_F16});
+    check_giving_way((world){.kv_type = TG_KV_Q8});
+}
+
+static void check_continues_elsewhere(world as)
 {
     static const tg_str text = {"hello hello", 11};
     world first, second;
-    world_make(&first, 2, 8, 1024);
-    world_make(&second, 2, 8, 1024);
+    world_make_like(&first, as, 2, 8, 1024);
+    world_make_like(&second, as, 2, 8, 1024);
     CU_ASSERT_EQUAL(submit(&first, 0, text_request(&text, 60, 7), NULL), 0);
     drain_all(&first);
     for (uint32_t done = 1; done < 60; done += 13) { /* the client got `done` tokens, then moved */
@@ -90,13 +102,19 @@ static void test_continues_elsewhere(void)
     world_free(&second);
 }
 
-static void test_prefix_cache(void)
+static void test_continues_elsewhere(void)
+{
+    check_continues_elsewhere((world){.kv_type = TG_KV_F16});
+    check_continues_elsewhere((world){.kv_type = TG_KV_Q8});
+}
+
+static void check_prefix_cache(world as)
 {
     char prompt[200];
     memset(prompt, 'p', sizeof(prompt));
     const tg_str text = {prompt, sizeof(prompt)};
     world w;
-    world_make(&w, 2, 8, 2048);
+    world_make_like(&w, as, 2, 8, 2048);
     tg_gen_request request = text_request(&text, 10, 3);
     request.tenant = TG_STR("acme");
     submit(&w, 0, request, NULL);
@@ -112,6 +130,12 @@ static void test_prefix_cache(void)
     CU_ASSERT(same_tokens(&w.results[0].tokens, &w.results[1].tokens));
     CU_ASSERT(same_tokens(&w.results[0].tokens, &w.results[2].tokens));
     world_free(&w);
+}
+
+static void test_prefix_cache(void)
+{
+    check_prefix_cache((world){.kv_type = TG_KV_F16});
+    check_prefix_cache((world){.kv_type = TG_KV_Q8});
 }
 
 /* A declared system prompt is computed once for all tenants; what comes after it, and any other prompt, for each. */
