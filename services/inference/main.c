@@ -105,6 +105,7 @@ static int start_engine(tg_inference *inference, tg_error *err)
     int rc = tg_engine_new(&conf, err, &inference->engine);
     if (rc == 0) {
         tg_engine_status status;
+        tg_compiler_init(&inference->compiler, tg_service_uv(inference->service), inference->engine);
         tg_engine_get_status(inference->engine, &status);
         inference->model = s->model_name && *s->model_name ? s->model_name : status.model;
         tg_log(TG_LOG_INFO, "model_loaded", "model", "%s", status.model, "quantisation", "%s",

@@ -175,3 +175,39 @@ def test_full_queue_says_when_to_come_back(service, stubs):
             wait = dict(error.trailing_metadata())["retry-after-ms"]
             assert 50 <= int(wait) <= 30000
     assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}, codes
+
+
+def heavy(i):
+    """Takes all the work a regular expression may take, and is refused for it."""
+    return "((a?){200}){%d}" % (200 + i)
+
+
+def test_constraints_that_take_long_to_compile_hold_up_nobody_else(service, stubs):
+    inference = stubs["inference"]
+
+    def ask(tenant, regex):
+        return service.Generate(inference.GenerateRequest(
+            text=PROMPT, max_tokens=8, tenant=tenant, constraint=inference.Constraint(regex=regex)), timeout=300)
+
+    def done():
+        return [call for call in hostile if call.done()]
+
+    hostile = [ask("mallory", heavy(i)) for i in range(16)]  # one is compiled, 8 wait, the others are too many
+    while not any(call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED for call in done()):
+        assert len(done()) < len(hostile), [call.details() for call in hostile]
+        time.sleep(0.01)
+    refused = next(call for call in done() if call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert refused.details() == "8 constraints of this tenant wait to be compiled"
+    assert int(dict(refused.trailing_metadata())["retry-after-ms"]) >= 50
+    assert service.CountTokens(inference.CountTokensRequest(text="a"), timeout=60).tokens == 1
+    before = len(done())
+    assert before < len(hostile), "the loop compiled them all before it counted tokens"
+    good = ask("acme", "[0-9]{4}")
+    assert next(good).WhichOneof("event") == "start"
+    assert len(done()) <= before + 2, "another tenant's constraint had to wait for more than the one under way"
+    assert re.fullmatch("[0-9]{4}", "".join(e.delta.text for e in good if e.WhichOneof("event") == "delta"))
+    for call in hostile[1:]:
+        call.cancel()
+    with pytest.raises(grpc.RpcError) as error:
+        list(ask("mallory", heavy(0)))
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT and "steps" in error.value.details()

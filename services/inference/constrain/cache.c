@@ -13,9 +13,10 @@ typedef struct entry {
 } entry;
 
 struct tg_constraint_cache {
-    pthread_mutex_t lock;
     const tg_tokenizer *tokenizer;
-    tg_vocab_trie *trie;
+    pthread_mutex_t compiling; /* held while one is compiled, before `lock` */
+    tg_vocab_trie *trie;       /* under `compiling` */
+    pthread_mutex_t lock;      /* of what follows */
     entry entries[TG_CONSTRAINT_CACHE_MAX];
     uint32_t len;
     uint64_t lookups;
@@ -27,6 +28,7 @@ int tg_constraint_cache_new(const tg_tokenizer *tokenizer, size_t bytes_max, tg_
     tg_constraint_cache *cache = calloc(1, sizeof(*cache));
     if (!cache)
         return -ENOMEM;
+    pthread_mutex_init(&cache->compiling, NULL);
     pthread_mutex_init(&cache->lock, NULL);
     cache->tokenizer = tokenizer;
     cache->bytes_max = bytes_max;
@@ -44,6 +46,7 @@ tg_constraint_cache *tg_constraint_cache_free(tg_constraint_cache *cache)
     }
     tg_vocab_trie_free(cache->trie);
     pthread_mutex_destroy(&cache->lock);
+    pthread_mutex_destroy(&cache->compiling);
     free(cache);
     return NULL;
 }
@@ -87,42 +90,76 @@ static void drop_oldest(tg_constraint_cache *cache)
     *oldest = cache->entries[--cache->len];
 }
 
-/* Under the lock. The key is taken over where it is kept. */
-static int get(tg_constraint_cache *cache, const tg_constraint_spec *spec, tg_buf *key, tg_error *err, tg_constraint **ret)
+/* Under the lock. */
+static void drop_too_many(tg_constraint_cache *cache)
 {
-    tg_constraint *made = NULL;
-    entry *e = find(cache, tg_buf_str(key));
-    int rc = e || cache->trie ? 0 : tg_vocab_trie_new(cache->tokenizer, &cache->trie);
-    if (rc == 0 && !e)
-        rc = tg_constraint_compile(spec, cache->trie, err, &made);
-    if (rc < 0)
-        return rc;
-    if (!e) {
-        if (cache->len == TG_CONSTRAINT_CACHE_MAX)
-            drop_oldest(cache);
-        e = &cache->entries[cache->len++];
-        *e = (entry){.key = *key, .constraint = made};
-        tg_buf_init(key, 0);
-    }
-    e->used = ++cache->lookups;
-    *ret = tg_constraint_retain(e->constraint);
     while (cache->len > 1 && bytes_of(cache) > cache->bytes_max)
         drop_oldest(cache);
-    return 0;
+}
+
+static tg_constraint *look_up(tg_constraint_cache *cache, tg_str key)
+{
+    tg_constraint *constraint = NULL;
+    pthread_mutex_lock(&cache->lock);
+    entry *e = find(cache, key);
+    if (e) {
+        e->used = ++cache->lookups;
+        constraint = tg_constraint_retain(e->constraint);
+        drop_too_many(cache);
+    }
+    pthread_mutex_unlock(&cache->lock);
+    return constraint;
+}
+
+/* The key is taken over. */
+static void keep(tg_constraint_cache *cache, tg_buf *key, tg_constraint *constraint)
+{
+    pthread_mutex_lock(&cache->lock);
+    if (cache->len == TG_CONSTRAINT_CACHE_MAX)
+        drop_oldest(cache);
+    cache->entries[cache->len++] = (entry){.key = *key, .constraint = tg_constraint_retain(constraint), .used = ++cache->lookups};
+    tg_buf_init(key, 0);
+    drop_too_many(cache);
+    pthread_mutex_unlock(&cache->lock);
+}
+
+/* Another may have compiled it while this one waited for its turn. */
+static int compile(tg_constraint_cache *cache, const tg_constraint_spec *spec, tg_buf *key, tg_error *err, tg_constraint **ret)
+{
+    int rc = 0;
+    pthread_mutex_lock(&cache->compiling);
+    *ret = look_up(cache, tg_buf_str(key));
+    if (!*ret) {
+        rc = cache->trie ? 0 : tg_vocab_trie_new(cache->tokenizer, &cache->trie);
+        if (rc == 0)
+            rc = tg_constraint_compile(spec, cache->trie, err, ret);
+        if (rc == 0)
+            keep(cache, key, *ret);
+    }
+    pthread_mutex_unlock(&cache->compiling);
+    return rc;
+}
+
+static bool choices_fit(const tg_constraint_spec *spec) { return spec->texts_len <= TG_CONSTRAINT_CHOICES_MAX; }
+
+tg_constraint *tg_constraint_cache_find(tg_constraint_cache *cache, const tg_constraint_spec *spec)
+{
+    tg_buf key;
+    tg_buf_init(&key, 0);
+    tg_constraint *constraint = choices_fit(spec) && make_key(spec, &key) == 0 ? look_up(cache, tg_buf_str(&key)) : NULL;
+    tg_buf_free(&key);
+    return constraint;
 }
 
 int tg_constraint_cache_get(tg_constraint_cache *cache, const tg_constraint_spec *spec, tg_error *err, tg_constraint **ret)
 {
     tg_buf key;
-    if (spec->texts_len > TG_CONSTRAINT_CHOICES_MAX)
+    if (!choices_fit(spec))
         return tg_error_set(err, -EINVAL, "a choice of %zu texts; 1 to %d are allowed", spec->texts_len, TG_CONSTRAINT_CHOICES_MAX);
     tg_buf_init(&key, 0);
     int rc = make_key(spec, &key);
-    if (rc == 0) {
-        pthread_mutex_lock(&cache->lock);
-        rc = get(cache, spec, &key, err, ret);
-        pthread_mutex_unlock(&cache->lock);
-    }
+    if (rc == 0 && !(*ret = look_up(cache, tg_buf_str(&key))))
+        rc = compile(cache, spec, &key, err, ret);
     tg_buf_free(&key);
     return rc;
 }

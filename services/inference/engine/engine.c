@@ -254,13 +254,23 @@ static int constrain(tg_seq *seq, const tg_gen_request *r, tg_constraint *constr
     return rc;
 }
 
+tg_constraint *tg_engine_kept_constraint(tg_engine *e, const tg_constraint_spec *spec)
+{
+    return tg_constraint_cache_find(e->constraints, spec);
+}
+
+int tg_engine_compile(tg_engine *e, const tg_constraint_spec *spec, tg_error *err, tg_constraint **ret)
+{
+    return tg_constraint_cache_get(e->constraints, spec, err, ret);
+}
+
 static int make_choices(const tg_engine *e, const tg_gen_request *request, uint32_t n, tg_error *err, tg_seq **ret_seqs,
                         bool *ret_thinking)
 {
     tg_token_list tokens = list_of_prompt(e);
     tg_gen_request r = *request;
-    tg_constraint *constraint = NULL;
-    int rc = request->constraint.kind == TG_CONSTRAINT_NONE
+    tg_constraint *constraint = request->compiled ? tg_constraint_retain(request->compiled) : NULL;
+    int rc = constraint || request->constraint.kind == TG_CONSTRAINT_NONE
                  ? 0 : tg_constraint_cache_get(e->constraints, &request->constraint, err, &constraint);
     if (rc == 0)
         rc = encode_request(e, request, err, &tokens, ret_thinking);

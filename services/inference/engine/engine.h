@@ -92,6 +92,7 @@ typedef struct tg_gen_request {
     tg_sampling sampling;
     tg_adjustments adjustments;
     tg_constraint_spec constraint; /* of the answer's text; kind NONE: any */
+    tg_constraint *compiled;       /* the same from tg_engine_compile, retained meanwhile; NULL: submit compiles it */
     uint32_t max_tokens; /* of output, `generated` included; 0: until the context is full */
     const tg_str *stop;
     size_t stop_len; /* at most TG_STOP_STRINGS_MAX */
@@ -108,6 +109,12 @@ typedef struct tg_gen_ticket {
     uint32_t prompt_tokens;
     bool thinking; /* the prompt ends within the thinking before the answer */
 } tg_gen_ticket;
+
+/* Compiling a constraint can take half a second (TG_DFA_WORK_MAX): whose thread has other things to do as well looks whether it
+ * is kept from an earlier request, has it compiled on another thread if not, and submits then. Any thread; the caller releases
+ * what it is given (tg_constraint_release). kept: NULL if not. compile: errors as submit's. */
+tg_constraint *tg_engine_kept_constraint(tg_engine *engine, const tg_constraint_spec *spec);
+int tg_engine_compile(tg_engine *engine, const tg_constraint_spec *spec, tg_error *err, tg_constraint **ret);
 
 /* All of a request's choices are accepted or none. 0; -EAGAIN when the queue is full; -EMSGSIZE when it can never fit;
  * -ETIME when the deadline is past; -EINVAL or -ENOTSUP; -ENOMEM; each with a message. */

@@ -432,39 +432,101 @@ static bool takes_apart(const tg_answer_conf *conf)
     return conf->tools != TG_TOOLS_NONE || conf->reasoning != TG_REASONING_NONE;
 }
 
-void tg_inference_generate(void *service, tg_rpc_call *call, const ProtobufCMessage *request)
-{
-    tg_inference *inference = service;
-    const Tollgate__V1__GenerateRequest *in = (const Tollgate__V1__GenerateRequest *)request;
-    tg_gen_request gen = {0};
-    tg_answer_conf answers;
-    tg_gen_ticket ticket;
-    tg_error err = {""};
+/* A request that is not the engine's yet. What is in it lives in the call's arena, or in `request`, as long as the call. */
+typedef struct admission {
+    tg_inference *inference;
+    tg_rpc_call *call;
+    const Tollgate__V1__GenerateRequest *in;
     tg_str text;
-    generation *g = calloc(1, sizeof *g);
-    int rc = g ? decode(inference, call, in, &text, &gen, &answers, &err) : -ENOMEM;
-    if (rc == 0) {
-        gen.user = g;
-        rc = tg_engine_submit(inference->engine, &gen, &err, &ticket);
-    }
-    if (rc < 0) {
-        refuse(inference, call, rc, &err);
-        free(g);
-        return;
-    }
-    g->inference = inference;
-    g->call = call;
-    g->seq_id = ticket.seq_id;
-    g->choices = g->open = gen.n ? gen.n : 1;
-    g->logprobs = gen.logprobs;
-    tg_request_record_init(&g->record, in->request_id, in->attempt, in->tenant,
-                           inference->model);
-    tg_list_add_tail(&inference->generations, &g->node);
-    tg_rpc_call_set_user(call, g);
-    tg_rpc_call_on_cancel(call, on_cancel);
-    send_start(g, ticket.prompt_tokens, gen.sampling.seed);
-    if (takes_apart(&answers) && tg_answers_new(&answers, &gen, &ticket, tg_engine_model(inference->engine), &g->answers) < 0) {
+    tg_gen_request gen;
+    tg_answer_conf answers;
+    tg_compile compile; /* where its constraint is not kept from an earlier one */
+} admission;
+
+static void started(generation *g, const admission *a, const tg_gen_ticket *ticket)
+{
+    const tg_model *model = tg_engine_model(g->inference->engine);
+    g->seq_id = ticket->seq_id;
+    g->choices = g->open = a->gen.n ? a->gen.n : 1;
+    g->logprobs = a->gen.logprobs;
+    tg_request_record_init(&g->record, a->in->request_id, a->in->attempt, a->in->tenant, g->inference->model);
+    tg_list_add_tail(&g->inference->generations, &g->node);
+    tg_rpc_call_set_user(g->call, g);
+    tg_rpc_call_on_cancel(g->call, on_cancel);
+    send_start(g, ticket->prompt_tokens, a->gen.sampling.seed);
+    if (takes_apart(&a->answers) && tg_answers_new(&a->answers, &a->gen, ticket, model, &g->answers) < 0) {
         g->failed = true;
         cancel_all(g);
     }
+}
+
+static int admit(admission *a, tg_error *err)
+{
+    tg_gen_ticket ticket;
+    generation *g = calloc(1, sizeof *g);
+    if (!g)
+        return -ENOMEM;
+    g->inference = a->inference;
+    g->call = a->call;
+    a->gen.user = g;
+    int rc = tg_engine_submit(a->inference->engine, &a->gen, err, &ticket);
+    if (rc == 0)
+        started(g, a, &ticket);
+    else
+        free(g);
+    return rc;
+}
+
+static void end_admission(admission *a, int rc, const tg_error *err)
+{
+    if (rc < 0)
+        refuse(a->inference, a->call, rc, err);
+    tg_constraint_release(a->gen.compiled);
+    free(a);
+}
+
+static bool is_wanted(const tg_compile *compile)
+{
+    return !tg_rpc_call_cancelled(TG_CONTAINER_OF(compile, admission, compile)->call);
+}
+
+static void on_compiled(tg_compile *compile)
+{
+    admission *a = TG_CONTAINER_OF(compile, admission, compile);
+    int rc = compile->rc;
+    a->gen.compiled = compile->constraint;
+    if (tg_rpc_call_cancelled(a->call)) {
+        tg_rpc_finish(a->call, TG_RPC_CANCELLED, "cancelled by the client");
+        rc = 0;
+    } else if (rc == 0) {
+        rc = admit(a, &compile->err);
+    }
+    end_admission(a, rc, &compile->err);
+}
+
+void tg_inference_generate(void *service, tg_rpc_call *call, const ProtobufCMessage *request)
+{
+    tg_inference *inference = service;
+    tg_error err = {""};
+    admission *a = calloc(1, sizeof *a);
+    if (!a) {
+        refuse(inference, call, -ENOMEM, &err);
+        return;
+    }
+    a->inference = inference;
+    a->call = call;
+    a->in = (const Tollgate__V1__GenerateRequest *)request;
+    int rc = decode(inference, call, a->in, &a->text, &a->gen, &a->answers, &err);
+    if (rc == 0 && a->gen.constraint.kind != TG_CONSTRAINT_NONE) {
+        a->gen.compiled = tg_engine_kept_constraint(inference->engine, &a->gen.constraint);
+        if (!a->gen.compiled) {
+            a->compile = (tg_compile){.tenant = a->gen.tenant, .spec = &a->gen.constraint, .wanted = is_wanted, .done = on_compiled};
+            rc = tg_compiler_add(&inference->compiler, &a->compile, &err);
+            if (rc == 0)
+                return;
+        }
+    }
+    if (rc == 0)
+        rc = admit(a, &err);
+    end_admission(a, rc, &err);
 }

@@ -10,6 +10,7 @@
 #include "libs/service/service.h"
 #include "libs/usage/publisher.h"
 #include "services/inference/engine/engine.h"
+#include "services/inference/serve/compile.h"
 
 #define TG_INFERENCE_WATCHERS_MAX 256 /* WatchStatus streams; more are refused */
 #define TG_INFERENCE_BLOCK_WATCHERS_MAX 64 /* of WatchBlocks at a time */
@@ -30,6 +31,7 @@ typedef struct tg_inference {
     const tg_inference_settings *settings;
     tg_service *service;
     tg_engine *engine;
+    tg_compiler compiler;
     struct tg_embedder *embedder; /* NULL: no encoder is configured */
     struct {
         tg_publisher *publisher; /* NULL: not published */
