@@ -1,13 +1,9 @@
 /* AVX2 + FMA + F16C. A panel of 16 outputs is two registers of 8 lanes; a tile is 4 tokens by a panel, 2 by 2 or
- * 1 by 4.
+ * 1 by 4. With more than 4 tokens numbers are unpacked first: unpacked_avx2.h.
  *
  *   Q8_0: bytes of one output's four inputs sit in one 32-bit lane. Shifts sign-extend inputs 0 and 2
  *         into one vector of int16 and 1 and 3 into another; vpmaddwd multiplies and adds pairs into
- *         int32. Exact for every int8. For more than one token by Winograd's inner product (1968):
- *             a0·w0 + a1·w1 = (a0 + w1)·(a1 + w0) − a0·a1 − w0·w1
- *         which multiplies half as often: additions go to any port, multiplications on many processors to one. What is
- *         taken off is the activations' part, known since they were quantised, and the weights', which all tokens
- *         share.
+ *         int32. Exact for every int8.
  *   Q4:   nibbles are unsigned, so vpmaddubsw takes them as they are; a pair is at most 15·127·2 =
  *         3,810 and a whole block's eight of them 30,480, which int16 holds. One widening per block.
  *   Q5, Q6: bytes of up to 63 likewise; two pairs are at most 2·63·127·2 = 32,004, so each two are widened.
@@ -28,15 +24,16 @@ typedef struct d16 {
 #define TG_TILE_FITS(m, n) ((m) * (n) <= 4 || ((m) == 1 && (n) <= 6))
 #define TG_FLOAT_ROWS 6
 #define TG_FLOAT_PANELS(rows) TG_TILE_PANELS(rows)
-#define TG_WANTS_PAIR_SUMS true
+#define TG_WANTS_PAIRS true
 
 #include "services/inference/backend/cpu/tiles.h"
 
 TG_INLINE v16 v16_of_d16(d16 x) { return (v16){_mm256_cvtepi32_ps(x.half[0]), _mm256_cvtepi32_ps(x.half[1])}; }
 
-/* Pins a running sum to its register: without it the compiler regroups a block's additions, holds all
- * their terms at once, and spills. */
-#define PIN(sum) __asm__("" : "+x"(sum))
+/* Add to a running sum where it is: otherwise the compiler regroups a block's additions, holds all their terms at once,
+ * and spills. */
+#define ADD_16(sum, x) __asm__("vpaddw %1, %0, %0" : "+x"(sum) : "x"(x))
+#define ADD_32(sum, x) __asm__("vpaddd %1, %0, %0" : "+x"(sum) : "x"(x))
 
 TG_INLINE __m256i broadcast4(const void *p)
 {
@@ -51,82 +48,6 @@ TG_INLINE __m256i load32(const void *p) { return _mm256_loadu_si256(p); }
 TG_INLINE __m256i even_of(__m256i w) { return _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8); }
 TG_INLINE __m256i odd_of(__m256i w) { return _mm256_srai_epi16(w, 8); }
 
-TG_INLINE void dots_q8_of_one(const tile *in, size_t b, int m, d16 (*dots)[TILE])
-{
-    const int16_t *pairs = in->pairs + b * TILE * TG_QUANT_BLOCK;
-    TG_UNROLL
-    for (int p = 0; p < m; p++)
-        dots[p][0].half[0] = dots[p][0].half[1] = _mm256_setzero_si256();
-    TG_KEEP_LOOP
-    for (size_t g = 0; g < 8; g++) {
-        const __m256i x = broadcast4(pairs + g * 4), y = broadcast4(pairs + g * 4 + 2);
-        TG_UNROLL
-        for (int p = 0; p < m; p++) {
-            TG_UNROLL
-            for (size_t half = 0; half < 2; half++) {
-                const __m256i w =
-                    load32(in->weights + (size_t)p * in->panel_bytes + ((b * 8 + g) * 2 + half) * 32);
-                const __m256i sum =
-                    _mm256_add_epi32(_mm256_madd_epi16(even_of(w), x), _mm256_madd_epi16(odd_of(w), y));
-                dots[p][0].half[half] = _mm256_add_epi32(dots[p][0].half[half], sum);
-                PIN(dots[p][0].half[half]);
-            }
-        }
-    }
-}
-
-TG_INLINE void dots_q8(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE])
-{
-    if (n == 1) {
-        dots_q8_of_one(in, b, m, dots);
-        return;
-    }
-    TG_UNROLL
-    for (int t = 0; t < n; t++) {
-        const __m256i tokens = _mm256_set1_epi32(-in->pair_sum[b * TILE + (size_t)t]);
-        TG_UNROLL
-        for (int p = 0; p < m; p++) {
-            const int32_t *weights = in->pair_sums + ((size_t)p * in->blocks + b) * TG_PANEL;
-            dots[p][t].half[0] = _mm256_sub_epi32(tokens, load32(weights));
-            dots[p][t].half[1] = _mm256_sub_epi32(tokens, load32(weights + 8));
-        }
-    }
-    TG_KEEP_LOOP
-    for (size_t g = 0; g < 8; g++) {
-        TG_UNROLL
-        for (int p = 0; p < m; p++) {
-            const uint8_t *from = in->weights + (size_t)p * in->panel_bytes + (b * 8 + g) * 64;
-            const __m256i c = load32(from), d = load32(from + 32);
-            const __m256i c_even = even_of(c), c_odd = odd_of(c), d_even = even_of(d), d_odd = odd_of(d);
-            TG_UNROLL
-            for (int t = 0; t < n; t++) {
-                const int16_t *pairs = in->pairs + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
-                const __m256i x = broadcast4(pairs), y = broadcast4(pairs + 2);
-                dots[p][t].half[0] = _mm256_add_epi32(
-                    dots[p][t].half[0], _mm256_madd_epi16(_mm256_add_epi16(x, c_odd), _mm256_add_epi16(y, c_even)));
-                PIN(dots[p][t].half[0]);
-                dots[p][t].half[1] = _mm256_add_epi32(
-                    dots[p][t].half[1], _mm256_madd_epi16(_mm256_add_epi16(x, d_odd), _mm256_add_epi16(y, d_even)));
-                PIN(dots[p][t].half[1]);
-            }
-        }
-    }
-}
-
-TG_INLINE void sum_pairs(const uint8_t *quants, size_t blocks, int32_t *ret)
-{
-    for (size_t b = 0; b < blocks; b++) {
-        __m256i low = _mm256_setzero_si256(), high = low;
-        for (size_t g = 0; g < 8; g++) {
-            const __m256i c = load32(quants + (b * 8 + g) * 64), d = load32(quants + (b * 8 + g) * 64 + 32);
-            low = _mm256_add_epi32(low, _mm256_madd_epi16(even_of(c), odd_of(c)));
-            high = _mm256_add_epi32(high, _mm256_madd_epi16(even_of(d), odd_of(d)));
-        }
-        _mm256_storeu_si256((__m256i *)(void *)(ret + b * TG_PANEL), low);
-        _mm256_storeu_si256((__m256i *)(void *)(ret + b * TG_PANEL + 8), high);
-    }
-}
-
 TG_INLINE void clear(int m, int n, d16 (*dots)[TILE])
 {
     TG_UNROLL
@@ -134,6 +55,28 @@ TG_INLINE void clear(int m, int n, d16 (*dots)[TILE])
         TG_UNROLL
         for (int t = 0; t < n; t++)
             dots[p][t].half[0] = dots[p][t].half[1] = _mm256_setzero_si256();
+    }
+}
+
+TG_INLINE void dots_q8(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE])
+{
+    clear(m, n, dots);
+    TG_KEEP_LOOP
+    for (size_t g = 0; g < 8; g++) {
+        TG_UNROLL
+        for (int p = 0; p < m; p++) {
+            TG_UNROLL
+            for (size_t half = 0; half < 2; half++) {
+                const __m256i w = load32(in->weights + (size_t)p * in->panel_bytes + ((b * 8 + g) * 2 + half) * 32);
+                const __m256i even = even_of(w), odd = odd_of(w);
+                TG_UNROLL
+                for (int t = 0; t < n; t++) {
+                    const int16_t *pairs = in->pairs + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
+                    ADD_32(dots[p][t].half[half], _mm256_madd_epi16(even, broadcast4(pairs)));
+                    ADD_32(dots[p][t].half[half], _mm256_madd_epi16(odd, broadcast4(pairs + 2)));
+                }
+            }
+        }
     }
 }
 
@@ -155,10 +98,8 @@ TG_INLINE void add_four_bits(const tile *in, size_t b, int m, int n, d16 (*dots)
                 for (int t = 0; t < n; t++) {
                     const int8_t *q = in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
                     __m256i *dot = &dots[p][t].half[half];
-                    *dot = _mm256_add_epi16(*dot, _mm256_maddubs_epi16(low, broadcast4(q)));
-                    PIN(*dot);
-                    *dot = _mm256_add_epi16(*dot, _mm256_maddubs_epi16(high, broadcast4(q + 16)));
-                    PIN(*dot);
+                    ADD_16(*dot, _mm256_maddubs_epi16(low, broadcast4(q)));
+                    ADD_16(*dot, _mm256_maddubs_epi16(high, broadcast4(q + 16)));
                 }
             }
         }
@@ -166,9 +107,9 @@ TG_INLINE void add_four_bits(const tile *in, size_t b, int m, int n, d16 (*dots)
 }
 
 /* Each two groups of inputs, that four or five bits leave room for in int16, are widened to int32. */
-TG_INLINE __m256i two_groups(__m256i v, const int8_t *q, __m256i w, const int8_t *r)
+TG_INLINE __m256i two_groups(__m256i v, __m256i q, __m256i w, __m256i r)
 {
-    const __m256i x = _mm256_maddubs_epi16(v, broadcast4(q)), y = _mm256_maddubs_epi16(w, broadcast4(r));
+    const __m256i x = _mm256_maddubs_epi16(v, q), y = _mm256_maddubs_epi16(w, r);
     return _mm256_madd_epi16(_mm256_add_epi16(x, y), _mm256_set1_epi16(1));
 }
 
@@ -193,22 +134,17 @@ TG_INLINE void add_five_bits(const tile *in, size_t b, int m, int n, d16 (*dots)
                 for (int t = 0; t < n; t++) {
                     const int8_t *q = in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
                     __m256i *dot = &dots[p][t].half[half];
-                    *dot = _mm256_add_epi32(*dot, two_groups(low, q, high, q + 16));
-                    PIN(*dot);
+                    ADD_32(*dot, two_groups(low, broadcast4(q), high, broadcast4(q + 16)));
                 }
             }
         }
     }
 }
 
-TG_INLINE void dots_low(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE])
+/* Widens sums of int16 and takes off what stands for the middle. */
+TG_INLINE void finish_low(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE])
 {
     const __m256i ones = _mm256_set1_epi16(1);
-    clear(m, n, dots);
-    if (tg_packed_is_five(type))
-        add_five_bits(in, b, m, n, dots);
-    else
-        add_four_bits(in, b, m, n, dots);
     TG_UNROLL
     for (int t = 0; t < n; t++) {
         const __m256i off = _mm256_set1_epi32(tg_packed_middle(type) * in->sum[b * TILE + (size_t)t]);
@@ -222,6 +158,16 @@ TG_INLINE void dots_low(const tile *in, size_t b, int m, int n, tg_dtype type, d
             }
         }
     }
+}
+
+TG_INLINE void dots_low(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE])
+{
+    clear(m, n, dots);
+    if (tg_packed_is_five(type))
+        add_five_bits(in, b, m, n, dots);
+    else
+        add_four_bits(in, b, m, n, dots);
+    finish_low(in, b, m, n, type, dots);
 }
 
 TG_INLINE void dots_q6(const tile *in, size_t b, size_t which, int m, int n, d16 (*dots)[TILE])
@@ -239,14 +185,15 @@ TG_INLINE void dots_q6(const tile *in, size_t b, size_t which, int m, int n, d16
                 for (int t = 0; t < n; t++) {
                     const int8_t *q = in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
                     __m256i *dot = &dots[p][t].half[half];
-                    *dot = _mm256_add_epi32(*dot, two_groups(v, q, w, q + 4));
-                    PIN(*dot);
+                    ADD_32(*dot, two_groups(v, broadcast4(q), w, broadcast4(q + 4)));
                 }
             }
         }
     }
 }
 
-const tg_cpu_kernels tg_kernels_avx2 = {.name = "avx2", .wants_pairs = true, TG_OPS_TABLE};
+#include "services/inference/backend/cpu/unpacked_avx2.h"
+
+const tg_cpu_kernels tg_kernels_avx2 = {.name = "avx2", .wants_pairs = true, .product = product_avx2, TG_OPS_TABLE};
 
 #endif

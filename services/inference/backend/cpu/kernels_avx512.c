@@ -20,7 +20,7 @@ typedef __m512i d16;
 #define TG_TILE_FITS(m, n) ((m) <= 3 && ((n) <= 4 || (m) <= 2))
 #define TG_FLOAT_ROWS 8 /* by one panel: an activation that meets one weight is loaded by the multiplication itself */
 #define TG_FLOAT_PANELS(rows) ((rows) <= 2 ? 3 : 1)
-#define TG_WANTS_PAIR_SUMS false
+#define TG_WANTS_PAIRS false
 
 #include "services/inference/backend/cpu/tiles.h"
 
@@ -119,11 +119,6 @@ TG_INLINE void dots_q6(const tile *in, size_t b, size_t half, int m, int n, d16 
     }
 }
 
-TG_INLINE void sum_pairs(const uint8_t *quants, size_t blocks, int32_t *ret) /* not wanted */
-{
-    (void)quants, (void)blocks, (void)ret;
-}
-
-const tg_cpu_kernels tg_kernels_avx512 = {.name = "avx512", TG_OPS_TABLE};
+const tg_cpu_kernels tg_kernels_avx512 = {.name = "avx512", .product = TG_OPS(tg_product), TG_OPS_TABLE};
 
 #endif

@@ -66,4 +66,4 @@ static void tg_product_scalar(const tg_product *p, uint32_t first, uint32_t last
     }
 }
 
-const tg_cpu_kernels tg_kernels_scalar = {.name = "scalar", TG_OPS_TABLE};
+const tg_cpu_kernels tg_kernels_scalar = {.name = "scalar", .product = TG_OPS(tg_product), TG_OPS_TABLE};

@@ -422,7 +422,6 @@ TG_ISA static void TG_OPS(tg_attend)(const tg_attend *a)
 }
 
 #define TG_OPS_TABLE                                                                               \
-    .product = TG_OPS(tg_product),                                                                 \
     .quantise = TG_OPS(tg_quantise), .norm = TG_OPS(tg_norm), .silu_mul = TG_OPS(tg_silu_mul),     \
     .to_f16 = TG_OPS(tg_to_f16), .to_q8 = TG_OPS(tg_to_q8), .attend = TG_OPS(tg_attend)
 

@@ -9,7 +9,7 @@
  *                            TG_FLOAT_PANELS(rows)
  *   TG_TILE_FITS(m, n)       which tiles are wanted; a constant expression, so that no others are compiled
  *   TG_FLOAT_ROWS            tokens of a tile with F32, F16 or BF16 weights, at most FLOAT_ROWS_MAX
- *   TG_WANTS_PAIR_SUMS       whether dots_q8 reads pair_sums for more than one token, and then sum_pairs
+ *   TG_WANTS_PAIRS           whether dots_q8 reads pairs
  *
  * An activation that was loaded meets the weights of all panels of a tile, a weight those of all tokens. While
  * a group of panels is worked on, tile by tile, the next group is fetched into the cache piece by piece, so that
@@ -29,12 +29,11 @@
 typedef struct tile {
     const uint8_t *weights; /* of the group's first panel */
     size_t panel_bytes, blocks;
-    const int8_t *q; /* these six at the tile's first block */
+    const int8_t *q; /* these at the tile's first block */
     const int16_t *pairs;
     const float *scale, *scaled_sum;
-    const int32_t *sum, *pair_sum;
+    const int32_t *sum;
     const float *x[FLOAT_ROWS_MAX];
-    const int32_t *pair_sums; /* of the weights: [panel][block][16] */
     const uint8_t *ahead;     /* what to fetch meanwhile, ahead_bytes for each block */
     size_t ahead_bytes;
 } tile;
@@ -43,7 +42,6 @@ TG_INLINE v16 v16_of_d16(d16 x);
 TG_INLINE void dots_q8(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE]);
 TG_INLINE void dots_low(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE]);
 TG_INLINE void dots_q6(const tile *in, size_t b, size_t half, int m, int n, d16 (*dots)[TILE]);
-TG_INLINE void sum_pairs(const uint8_t *quants, size_t blocks, int32_t *ret);
 
 TG_INLINE void fetch(const tile *in, size_t b)
 {
@@ -223,10 +221,8 @@ TG_INLINE void run_tile(const tg_product *product, tile *in, uint32_t panel, uin
         in->scale = rows->scale + at;
         in->scaled_sum = rows->scaled_sum + at;
         in->sum = rows->sum + at;
-        if (TG_WANTS_PAIR_SUMS && type == TG_DTYPE_Q8_0) {
+        if (TG_WANTS_PAIRS && type == TG_DTYPE_Q8_0)
             in->pairs = rows->pairs + at * TG_QUANT_BLOCK;
-            in->pair_sum = rows->pair_sum + at;
-        }
         if (type == TG_DTYPE_Q6_K)
             tile_q6(in, m, n, acc);
         else
@@ -241,14 +237,9 @@ TG_INLINE void run_tile(const tg_product *product, tile *in, uint32_t panel, uin
 }
 
 /* All rows against `m` panels. */
-TG_INLINE void run_group(const tg_product *product, tile *in, uint32_t panel, int m, tg_dtype type, int32_t *scratch)
+TG_INLINE void run_group(const tg_product *product, tile *in, uint32_t panel, int m, tg_dtype type)
 {
     const uint32_t len = product->rows->len;
-    if (TG_WANTS_PAIR_SUMS && type == TG_DTYPE_Q8_0 && len > 1) {
-        for (int p = 0; p < m; p++)
-            sum_pairs(in->weights + (size_t)p * in->panel_bytes, in->blocks, scratch + (size_t)p * in->blocks * TG_PANEL);
-        in->pair_sums = scratch;
-    }
     const uint32_t most = (uint32_t)rows_of_tile(type);
     for (uint32_t row = 0, n; row < len; row += n) {
         const uint32_t left = len - row;
@@ -269,7 +260,7 @@ TG_INLINE void run_group(const tg_product *product, tile *in, uint32_t panel, in
     }
 }
 
-TG_INLINE void run_panels(const tg_product *product, uint32_t first, uint32_t last, tg_dtype type, int32_t *scratch)
+TG_INLINE void run_panels(const tg_product *product, uint32_t first, uint32_t last, tg_dtype type)
 {
     const tg_packed *w = product->weights;
     const uint32_t len = product->rows->len;
@@ -283,10 +274,10 @@ TG_INLINE void run_panels(const tg_product *product, uint32_t first, uint32_t la
         in.ahead = in.weights + m * w->panel_bytes;
         in.ahead_bytes = pieces ? (next * w->panel_bytes + pieces * LINE - 1) / (pieces * LINE) * LINE : 0;
         switch (m) {
-        case 4: run_group(product, &in, panel, 4, type, scratch); break;
-        case 3: run_group(product, &in, panel, 3, type, scratch); break;
-        case 2: run_group(product, &in, panel, 2, type, scratch); break;
-        default: run_group(product, &in, panel, 1, type, scratch); break;
+        case 4: run_group(product, &in, panel, 4, type); break;
+        case 3: run_group(product, &in, panel, 3, type); break;
+        case 2: run_group(product, &in, panel, 2, type); break;
+        default: run_group(product, &in, panel, 1, type); break;
         }
         panel += m;
     }
@@ -295,7 +286,8 @@ TG_INLINE void run_panels(const tg_product *product, uint32_t first, uint32_t la
 #define TG_PRODUCT_OF(name, type)                                                                                     \
     TG_ISA static void name(const tg_product *product, uint32_t first, uint32_t last, int32_t *scratch)               \
     {                                                                                                                 \
-        run_panels(product, first, last, type, scratch);                                                              \
+        (void)scratch;                                                                                                \
+        run_panels(product, first, last, type);                                                                       \
     }
 TG_PRODUCT_OF(product_f32, TG_DTYPE_F32)
 TG_PRODUCT_OF(product_f16, TG_DTYPE_F16)

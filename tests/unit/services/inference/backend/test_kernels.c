@@ -125,6 +125,16 @@ static void products_of(const char *path)
             compare_products(kernels, types[i], 19, &random);
 }
 
+/* More rows than one pass takes. */
+static void test_products_of_many_rows(void)
+{
+    const tg_cpu_kernels *kernels = kernels_of("avx2");
+    uint64_t random = tg_test_seed();
+    for (size_t round = 0; kernels && round < tg_test_rounds(3); round++)
+        for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+            compare_products(kernels, types[i], 150, &random);
+}
+
 static void test_products_avx2(void) { products_of("avx2"); }
 static void test_products_avx512(void) { products_of("avx512"); }
 static void test_products_amx(void) { products_of("amx"); }
@@ -365,6 +375,7 @@ static void test_unknown_path(void)
 }
 
 static const tg_test tests[] = {{"products_avx2_equal_scalar", test_products_avx2},
+                                {"products_of_many_rows", test_products_of_many_rows},
                                 {"products_avx512_equal_scalar", test_products_avx512},
                                 {"products_amx_equal_scalar", test_products_amx},
                                 {"products_amx_emulated_equal_scalar", test_products_amx_emulated},
