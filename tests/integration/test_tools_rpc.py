@@ -86,6 +86,19 @@ def test_calls_come_in_pieces(ask, stubs):
     assert ask(regex=f"Let me see\\.\\n{CALL}\\n{CALL}", tools_json=json.dumps([WEATHER]))[0] == deltas, "not the same again"
 
 
+def test_one_call_at_most(ask, stubs):
+    """The answer ends behind its first call, though the model is held to a form that has another."""
+    regex = f"Let me see\\.\\n{CALL}\\n{CALL}"
+    deltas, (end,) = ask(regex=regex, tools_json=json.dumps([WEATHER]), one_tool_call=True)
+    whole, (later,) = ask(regex=regex, tools_json=json.dumps([WEATHER]))
+    text, reasoning, calls = parts(deltas)
+    assert text == "Let me see." and calls == {0: parts(whole)[2][0]} and end.finish == stubs["inference"].FINISH_REASON_TOOL_CALLS
+    tokens = [t for d in deltas for t in d.token_ids]
+    assert len(tokens) == end.output_tokens < later.output_tokens and tokens == [t for d in whole for t in d.token_ids][:len(tokens)]
+    rest, _ = ask(regex=regex, tools_json=json.dumps([WEATHER]), one_tool_call=True, generated=tokens[:-4])
+    assert [t for d in rest for t in d.token_ids] == tokens[-4:]
+
+
 def test_thinking_is_apart_from_the_answer(ask, stubs):
     deltas, (end,) = ask(regex=r"<think>\n[a-z ]{8,20}\n</think>\n\n(yes|no)")
     text, reasoning, calls = parts(deltas)

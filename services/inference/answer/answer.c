@@ -18,6 +18,7 @@ typedef enum state {
     CALL,     /* an object */
     BETWEEN,  /* behind a call */
     BROKEN,   /* hermes: no call after all: text up to the closing mark */
+    OVER,     /* behind the only call */
 } state;
 
 struct tg_answer {
@@ -131,7 +132,7 @@ static void call_byte(tg_answer *a, char c)
     if (ready)
         tell_call(a);
     if (step == TG_CALL_DONE)
-        a->state = BETWEEN;
+        a->state = a->conf.one_call ? OVER : BETWEEN;
 }
 
 static bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
@@ -220,7 +221,8 @@ static void plain(tg_answer *a, char c)
     case THINKING: tell(a, TG_ANSWER_REASONING, &c, 1); break;
     case HEAD: head(a, c); break;
     case NAME: name_byte(a, c); break;
-    case CALL_ID: break;
+    case CALL_ID:
+    case OVER: break;
     case CALL: call_byte(a, c); break;
     case BETWEEN: between(a, c); break;
     }
@@ -245,7 +247,8 @@ static size_t marks_of(const tg_answer *a, tg_str *marks)
     case NAME: marks[len++] = TG_STR("[CALL_ID]"); /* fall through */
     case CALL_ID: marks[len++] = TG_STR("[ARGS]"); break;
     case HEAD:
-    case CALL: break;
+    case CALL:
+    case OVER: break;
     }
     return len > 0 && marks[len - 1].len == 0 ? len - 1 : len;
 }
@@ -327,12 +330,34 @@ static void feed(tg_answer *a, char c)
 
 /* ---- the face ---- */
 
+/* The names, and behind the list their bytes. */
+static int copy_names(tg_answer_conf *conf)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < conf->names_len; i++)
+        bytes += conf->names[i].len;
+    tg_str *names = malloc(conf->names_len * sizeof *names + bytes + 1);
+    if (!names)
+        return -ENOMEM;
+    char *to = (char *)(names + conf->names_len);
+    for (size_t i = 0; i < conf->names_len; to += names[i++].len) {
+        names[i] = (tg_str){to, conf->names[i].len};
+        memcpy(to, conf->names[i].data, conf->names[i].len);
+    }
+    conf->names = names;
+    return 0;
+}
+
 int tg_answer_new(const tg_answer_conf *conf, tg_answer **ret)
 {
     tg_answer *a = calloc(1, sizeof *a);
     if (!a)
         return -ENOMEM;
     a->conf = *conf;
+    if (copy_names(&a->conf) < 0) {
+        free(a);
+        return -ENOMEM;
+    }
     tg_buf_init(&a->raw, TG_CALL_HELD_MAX + TG_ANSWER_SPACE_MAX);
     tg_buf_init(&a->out, 0);
     tg_call_init(&a->call);
@@ -356,6 +381,7 @@ tg_answer *tg_answer_free(tg_answer *a)
     tg_buf_free(&a->raw);
     tg_buf_free(&a->out);
     tg_call_free(&a->call);
+    free((void *)(uintptr_t)a->conf.names);
     free(a);
     return NULL;
 }
@@ -387,3 +413,5 @@ int tg_answer_end(tg_answer *a, tg_answer_fn fn, void *user)
 uint32_t tg_answer_calls(const tg_answer *a) { return a->calls; }
 
 bool tg_answer_thinks(const tg_answer *a) { return a->state == THINKING; }
+
+bool tg_answer_over(const tg_answer *a) { return a->state == OVER; }

@@ -9,7 +9,8 @@
  * Held back: what may be the beginning of a mark, and a call until its name is known and its arguments begin. Then its name is
  * told, and the arguments in the model's own bytes as they come (call.h).
  *
- * Ownership: `names` must outlive the answer; pieces are valid during the callback, and a NUL follows each. Threads: one at a time.
+ * Ownership: what is in the configuration is copied; pieces are valid during the callback, and a NUL follows each. Threads: one at
+ * a time.
  * Bounds: TG_ANSWER_MARK_MAX, call.h's; TG_ANSWER_SPACE_MAX.
  */
 #ifndef TG_INFERENCE_ANSWER_ANSWER_H
@@ -27,6 +28,7 @@ typedef struct tg_answer_conf {
     tg_reasoning_format reasoning; /* NONE: nor is thinking */
     bool thinking;                 /* the prompt ends within the thinking that it opened */
     bool calling;                  /* the prompt ends behind the mark that opens a call */
+    bool one_call;                 /* the answer is over with its first call: what comes behind is dropped */
     const tg_str *names;           /* of the tools offered */
     size_t names_len;
 } tg_answer_conf;
@@ -57,5 +59,6 @@ int tg_answer_end(tg_answer *answer, tg_answer_fn fn, void *user); /* what was h
 
 uint32_t tg_answer_calls(const tg_answer *answer); /* so many were told */
 bool tg_answer_thinks(const tg_answer *answer);    /* its thinking has begun and not ended */
+bool tg_answer_over(const tg_answer *answer);      /* one_call: the call is whole */
 
 #endif

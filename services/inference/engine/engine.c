@@ -254,6 +254,18 @@ static int constrain(tg_seq *seq, const tg_gen_request *r, tg_constraint *constr
     return rc;
 }
 
+/* Whoever takes the answer apart has to have seen what was generated elsewhere. */
+static int take_apart(const tg_engine *e, tg_seq *seq, const tg_gen_request *r, bool thinking, tg_error *err)
+{
+    tg_answer_conf conf = *r->answer;
+    bool over = false;
+    conf.thinking = thinking;
+    int rc = tg_answer_new(&conf, &seq->answer);
+    for (size_t i = 0; i < r->generated_len && rc == 0; i++)
+        rc = tg_seq_look(seq, e->model, r->generated[i], &over);
+    return rc == 0 && over ? tg_error_set(err, -EINVAL, "the tokens generated are a whole answer already: it ends behind its first call") : rc;
+}
+
 tg_constraint *tg_engine_kept_constraint(tg_engine *e, const tg_constraint_spec *spec)
 {
     return tg_constraint_cache_find(e->constraints, spec);
@@ -284,6 +296,8 @@ static int make_choices(const tg_engine *e, const tg_gen_request *request, uint3
             ret_seqs[i]->public_blocks = tg_public_prompts_match(e->public_prompts, ret_seqs[i]->tokens, ret_seqs[i]->given_len);
         if (rc == 0 && constraint)
             rc = constrain(ret_seqs[i], request, constraint, err);
+        if (rc == 0 && request->answer)
+            rc = take_apart(e, ret_seqs[i], request, *ret_thinking, err);
         if (rc == 0 && i > 0 && !ret_seqs[i]->scores_prompt)
             tg_sched_follow(ret_seqs[i], ret_seqs[0]);
     }

@@ -22,6 +22,7 @@
 #ifndef TG_ENGINE_ENGINE_H
 #define TG_ENGINE_ENGINE_H
 
+#include "services/inference/answer/answer.h"
 #include "services/inference/backend/backend.h"
 #include "services/inference/constrain/constraint.h"
 #include "services/inference/engine/adjust.h"
@@ -78,6 +79,7 @@ typedef struct tg_gen_request {
     tg_str tools, template_args; /* JSON for the template, chat.h; empty: none */
     bool calls;          /* the answer is to be a call of a tool: the prompt ends behind the mark that opens one */
     bool marks;          /* control tokens that mark parts of the answer come as text, for who takes it apart */
+    const tg_answer_conf *answer; /* how: it ends behind the call that says it is over; NULL: nobody looks. `thinking` is the prompt's */
     const tg_str *text; /* as it is; control tokens in it are ordinary characters */
     const uint32_t *tokens;
     size_t tokens_len;

@@ -154,6 +154,7 @@ tg_seq *tg_seq_free(tg_seq *seq)
         return NULL;
     tg_stop_free(&seq->stop);
     tg_constraint_state_free(seq->constraint);
+    tg_answer_free(seq->answer);
     free((void *)(uintptr_t)seq->adjustments.bias);
     free(seq->tokens);
     free(seq->blocks);
@@ -178,6 +179,13 @@ int tg_seq_accept(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *te
     tg_buf_free(&piece);
     if (hit)
         *ret = TG_FINISH_STOP;
+    return rc;
+}
+
+int tg_seq_look(tg_seq *seq, const tg_model *model, uint32_t token, bool *ret_over)
+{
+    int rc = seq->answer ? tg_answer_push(seq->answer, tg_model_piece(model, token), NULL, NULL) : 0;
+    *ret_over = seq->answer && tg_answer_over(seq->answer);
     return rc;
 }
 

@@ -217,6 +217,16 @@ static bool is_end(const tg_seq *seq, uint32_t token)
     return false;
 }
 
+/* What keeps step with the tokens that are drawn does so. False: this one is not allowed, or memory ran out. */
+static bool follow(const tg_engine *e, tg_seq *seq, uint32_t token, bool *ret_complete)
+{
+    if (seq->constraint && !tg_constraint_advance(seq->constraint, token))
+        return false;
+    const int rc = tg_seq_look(seq, e->model, token, ret_complete);
+    *ret_complete |= seq->constraint && tg_constraint_must_end(seq->constraint);
+    return rc == 0;
+}
+
 /* Without the lock: what the rows of one sequence say. A guess that is not what was sampled makes the rest void, and so does a mask
  * that is not finished within `work`: what the sequence is to be is not known yet then, and it sits out until it is. */
 static void read_rows(tg_engine *e, tg_seq *seq, const tg_step_seq *step, tg_row_result *row, const float *logits, int64_t *work)
@@ -237,12 +247,8 @@ static void read_rows(tg_engine *e, tg_seq *seq, const tg_step_seq *step, tg_row
         row->logprobs_len = seq->logprobs && row->token != TG_TOKEN_NONE
                                 ? tg_logprobs(logits, vocab, row->token, seq->top_logprobs, row->logprobs) : 0;
         row->complete = false;
-        if (!given && seq->constraint && row->token != TG_TOKEN_NONE && !is_end(seq, row->token)) {
-            if (!tg_constraint_advance(seq->constraint, row->token))
-                row->token = TG_TOKEN_NONE;
-            else
-                row->complete = tg_constraint_must_end(seq->constraint);
-        }
+        if (!given && row->token != TG_TOKEN_NONE && !is_end(seq, row->token) && !follow(e, seq, row->token, &row->complete))
+            row->token = TG_TOKEN_NONE;
         goes_on = given || (row->token != TG_TOKEN_NONE && next < seq->len + seq->guesses && row->token == seq->tokens[next]);
     }
 }

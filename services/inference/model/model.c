@@ -233,6 +233,12 @@ static bool is_mark(const tg_model *model, uint32_t id)
     return false;
 }
 
+tg_str tg_model_piece(const tg_model *model, uint32_t id)
+{
+    const bool told = !tg_tokenizer_is_control(model->tokenizer, id) || is_mark(model, id);
+    return told ? tg_tokenizer_piece(model->tokenizer, id) : (tg_str){"", 0};
+}
+
 int tg_model_show(const tg_model *model, tg_detokenizer *detokenizer, uint32_t id, bool marks, tg_buf *text)
 {
     if (!marks || !is_mark(model, id))

@@ -92,6 +92,9 @@ tg_model *tg_model_free(tg_model *model);
 
 bool tg_model_is_stop(const tg_model *model, uint32_t id);
 
+/* A token's bytes in an answer that is taken apart: of control tokens those alone have any which mark its parts. */
+tg_str tg_model_piece(const tg_model *model, uint32_t id);
+
 /* A token's text, tokenizer.h; with `marks` that of control tokens which mark parts of an answer as well. */
 int tg_model_show(const tg_model *model, tg_detokenizer *detokenizer, uint32_t id, bool marks, tg_buf *text);
 

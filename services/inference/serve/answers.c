@@ -13,7 +13,6 @@ struct tg_answers {
     uint32_t len;
     uint64_t seed;
     uint32_t prompt_tokens;
-    tg_arena arena; /* the tools' names */
     tg_answer *list[TG_ENGINE_CHOICES_MAX];
     uint32_t reasoning_tokens[TG_ENGINE_CHOICES_MAX];
 };
@@ -27,7 +26,7 @@ int tg_answers_decode(tg_rpc_call *call, const Tollgate__V1__GenerateRequest *in
 {
     tg_tools tools;
     const char *alone = is_set(in->tools_json) ? "tools_json" : is_set(in->tool_choice) ? "tool_choice"
-                        : is_set(in->template_args_json) ? "template_args_json" : NULL;
+                        : is_set(in->template_args_json) ? "template_args_json" : in->one_tool_call ? "one_tool_call" : NULL;
     *ret = (tg_answer_conf){0};
     if (!in->messages)
         return alone ? tg_error_set(err, -EINVAL, "%s goes with messages only", alone) : 0;
@@ -36,23 +35,14 @@ int tg_answers_decode(tg_rpc_call *call, const Tollgate__V1__GenerateRequest *in
     int rc = tg_tools_read(tg_str_of(in->tools_json), tg_str_of(in->tool_choice), tg_rpc_call_arena(call), err, &tools);
     if (rc == 0)
         rc = tg_tools_offer(model, &tools, tg_str_of(in->tools_json), tg_rpc_call_arena(call), out, ret, err);
+    ret->one_call = in->one_tool_call;
+    if (ret->one_call && ret->tools != TG_TOOLS_NONE)
+        out->answer = ret;
     out->marks = ret->tools != TG_TOOLS_NONE || ret->reasoning != TG_REASONING_NONE;
     return rc;
 }
 
 /* ---- out ---- */
-
-static int copy_names(tg_answers *a, tg_answer_conf *conf)
-{
-    tg_str *names = tg_arena_zalloc(&a->arena, conf->names_len + 1, sizeof *names);
-    for (size_t i = 0; names && i < conf->names_len; i++) {
-        names[i] = (tg_str){tg_arena_strdup(&a->arena, conf->names[i]), conf->names[i].len};
-        if (!names[i].data)
-            return -ENOMEM;
-    }
-    conf->names = names;
-    return names ? 0 : -ENOMEM;
-}
 
 /* Brings the parsers to where they were elsewhere. */
 static int replay(tg_answers *a, const tg_gen_request *request, const tg_model *model)
@@ -88,8 +78,7 @@ int tg_answers_new(const tg_answer_conf *conf, const tg_gen_request *request, co
     a->seed = request->sampling.seed;
     a->prompt_tokens = ticket->prompt_tokens;
     own.thinking = ticket->thinking;
-    tg_arena_init(&a->arena, 0);
-    int rc = copy_names(a, &own);
+    int rc = 0;
     for (uint32_t n = request->n ? request->n : 1; a->len < n && rc == 0; a->len++)
         rc = tg_answer_new(&own, &a->list[a->len]);
     if (rc == 0 && request->generated_len > 0)
@@ -108,7 +97,6 @@ tg_answers *tg_answers_free(tg_answers *a)
         return NULL;
     for (uint32_t i = 0; i < a->len; i++)
         tg_answer_free(a->list[i]);
-    tg_arena_free(&a->arena);
     free(a);
     return NULL;
 }

@@ -67,6 +67,7 @@ static int fill_tools(const tg_chat_request *request, tg_arena *arena, Tollgate_
     static const char *const words[] = {"auto", "none", "required"};
     if (request->tool_count == 0)
         return 0;
+    to->one_tool_call = request->one_call;
     to->tools_json = json_of(arena, write_tools, request);
     to->tool_choice = request->tool_use == TG_TOOL_USE_NAMED ? proto_text(arena, request->tool_named)
                                                              : tg_arena_strdup(arena, tg_str_of(words[request->tool_use]));

@@ -197,6 +197,7 @@ static int decode(const Tollgate__V1__ChatRequest *in, bool stream, tg_json_doc 
         .seed = in->seed,
         .stops = stops,
         .stop_count = in->n_stop,
+        .one_call = in->one_tool_call,
         .stream = stream,
     };
     ret->model.data = tg_arena_strdup(arena, tg_str_of(in->model));

@@ -134,6 +134,19 @@ static void test_begun_by_the_prompt(void)
     CU_ASSERT(comes_as(mistral, "[{\"name\": \"clock\", \"arguments\": {}}]", "C0[clock]A0[{}]"));
 }
 
+/* What stands before the first call comes, and what stands behind it never. */
+static void test_one_call(void)
+{
+    tg_answer_conf hermes = HERMES, llama = LLAMA, mistral = MISTRAL;
+    hermes.one_call = llama.one_call = mistral.one_call = true;
+    CU_ASSERT(comes_as(hermes, "<think>a</think>So <tool_call>{}</tool_call><tool_call>{\"name\": \"x\", \"arguments\": {\"a\": {}}}\n</tool_call>"
+                               "<tool_call>{\"name\": \"y\"}</tool_call>b", "R[a]T[So {}]C0[x]A0[{\"a\": {}}]"));
+    CU_ASSERT(comes_as(hermes, "<tool_call>{\"name\": \"x\", \"arguments\": {}", "C0[x]A0[{}]"));
+    CU_ASSERT(comes_as(llama, "{\"name\": \"clock\", \"parameters\": {}}; {\"name\": \"clock\", \"parameters\": {}}", "C0[clock]A0[{}]"));
+    CU_ASSERT(comes_as(mistral, "[TOOL_CALLS][{\"name\": \"x\", \"arguments\": {}}, {\"na", "C0[x]A0[{}]"));
+    CU_ASSERT(comes_as(mistral, "[TOOL_CALLS]x[ARGS]{}[TOOL_CALLS]y[ARGS]{}", "C0[x]A0[{}]"));
+}
+
 /* An answer made of parts: whatever the cuts, the parts come back. */
 static void add_part(uint64_t *random, tg_buf *answer, tg_buf *want, uint32_t *calls, bool *was_text)
 {
@@ -194,7 +207,8 @@ static void test_any_bytes(void)
     uint64_t random = tg_test_seed();
     for (size_t round = 0; round < tg_test_rounds(6000); round++) {
         const tg_answer_conf conf = {.tools = (tg_tool_format)(round % 4), .reasoning = (tg_reasoning_format)(round / 4 % 3),
-                                     .thinking = round % 5 == 0, .calling = round % 7 == 0, .names = offered, .names_len = 2};
+                                     .thinking = round % 5 == 0, .calling = round % 7 == 0, .one_call = round % 3 == 0, .names = offered,
+                                     .names_len = 2};
         tg_buf text, whole, cut;
         tg_buf_init(&text, 0);
         for (size_t n = 1 + tiny_random(&random) % 12; n > 0; n--)
@@ -242,6 +256,7 @@ static const tg_test tests[] = {{"hermes", test_hermes},
                                 {"llama", test_llama},
                                 {"mistral", test_mistral},
                                 {"begun_by_the_prompt", test_begun_by_the_prompt},
+                                {"one_call", test_one_call},
                                 {"any_split", test_any_split},
                                 {"any_bytes", test_any_bytes},
                                 {"bounds", test_bounds}};

@@ -303,12 +303,54 @@ static void test_wrong_guesses_under_a_constraint(void)
     world_free(&without);
 }
 
+/* The answer, which would go on, ends with the token that ends its first call, and costs no more. */
+static void test_one_call(void)
+{
+    const tg_str regex = TG_STR("[ab]{3,30}(<tool_call>\\{\"name\":\"f\",\"arguments\":\\{\"a\":(0|1a|1bc){20}\\}\\}</tool_call>\n){3}");
+    const tg_answer_conf one = {.tools = TG_TOOLS_HERMES, .one_call = true}, more = {.tools = TG_TOOLS_HERMES};
+    tg_error err = {""};
+    world with, without;
+    world_make_as(&with, false, 4, 64, 4096);
+    world_make_as(&without, true, 1, 64, 4096);
+    for (uint32_t i = 0; i < 12; i++) {
+        tg_gen_request r = text_request(&text, 900, i);
+        r.constraint = (tg_constraint_spec){TG_CONSTRAINT_REGEX, &regex, 1};
+        r.answer = i % 2 ? &one : NULL;
+        CU_ASSERT_EQUAL(submit(&with, i, r, NULL), 0);
+        r.answer = i % 2 ? &one : &more;
+        CU_ASSERT_EQUAL(submit(&without, i, r, NULL), 0);
+    }
+    drain_all(&with);
+    drain_all(&without);
+    for (uint32_t i = 0; i < 12; i++) {
+        const result *a = &with.results[i], *b = &without.results[i];
+        const char *first = strstr(a->text.data, "}}");
+        CU_ASSERT(same_tokens(&a->tokens, &b->tokens) && same_bytes(&a->text, &b->text));
+        CU_ASSERT_PTR_NOT_NULL_FATAL(first);
+        CU_ASSERT(a->finish == TG_FINISH_STOP && (strlen(first) == 2) == i % 2 && a->usage.output_tokens == a->tokens.len);
+    }
+    tg_gen_request r = text_request(&text, 900, 1);
+    r.constraint = (tg_constraint_spec){TG_CONSTRAINT_REGEX, &regex, 1};
+    r.answer = &one;
+    r.generated = with.results[1].tokens.ids;
+    r.generated_len = with.results[1].tokens.len - 1;
+    CU_ASSERT_EQUAL(submit(&with, 2, r, NULL), 0);
+    drain_all(&with);
+    CU_ASSERT(with.results[2].tokens.len == 1 && with.results[2].finish == TG_FINISH_STOP);
+    r.generated_len++;
+    CU_ASSERT_EQUAL(submit(&with, 2, r, &err), -EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "first call"));
+    world_free(&with);
+    world_free(&without);
+}
+
 static const tg_test tests[] = {{"choices", test_choices},
                                 {"choices_outlive_the_first", test_choices_outlive_the_first},
                                 {"echo", test_echo},
                                 {"guesses_change_nothing", test_guesses_change_nothing},
                                 {"constraints", test_constraints},
                                 {"wrong_guesses_under_a_constraint", test_wrong_guesses_under_a_constraint},
+                                {"one_call", test_one_call},
                                 {"deadlines", test_deadlines},
                                 {"not_numbers", test_not_numbers}};
 TG_TEST_MAIN("services_inference_engine_step", tests)

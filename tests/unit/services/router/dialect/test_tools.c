@@ -90,11 +90,12 @@ static void test_to_bedrock(void)
 static void test_to_private(void)
 {
     tg_buf out;
-    encode("{" TALK ",\"tools\":[" TOOL "],\"tool_choice\":\"none\"}", TG_PROVIDER_PRIVATE, false, &out);
+    encode("{" TALK ",\"tools\":[" TOOL "],\"tool_choice\":\"none\",\"parallel_tool_calls\":false}", TG_PROVIDER_PRIVATE, false, &out);
     Tollgate__V1__GenerateRequest *m = tollgate__v1__generate_request__unpack(NULL, out.len, (const uint8_t *)out.data);
     CU_ASSERT_PTR_NOT_NULL_FATAL(m);
     CU_ASSERT_STRING_EQUAL(m->tools_json, "[" TOOL "]");
     CU_ASSERT_STRING_EQUAL(m->tool_choice, "none");
+    CU_ASSERT(m->one_tool_call);
     CU_ASSERT_EQUAL_FATAL(m->messages->n_messages, 4);
     CU_ASSERT_STRING_EQUAL(m->messages->messages[1]->tool_calls_json, CALLS);
     CU_ASSERT_STRING_EQUAL(m->messages->messages[1]->reasoning, "hm");
