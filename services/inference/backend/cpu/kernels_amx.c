@@ -199,10 +199,15 @@ static void silu_mul_amx(const float *gate, const float *up, uint32_t len, float
 
 static void to_f16_amx(const float *x, uint32_t len, uint16_t *ret) { tg_kernels_avx512.to_f16(x, len, ret); }
 
+static void to_q8_amx(const float *x, uint32_t len, int8_t *ret, uint16_t *ret_scales)
+{
+    tg_kernels_avx512.to_q8(x, len, ret, ret_scales);
+}
+
 static void attend_amx(const tg_attend *attend) { tg_kernels_avx512.attend(attend); }
 
 const tg_cpu_kernels tg_kernels_amx = {.name = "amx", .wants_q16 = true, .product = product_amx,
                                        .quantise = quantise_amx, .norm = norm_amx, .silu_mul = silu_mul_amx,
-                                       .to_f16 = to_f16_amx, .attend = attend_amx};
+                                       .to_f16 = to_f16_amx, .to_q8 = to_q8_amx, .attend = attend_amx};
 
 #endif
