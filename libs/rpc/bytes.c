@@ -1,5 +1,6 @@
 #include "libs/rpc/internal.h"
 
+#include <errno.h>
 #include <string.h>
 
 grpc_byte_buffer *tg_rpc_pack(const ProtobufCMessage *message)
@@ -42,13 +43,17 @@ static void *arena_alloc(void *arena, size_t size) { return tg_arena_alloc(arena
 static void arena_free(void *arena, void *pointer) { (void)arena, (void)pointer; }
 
 ProtobufCMessage *tg_rpc_unpack(const ProtobufCMessageDescriptor *descriptor, tg_arena *arena,
-                                grpc_byte_buffer *bytes)
+                                grpc_byte_buffer *bytes, tg_error *err)
 {
     ProtobufCAllocator allocator = {arena_alloc, arena_free, arena};
     tg_rpc_view view;
+    ProtobufCMessage *message = NULL;
     tg_str in = tg_rpc_view_open(&view, bytes);
-    ProtobufCMessage *message =
-        protobuf_c_message_unpack(descriptor, &allocator, in.len, (const uint8_t *)in.data);
+    if (tg_rpc_wire_check_texts(descriptor, in, err) == 0) {
+        message = protobuf_c_message_unpack(descriptor, &allocator, in.len, (const uint8_t *)in.data);
+        if (!message)
+            tg_error_set(err, -EINVAL, "the message is no %s", descriptor->name);
+    }
     tg_rpc_view_close(&view);
     return message;
 }

@@ -324,9 +324,10 @@ static void handle(tg_rpc_call *c)
         return;
     if (!c->bound->client_streaming) {
         const ProtobufCMessageDescriptor *input = c->bound->descriptor->input;
-        request = c->payload ? tg_rpc_unpack(input, &c->arena, c->payload) : NULL;
+        tg_error err = {""};
+        request = c->payload ? tg_rpc_unpack(input, &c->arena, c->payload, &err) : NULL;
         if (!request) {
-            tg_rpc_fail(c, TG_RPC_INVALID_ARGUMENT, "the request is no %s", input->name);
+            tg_rpc_fail(c, TG_RPC_INVALID_ARGUMENT, "%s", c->payload ? err.text : "there is no request");
             return;
         }
     }

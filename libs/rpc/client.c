@@ -31,7 +31,8 @@ struct tg_rpc_client {
     unsigned references;
     bool awaits_head; /* on_initial comes before the first message */
     bool reading, over_read, resuming, paused;
-    bool cancelled, bad_message, status_came;
+    bool cancelled, status_came;
+    tg_error bad_message; /* what was wrong with one */
     grpc_metadata_array initial, trailing;
     grpc_status_code code;
     grpc_slice details;
@@ -146,9 +147,10 @@ static void maybe_done(tg_rpc_client *c)
     void (*done)(void *, tg_rpc_code, const char *, const tg_rpc_metadata *, size_t) =
         c->start.on_done;
     c->start.on_done = NULL;
-    if (c->bad_message) {
+    if (c->bad_message.text[0]) {
         c->code = GRPC_STATUS_INTERNAL;
-        message = "the answer is not of the promised type";
+        tg_error_prefix(&c->bad_message, "the answer");
+        message = c->bad_message.text;
     } else if (c->cancelled) {
         c->code = GRPC_STATUS_CANCELLED;
     }
@@ -162,13 +164,11 @@ static void hand_over(tg_rpc_client *c)
 {
     if (c->start.response) {
         tg_arena_reset(&c->arena);
-        const ProtobufCMessage *message = tg_rpc_unpack(c->start.response, &c->arena, c->message);
-        if (message) {
+        const ProtobufCMessage *message = tg_rpc_unpack(c->start.response, &c->arena, c->message, &c->bad_message);
+        if (message)
             c->start.on_message(c->start.user, message);
-        } else {
-            c->bad_message = true;
+        else
             grpc_call_cancel(c->call, NULL);
-        }
     } else {
         tg_rpc_view view;
         tg_str bytes = tg_rpc_view_open(&view, c->message);
@@ -181,7 +181,7 @@ static void hand_over(tg_rpc_client *c)
 static void advance(tg_rpc_client *c)
 {
     if (c->message) {
-        if (!c->cancelled && !c->bad_message) {
+        if (!c->cancelled && !c->bad_message.text[0]) {
             if (c->paused || c->awaits_head)
                 return;
             hand_over(c);

@@ -22,61 +22,10 @@ enum {
     METHOD_SERVER_STREAMING = 6
 };
 
-typedef struct field {
-    unsigned number;
-    uint64_t value; /* varints */
-    tg_str bytes;   /* length-delimited */
-} field;
-
-static bool varint(tg_str *in, uint64_t *ret)
-{
-    uint64_t value = 0;
-    for (unsigned shift = 0; in->len > 0 && shift < 64; shift += 7) {
-        unsigned char byte = (unsigned char)*in->data++;
-        in->len--;
-        value |= (uint64_t)(byte & 127) << shift;
-        if (!(byte & 128)) {
-            *ret = value;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool next_field(tg_str *in, field *ret)
-{
-    uint64_t tag, length;
-    if (in->len == 0 || !varint(in, &tag))
-        return false;
-    *ret = (field){.number = (unsigned)(tag >> 3)};
-    switch (tag & 7) {
-    case 0:
-        return varint(in, &ret->value);
-    case 1:
-        length = 8;
-        break;
-    case 5:
-        length = 4;
-        break;
-    case 2:
-        if (!varint(in, &length))
-            return false;
-        break;
-    default:
-        return false;
-    }
-    if (length > in->len)
-        return false;
-    ret->bytes = (tg_str){in->data, (size_t)length};
-    in->data += length;
-    in->len -= (size_t)length;
-    return true;
-}
-
 static tg_str find(tg_str in, unsigned number)
 {
-    field f;
-    while (next_field(&in, &f))
+    tg_rpc_wire_field f;
+    while (tg_rpc_wire_next(&in, &f))
         if (f.number == number)
             return f.bytes;
     return (tg_str){NULL, 0};
@@ -90,8 +39,8 @@ static tg_str whole_set(void)
 bool tg_rpc_descriptor_file(tg_str name, tg_str *ret_file)
 {
     tg_str set = whole_set();
-    field f;
-    while (next_field(&set, &f)) {
+    tg_rpc_wire_field f;
+    while (tg_rpc_wire_next(&set, &f)) {
         if (f.number == SET_FILE && tg_str_eq(find(f.bytes, FILE_NAME), name)) {
             *ret_file = f.bytes;
             return true;
@@ -118,10 +67,10 @@ static bool holds(tg_str symbol, tg_str package, tg_str name)
 bool tg_rpc_descriptor_symbol(tg_str symbol, tg_str *ret_file)
 {
     tg_str set = whole_set();
-    field f, part;
-    while (next_field(&set, &f)) {
+    tg_rpc_wire_field f, part;
+    while (tg_rpc_wire_next(&set, &f)) {
         tg_str package = find(f.bytes, FILE_PACKAGE), file = f.bytes;
-        while (f.number == SET_FILE && next_field(&file, &part)) {
+        while (f.number == SET_FILE && tg_rpc_wire_next(&file, &part)) {
             bool named = part.number == FILE_MESSAGE || part.number == FILE_ENUM ||
                          part.number == FILE_SERVICE;
             if (named && holds(symbol, package, find(part.bytes, ANY_NAME))) {
@@ -136,8 +85,8 @@ bool tg_rpc_descriptor_symbol(tg_str symbol, tg_str *ret_file)
 static tg_rpc_method_shape shape_of(tg_str method)
 {
     tg_rpc_method_shape shape = {.found = true};
-    field f;
-    while (next_field(&method, &f)) {
+    tg_rpc_wire_field f;
+    while (tg_rpc_wire_next(&method, &f)) {
         if (f.number == METHOD_CLIENT_STREAMING)
             shape.client_streaming = f.value != 0;
         else if (f.number == METHOD_SERVER_STREAMING)
@@ -149,15 +98,15 @@ static tg_rpc_method_shape shape_of(tg_str method)
 tg_rpc_method_shape tg_rpc_descriptor_method(const char *service, const char *method)
 {
     tg_str file, name = tg_str_of(service);
-    field part, m;
+    tg_rpc_wire_field part, m;
     if (!tg_rpc_descriptor_symbol(name, &file))
         return (tg_rpc_method_shape){0};
     tg_str package = find(file, FILE_PACKAGE);
-    while (next_field(&file, &part)) {
+    while (tg_rpc_wire_next(&file, &part)) {
         tg_str in = part.bytes;
         if (part.number != FILE_SERVICE || !holds(name, package, find(part.bytes, ANY_NAME)))
             continue;
-        while (next_field(&in, &m))
+        while (tg_rpc_wire_next(&in, &m))
             if (m.number == SERVICE_METHOD && tg_str_is(find(m.bytes, ANY_NAME), method))
                 return shape_of(m.bytes);
     }

@@ -99,6 +99,7 @@ static void answer(stream *r, reflection_request *in)
 static void on_request(tg_rpc_call *call, void *user, grpc_byte_buffer *bytes)
 {
     stream *r = user;
+    tg_error err = {""};
     if (!r)
         return;
     if (!bytes) { /* the client has asked all it wanted */
@@ -108,9 +109,9 @@ static void on_request(tg_rpc_call *call, void *user, grpc_byte_buffer *bytes)
     tg_arena_reset(tg_rpc_call_arena(call));
     ProtobufCMessage *message =
         tg_rpc_unpack(&grpc__reflection__v1__server_reflection_request__descriptor,
-                      tg_rpc_call_arena(call), bytes);
+                      tg_rpc_call_arena(call), bytes, &err);
     if (!message) {
-        stream_end(r, TG_RPC_INVALID_ARGUMENT, "the request is no ServerReflectionRequest");
+        stream_end(r, TG_RPC_INVALID_ARGUMENT, err.text);
         return;
     }
     answer(r, (reflection_request *)message);

@@ -6,7 +6,8 @@
  *
  * Messages are protobuf-c messages. What a callback is given lives in the call's arena and dies
  * with the call. A method table says which methods stream, since protoc-gen-c does not; a test
- * checks the tables against the descriptor set.
+ * checks the tables against the descriptor set. protobuf-c's texts are C strings: a message with a NUL
+ * byte in a text is refused by the field's name, a request with INVALID_ARGUMENT.
  *
  * Bounds: TG_RPC_MESSAGE_MAX bytes a message; TG_RPC_SEND_QUEUE_MAX messages queued on a stream.
  */

@@ -147,6 +147,41 @@ def test_refusals(ask, fields, code, words):
         assert word in refused.value.details()
 
 
+NUL = "a\0b"
+
+
+@pytest.mark.parametrize("method, fields, place", [
+    ("Generate", lambda pb: {"text": NUL}, "text"),
+    ("Generate", lambda pb: {"text": "x", "stop": ["y", NUL]}, "stop[1]"),
+    ("Generate", lambda pb: {"text": "x", "tenant": NUL}, "tenant"),
+    ("Generate", lambda pb: {"text": "x", "request_id": NUL}, "request_id"),
+    ("Generate", lambda pb: {"text": "x", "constraint": pb.Constraint(regex=NUL)}, "constraint: regex"),
+    ("Generate", lambda pb: {"text": "x", "constraint": pb.Constraint(json_schema="{}\0")}, "constraint: json_schema"),
+    ("Generate", lambda pb: {"messages": pb.ChatMessages(messages=[pb.ChatMessage(role="user", content=NUL)])},
+     "messages: messages[0]: content"),
+    ("CountTokens", lambda pb: {"text": NUL}, "text"),
+    ("Embed", lambda pb: {"inputs": ["x", NUL]}, "inputs[1]"),
+])
+def test_a_nul_byte_in_a_text_is_refused_and_not_cut_off(service, stubs, method, fields, place):
+    inference = stubs["inference"]
+    request = getattr(inference, f"{method}Request")(**fields(inference))
+    with pytest.raises(grpc.RpcError) as refused:
+        answer = getattr(service, method)(request, timeout=60)
+        list(answer) if method == "Generate" else None
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert refused.value.details() == f"{place}: a text must not hold a NUL byte"
+
+
+def test_a_nul_byte_that_the_model_writes(ask, stubs):
+    inference = stubs["inference"]
+    told = ask(text="x", max_tokens=8, logprobs=True, constraint=inference.Constraint(regex=r"a\x00b"))[0]
+    assert text_of(told) == "a\N{REPLACEMENT CHARACTER}b" and told[1].finish == inference.FINISH_REASON_STOP
+    assert b"".join(t.token for d in told[0] for t in d.logprobs) == b"a\0b", "the token's bytes are not its own"
+    nul = next(t.token_id for d in told[0] for t in d.logprobs if t.token == b"\0")
+    echoed = ask(tokens=inference.TokenIds(ids=[nul] * 400), max_tokens=1, echo=True)[0]
+    assert "".join(d.text for d in echoed[0] if d.prompt) == "\N{REPLACEMENT CHARACTER}" * 400
+
+
 def test_deadline_ends_what_runs(service, stubs):
     inference = stubs["inference"]
     call = service.Generate(inference.GenerateRequest(text=PROMPT, max_tokens=100000, min_tokens=100000,

@@ -9,8 +9,7 @@
  * Held back: what may be the beginning of a mark, and a call until its name is known and its arguments begin. Then its name is
  * told, and the arguments in the model's own bytes as they come (call.h).
  *
- * Ownership: what is in the configuration is copied; pieces are valid during the callback, and a NUL follows each. Threads: one at
- * a time.
+ * Ownership: what is in the configuration is copied; pieces are valid during the callback. Threads: one at a time.
  * Bounds: TG_ANSWER_MARK_MAX, call.h's; TG_ANSWER_SPACE_MAX.
  */
 #ifndef TG_INFERENCE_ANSWER_ANSWER_H

@@ -105,6 +105,20 @@ bool tg_answers_called(const tg_answers *a, uint32_t choice) { return tg_answer_
 
 uint32_t tg_answers_reasoning_tokens(const tg_answers *a, uint32_t choice) { return a->reasoning_tokens[choice]; }
 
+char *tg_answers_text(tg_rpc_call *call, tg_str text, char *room, size_t size)
+{
+    size_t nuls = 0;
+    for (size_t i = 0; i < text.len; i++)
+        nuls += text.data[i] == '\0';
+    const size_t need = text.len + 2 * nuls + 1;
+    char *out = need <= size ? room : tg_arena_alloc(tg_rpc_call_arena(call), need), *to = out;
+    for (size_t i = 0; out && i < text.len; i++)
+        to = stpcpy(to, text.data[i] ? (const char[]){text.data[i], '\0'} : "\xEF\xBF\xBD");
+    if (out)
+        *to = '\0';
+    return out;
+}
+
 /* The same for the same request, whichever replica answers, and another one in the next turn, whose prompt is longer. */
 static void write_call_id(const tg_answers *a, uint32_t choice, uint32_t call, char *ret)
 {
@@ -142,8 +156,12 @@ static void on_piece(void *user, const tg_answer_piece *piece)
     sending *s = user;
     static char empty[] = "";
     char id[CALL_ID_LEN + 1];
-    char *text = (char *)(uintptr_t)piece->text.data;
+    char room[512], *text = tg_answers_text(s->call, piece->text, room, sizeof room);
     Tollgate__V1__ToolCallDelta tool = TOLLGATE__V1__TOOL_CALL_DELTA__INIT, *tools = &tool;
+    if (!text) {
+        s->rc = -ENOMEM;
+        return;
+    }
     s->delta->text = piece->kind == TG_ANSWER_TEXT ? text : empty;
     s->delta->reasoning = piece->kind == TG_ANSWER_REASONING ? text : empty;
     s->delta->n_tool_calls = piece->kind >= TG_ANSWER_CALL;

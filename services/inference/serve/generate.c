@@ -106,14 +106,9 @@ static int send_delta(generation *g, const tg_engine_event *e)
     }
     if (apart)
         return tg_answers_send(g->answers, g->call, e, &delta);
-    tg_str_copy(text, sizeof text, e->text);
-    delta.text = text;
-    if (e->text.len >= sizeof text) { /* a held-back stop string let go at once, or an echo: rare and bounded */
-        char *copy = tg_arena_strdup(tg_rpc_call_arena(g->call), e->text);
-        if (!copy)
-            return -ENOMEM;
-        delta.text = copy;
-    }
+    delta.text = tg_answers_text(g->call, e->text, text, sizeof text); /* rarely longer: a held-back stop string, an echo */
+    if (!delta.text)
+        return -ENOMEM;
     event.event_case = TOLLGATE__V1__GENERATE_EVENT__EVENT_DELTA;
     event.delta = &delta;
     return tg_rpc_send(g->call, &event.base);

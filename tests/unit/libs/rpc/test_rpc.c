@@ -183,6 +183,22 @@ static void garbage(world *w)
     CU_ASSERT_EQUAL(tg_rpc_client_start(w->channel, &start, &w->client), 0);
     tg_rpc_loop_run(w->loop);
     CU_ASSERT_EQUAL(w->code, TG_RPC_INVALID_ARGUMENT);
+    CU_ASSERT_STRING_EQUAL(w->message, "the message is no tollgate.v1.ObserveRequest");
+}
+
+/* protobuf-c would cut the text at the NUL. */
+static void nul_in_a_text(world *w)
+{
+    tg_rpc_start start = {.method = "/tollgate.v1.Health/Observe",
+                          .request_bytes = TG_STR("\x0a\x05\x0a\x03" "a\0b"), /* observations { target: "a\0b" } */
+                          .response = &tollgate__v1__observe_response__descriptor,
+                          .on_message = on_message,
+                          .on_done = on_done,
+                          .user = w};
+    CU_ASSERT_EQUAL(tg_rpc_client_start(w->channel, &start, &w->client), 0);
+    tg_rpc_loop_run(w->loop);
+    CU_ASSERT_EQUAL(w->code, TG_RPC_INVALID_ARGUMENT);
+    CU_ASSERT_STRING_EQUAL(w->message, "observations[0]: target: a text must not hold a NUL byte");
 }
 
 /* ---- a call made for a call ---- */
@@ -313,6 +329,7 @@ FOR_BOTH(interceptor_refuses)
 FOR_BOTH(too_large)
 FOR_BOTH(answer_too_large)
 FOR_BOTH(garbage)
+FOR_BOTH(nul_in_a_text)
 FOR_BOTH(parent_is_cancelled)
 FOR_BOTH(parent_has_a_deadline)
 FOR_BOTH(port_in_use)
@@ -329,6 +346,7 @@ static const tg_test tests[] = {
     {"too_large", test_too_large},
     {"answer_too_large", test_answer_too_large},
     {"garbage", test_garbage},
+    {"nul_in_a_text", test_nul_in_a_text},
     {"parent_is_cancelled", test_parent_is_cancelled},
     {"parent_has_a_deadline", test_parent_has_a_deadline},
     {"port_in_use", test_port_in_use},
