@@ -31,10 +31,10 @@ def encoder(tmp_path_factory):
     return path, weights, tokenizer
 
 
-def start(directory, more, model=MODEL):
+def start(directory, more, model=MODEL, metrics_port=0):
     port = free_port()
     conf = directory / "inference.yaml"
-    conf.write_text(f'version: 1\ngrpc_listen: "127.0.0.1:{port}"\nmetrics_listen: "127.0.0.1:0"\n'
+    conf.write_text(f'version: 1\ngrpc_listen: "127.0.0.1:{port}"\nmetrics_listen: "127.0.0.1:{metrics_port}"\n'
                     f'model_file: "{model}"\nkv_tokens: 2048\n{more}')
     return port, subprocess.Popen([bin_dir() / "tollgate-inference", "--config", conf], stderr=subprocess.PIPE)
 

@@ -1,5 +1,5 @@
-/* Many requests at once and one after the other, through an engine whose forward pass is made up: cancels by the thousand, and no
- * memory that is not given back. */
+/* Many requests at once and one after the other, through an engine whose forward pass is made up: cancels by the thousand and amid
+ * a prompt, no memory that is not given back, and a first pass before there is an engine at all. */
 #include "services/inference/engine/engine.h"
 #include "tests/unit/harness.h"
 #include "tests/unit/services/inference/tiny_model.h"
@@ -20,11 +20,16 @@ typedef struct made_up {
 
 static sem_t entered, gate; /* of a step, while `gated` */
 static atomic_bool gated;
+static uint32_t passes;  /* of the engine that was opened last */
+static bool broken;      /* they fail */
 
 static int run_made_up(tg_backend *backend, const tg_forward_step *step, const float **ret_logits)
 {
     made_up *m = (made_up *)backend;
     float *row = m->logits;
+    passes++;
+    if (broken)
+        return -EIO;
     for (uint32_t i = 0; i < step->seqs_len; i++) {
         const tg_step_seq *s = &step->seqs[i];
         for (uint32_t k = s->tokens_len - s->logits; k < s->tokens_len; k++, row += m->vocab) {
@@ -54,6 +59,7 @@ static int open_made_up(const tg_model *model, const tg_backend_conf *conf, tg_e
     float *logits = calloc((size_t)conf->step_logits_max * model->shape.vocab, sizeof(*logits));
     CU_ASSERT_FATAL(m && logits);
     (void)err;
+    passes = 0;
     *m = (made_up){{&ops, "made up", 1, 0}, model->shape.vocab, logits};
     *ret = &m->base;
     return 0;
@@ -89,21 +95,84 @@ static void drain(world *w)
     tg_engine_drain(w->engine, on_event, w);
 }
 
-static void world_make(world *w, uint32_t max_queue)
+static int world_try(world *w, uint32_t max_queue, tg_error *err)
 {
     *w = (world){.path = ""};
     sem_init(&w->ready, 0, 0);
     CU_ASSERT_EQUAL_FATAL(tiny_model_file((tiny_conf){.seed = 21, .bpe = true}, w->path), 0);
     const tg_engine_conf conf = {.model_path = w->path, .threads = 1, .max_seqs = 8, .max_queue = max_queue, .kv_tokens = 2048,
                                  .step_token_budget = 64, .open_backend = open_made_up, .notify = on_ready, .notify_user = w};
-    CU_ASSERT_EQUAL_FATAL(tg_engine_new(&conf, NULL, &w->engine), 0);
+    return tg_engine_new(&conf, err, &w->engine);
 }
+
+static void world_make(world *w, uint32_t max_queue) { CU_ASSERT_EQUAL_FATAL(world_try(w, max_queue, NULL), 0); }
 
 static void world_free(world *w)
 {
     w->engine = tg_engine_free(w->engine);
     unlink(w->path);
     sem_destroy(&w->ready);
+}
+
+/* A server is ready when there is an engine, and then a first pass is done; where it fails there is none. */
+static void test_there_is_no_engine_before_its_first_pass(void)
+{
+    world w;
+    tg_engine_status status;
+    tg_error err = {""};
+    world_make(&w, 8);
+    tg_engine_get_status(w.engine, &status);
+    CU_ASSERT_EQUAL(passes, 1);
+    CU_ASSERT_EQUAL(status.steps_total, 0); /* it is nobody's */
+    world_free(&w);
+    broken = true;
+    CU_ASSERT_EQUAL(world_try(&w, 8, &err), -EIO);
+    CU_ASSERT_STRING_EQUAL(err.text, "the first step failed");
+    broken = false;
+    world_free(&w);
+}
+
+static void await_step(void)
+{
+    while (sem_wait(&entered) < 0 && errno == EINTR)
+        ;
+}
+
+/* Who leaves while its prompt is computed has no block left in the next step, which is another's. */
+static void test_client_gone_mid_prefill(void)
+{
+    static const uint32_t prompt[512]; /* eight steps */
+    static const tg_str text = {"hello", 5};
+    const tg_gen_request gone = {.tokens = prompt, .tokens_len = 512, .max_tokens = 9, .tenant = TG_STR("a")};
+    const tg_gen_request other = {.text = &text, .max_tokens = 3, .ignore_end = true, .tenant = TG_STR("b")};
+    tg_gen_ticket ticket, ignored;
+    tg_engine_status status;
+    world w;
+    world_make(&w, 8);
+    sem_init(&entered, 0, 0);
+    sem_init(&gate, 0, 0);
+    gated = true;
+    w.open = 2;
+    CU_ASSERT_EQUAL_FATAL(tg_engine_submit(w.engine, &gone, NULL, &ticket), 0);
+    await_step();
+    tg_engine_get_status(w.engine, &status);
+    CU_ASSERT(status.running == 1 && status.kv_blocks_used == 64 / TG_KV_BLOCK_TOKENS);
+    CU_ASSERT_EQUAL_FATAL(tg_engine_submit(w.engine, &other, NULL, &ignored), 0);
+    CU_ASSERT_EQUAL(tg_engine_cancel(w.engine, ticket.seq_id), 0);
+    sem_post(&gate);
+    await_step();
+    tg_engine_get_status(w.engine, &status);
+    CU_ASSERT(status.steps_total == 1 && status.running == 1 && status.queue_depth == 0);
+    CU_ASSERT_EQUAL(status.kv_blocks_used, 1); /* the other's */
+    gated = false;
+    sem_post(&gate);
+    while (w.open > 0)
+        drain(&w);
+    tg_engine_get_status(w.engine, &status);
+    CU_ASSERT(w.cancelled == 1 && w.output == 3 && status.kv_blocks_used == 0);
+    world_free(&w);
+    sem_destroy(&entered);
+    sem_destroy(&gate);
 }
 
 /* While one step runs a thousand come and are cancelled: all have ended when it is over, and no other step was needed. */
@@ -124,8 +193,8 @@ static void test_a_thousand_cancels_in_one_step(void)
         CU_ASSERT_EQUAL_FATAL(tg_engine_submit(w.engine, &r, NULL, &ticket), 0);
         ids[i] = ticket.seq_id;
         w.open++;
-        while (i == 0 && sem_wait(&entered) < 0 && errno == EINTR)
-            ;
+        if (i == 0)
+            await_step();
     }
     /* One more is told at the door, before its prompt is looked at. */
     const uint32_t unknown = UINT32_MAX - 1;
@@ -232,6 +301,8 @@ static void test_memory_does_not_grow(void)
     world_free(&w);
 }
 
-static const tg_test tests[] = {{"a_thousand_cancels_in_one_step", test_a_thousand_cancels_in_one_step},
+static const tg_test tests[] = {{"there_is_no_engine_before_its_first_pass", test_there_is_no_engine_before_its_first_pass},
+                                {"client_gone_mid_prefill", test_client_gone_mid_prefill},
+                                {"a_thousand_cancels_in_one_step", test_a_thousand_cancels_in_one_step},
                                 {"memory_does_not_grow", test_memory_does_not_grow}};
 TG_TEST_MAIN("services_inference_engine_churn", tests)

@@ -1,0 +1,92 @@
+"""The inference service as those see it who send requests there: when it says that it is ready, and what a client leaves behind."""
+import os
+import socket
+import urllib.error
+import urllib.request
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from mesh import until
+from test_embed import free_port, start, START_S
+
+LONG = "The toll gate is closed, and nobody knows who has the key. " * 24
+
+
+def is_open(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def is_ready_over_http(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def is_ready_over_grpc(port):
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service="tollgate.v1.Inference"), timeout=10)
+        except grpc.RpcError:
+            return False
+        return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_ready_only_when_warm(tmp_path, stubs):
+    """Ports are closed, for probes that do no more than connect, and nothing says that it is ready, until the model is loaded and a
+    pass through it done (which the engine's unit tests hold to be one)."""
+    metrics_port, said = free_port(), b""
+    port, process = start(tmp_path, "", metrics_port=metrics_port)
+    os.set_blocking(process.stderr.fileno(), False)
+
+    def holds(probe, at):
+        nonlocal said
+        assert process.poll() is None, f"it ended: {said}"
+        ready = probe(at)
+        said += process.stderr.read() or b""
+        assert not ready or b"model_loaded" in said, f"{probe.__name__} before the model was loaded: {said}"
+        return ready
+
+    def is_ready():
+        return all([holds(probe, at) for probe, at in ((is_open, metrics_port), (is_open, port), (is_ready_over_http, metrics_port),
+                                                       (is_ready_over_grpc, port))])
+    until("readiness", is_ready, START_S)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        service, inference = stubs["inference_grpc"].InferenceStub(channel), stubs["inference"]
+        assert len(list(service.Generate(inference.GenerateRequest(text="The", max_tokens=3), timeout=60))) >= 3
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+def test_client_gone_mid_prefill(tmp_path, stubs):
+    """Who leaves while its prompt is computed holds nothing any more, the rest of the prompt is not computed, and others are served."""
+    inference = stubs["inference"]
+    port, process = start(tmp_path, "max_seqs: 2\nstep_token_budget: 8\n")
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        grpc.channel_ready_future(channel).result(timeout=START_S)
+        service = stubs["inference_grpc"].InferenceStub(channel)
+
+        def status():
+            watch = service.WatchStatus(inference.WatchStatusRequest(), timeout=60)
+            first = next(watch)
+            watch.cancel()
+            return first
+        request = inference.GenerateRequest(text=LONG, max_tokens=4, tenant="acme")
+        call = service.Generate(request, timeout=300)
+        assert next(call).WhichOneof("event") == "start"
+        until("the prompt's first steps", lambda: status().steps_total >= 3, 60)
+        assert status().running == 1 and status().output_tokens_total == 0, "the prompt was computed before the client could leave"
+        call.cancel()
+        until("the end of what nobody waits for", lambda: status().running == 0, 60)
+        left = status()
+        assert left.kv_blocks_used == 0 and left.kv_blocks_free + left.kv_blocks_cached == left.kv_blocks_total
+        assert left.output_tokens_total == 0
+        other = list(service.Generate(inference.GenerateRequest(text="Hello", max_tokens=3, tenant="other"), timeout=60))
+        assert other[-1].end.finish == inference.FINISH_REASON_LENGTH
+        again = list(service.Generate(request, timeout=300))[-1].end
+        assert 0 < again.cached_tokens < again.prompt_tokens - 16, "all of the prompt was computed for nobody"
+    process.terminate()
+    assert process.wait(30) == 0
