@@ -62,6 +62,26 @@ def test_streamed(client):
     assert chunks[-1].usage.completion_tokens > 0
 
 
+def asked_before(city, call_id, **arguments):
+    calls = [{"id": call_id, "type": "function", "function": {"name": "get_weather", "arguments": json.dumps({"city": city} | arguments)}}]
+    return [{"role": "user", "content": f"What is the weather in {city}?"}, {"role": "assistant", "content": None, "tool_calls": calls},
+            {"role": "tool", "tool_call_id": call_id, "content": "Cold"}, {"role": "assistant", "content": f"It is cold in {city}."}]
+
+
+def test_a_call_of_the_models_own_accord(client):
+    """It calls as it did before, but its arguments are those of the schema, which has changed since: "days" is new, and comes second."""
+    turn = [m for i, city in enumerate(["Rome", "Paris", "Berlin"]) for m in asked_before(city, f"call0000{i}")]
+    turn.append({"role": "user", "content": "What is the weather in Oslo?"})
+    ask = {"model": PRIVATE, "messages": turn, "tools": [WEATHER, CLOCK], "max_tokens": 60, "temperature": 0, "seed": 5,
+           "parallel_tool_calls": False}
+    choice, = client.chat.completions.create(**ask).choices
+    assert choice.finish_reason == "tool_calls", choice
+    call, = choice.message.tool_calls
+    check_weather(call)
+    pieces = [t for c in client.chat.completions.create(stream=True, **ask) if c.choices for t in c.choices[0].delta.tool_calls or []]
+    assert "".join(p.function.arguments or "" for p in pieces) == call.function.arguments and pieces[0].id == call.id
+
+
 @pytest.mark.parametrize("model", ["openai-gpt4o-mini", "anthropic-claude-haiku", "bedrock-llama-3-70b"])
 def test_other_targets_take_them(client, model):
     calls = [{"id": "call_1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}]

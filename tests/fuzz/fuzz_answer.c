@@ -46,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     const tg_answer_conf conf = {.tools = (tg_tool_format)(data[0] & 3), .reasoning = (tg_reasoning_format)((data[0] >> 2 & 3) % 3),
-                                 .thinking = data[0] & 16, .calling = data[0] & 32, .names = names, .names_len = 2};
+                                 .thinking = data[0] & 16, .calling = data[0] & 32, .one_call = data[0] & 64, .names = names, .names_len = 2};
     const tg_str text = {(const char *)data + 1, size - 1};
     parse(&conf, text, text.len + 1, &whole);
     parse(&conf, text, 1, &bytes);
@@ -56,7 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
         told += i != TG_ANSWER_ARGUMENTS ? whole.kinds[i].len : 0; /* those may be "{}" of our own */
     }
-    if (told > text.len)
+    if (told > text.len || (conf.one_call && whole.calls > 1 && conf.tools != TG_TOOLS_NONE))
         abort();
     if (conf.tools == TG_TOOLS_NONE && conf.reasoning == TG_REASONING_NONE && !tg_str_eq(tg_buf_str(&whole.kinds[TG_ANSWER_TEXT]), text))
         abort();

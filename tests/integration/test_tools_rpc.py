@@ -176,6 +176,38 @@ def test_a_call_can_be_required(tmp_path, stubs, tool_format):
     assert process.wait(30) == 0
 
 
+@pytest.mark.parametrize("tool_format, open", [("hermes", "Let me see.\n<tool_call>\n"), ("mistral", "[TOOL_CALLS][")])
+def test_a_call_of_its_own_accord_is_held(tmp_path, stubs, tool_format, open):
+    """Behind the mark, which another replica has told, the call is as the tool's schema has it, and the text behind it is free."""
+    inference = stubs["inference"]
+    parameters = {"type": "object", "properties": {"city": {"enum": ["Oslo", "Rome"]}, "n": {"type": "integer", "minimum": 3, "maximum": 12}},
+                  "required": ["city", "n"]}
+    tools = [{"function": {"name": "look", "parameters": parameters}}]
+    port, process = start(tmp_path, f'chat_template_file: "{write_template(tmp_path)}"\ntool_format: "{tool_format}"\n')
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        grpc.channel_ready_future(channel).result(timeout=START_S)
+        stub = stubs["inference_grpc"].InferenceStub(channel)
+        echoed = stub.Generate(inference.GenerateRequest(text=open, echo=True, logprobs=True, max_tokens=1), timeout=120)
+        begun = [t for e in echoed if e.WhichOneof("event") == "delta" and e.delta.prompt for t in e.delta.token_ids]
+
+        def ask(seed, tools=tools, **fields):
+            events = list(stub.Generate(inference.GenerateRequest(
+                messages=inference.ChatMessages(messages=[message(stubs, "user", "q")]), tools_json=json.dumps(tools), max_tokens=80,
+                generated=inference.TokenIds(ids=begun), sampling=inference.Sampling(temperature=1, has_seed=True, seed=seed), **fields),
+                timeout=120))
+            return parts([e.delta for e in events if e.WhichOneof("event") == "delta"]), events[-1].end
+        for seed in range(4):
+            (_, _, calls), _ = ask(seed)
+            (text, _, alone), end = ask(seed, one_tool_call=True)
+            assert text == "" and alone == {0: calls[0]} and end.finish == inference.FINISH_REASON_TOOL_CALLS
+            _, name, arguments = alone[0]
+            assert name == "look" and json.loads(arguments)["city"] in ("Oslo", "Rome") and 3 <= json.loads(arguments)["n"] <= 12
+        odd = {"function": {"name": "odd", "parameters": {"properties": {"x": {"not": {}}}}}}
+        assert ask(1, tools=[odd])[1].output_tokens > 0, "what cannot be held to is not"
+    process.terminate()
+    assert process.wait(30) == 0
+
+
 def test_without_tools_a_call_is_text(ask, stubs):
     for more in ({}, {"tools_json": TOOLS, "tool_choice": "none"}):
         deltas, (end,) = ask(regex='<tool_call>\\n\\{"name": "clock"\\}\\n</tool_call>', **more)

@@ -414,4 +414,6 @@ uint32_t tg_answer_calls(const tg_answer *a) { return a->calls; }
 
 bool tg_answer_thinks(const tg_answer *a) { return a->state == THINKING; }
 
+bool tg_answer_awaits_call(const tg_answer *a) { return a->state == CALL && a->marked && a->raw.len == 0 && !a->call.named; }
+
 bool tg_answer_over(const tg_answer *a) { return a->state == OVER; }

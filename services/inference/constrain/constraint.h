@@ -30,7 +30,7 @@ typedef struct tg_constraint tg_constraint;
 typedef enum tg_constraint_kind {
     TG_CONSTRAINT_NONE,
     TG_CONSTRAINT_JSON_OBJECT, /* any JSON object */
-    TG_CONSTRAINT_JSON_SCHEMA, /* JSON that texts[0] describes (schema.h); if three are given, between texts[1] and texts[2] */
+    TG_CONSTRAINT_JSON_SCHEMA, /* JSON that texts[0] describes; if three are given, between texts[1] and texts[2] (schema.h) */
     TG_CONSTRAINT_REGEX,       /* texts[0], which must match the whole answer */
     TG_CONSTRAINT_CHOICE,      /* one of texts */
 } tg_constraint_kind;
@@ -59,6 +59,7 @@ int tg_constraint_mask(tg_constraint_state *state, int64_t *work, const uint64_t
 
 /* The token came. False when it is not allowed, or memory ran out; the state is of no use then. */
 bool tg_constraint_advance(tg_constraint_state *state, uint32_t token);
+bool tg_constraint_advance_text(tg_constraint_state *state, tg_str text); /* likewise; of a token that began before the state did */
 
 bool tg_constraint_may_end(const tg_constraint_state *state);  /* the answer may be over */
 bool tg_constraint_must_end(const tg_constraint_state *state); /* nothing can follow */

@@ -239,16 +239,12 @@ static bool compact(tg_constraint_state *s)
     return done;
 }
 
-bool tg_constraint_advance(tg_constraint_state *s, uint32_t token)
+bool tg_constraint_advance_text(tg_constraint_state *s, tg_str text)
 {
-    const tg_tokenizer *tokenizer = s->constraint->trie->tokenizer;
-    const tg_str bytes = token < s->constraint->trie->vocab ? tg_tokenizer_piece(tokenizer, token) : (tg_str){"", 0};
-    if (bytes.len == 0 || tg_tokenizer_is_control(tokenizer, token))
-        return false;
     tg_masking_reset(s);
-    for (size_t i = 0; i < bytes.len && s->len > 0; i++) {
+    for (size_t i = 0; i < text.len && s->len > 0; i++) {
         s->places_len = s->len;
-        const uint32_t first = tg_places_step(s, 0, s->len, (uint8_t)bytes.data[i]);
+        const uint32_t first = tg_places_step(s, 0, s->len, (uint8_t)text.data[i]);
         s->len = s->places_len - first;
         memmove(s->places, s->places + first, s->len * sizeof(*s->places));
         s->places_len = s->len;
@@ -256,6 +252,13 @@ bool tg_constraint_advance(tg_constraint_state *s, uint32_t token)
     if (s->len == 0 || s->broken)
         return false;
     return s->frames_len < FRAMES_KEPT || compact(s);
+}
+
+bool tg_constraint_advance(tg_constraint_state *s, uint32_t token)
+{
+    const tg_tokenizer *tokenizer = s->constraint->trie->tokenizer;
+    const tg_str bytes = token < s->constraint->trie->vocab ? tg_tokenizer_piece(tokenizer, token) : (tg_str){"", 0};
+    return bytes.len > 0 && !tg_tokenizer_is_control(tokenizer, token) && tg_constraint_advance_text(s, bytes);
 }
 
 bool tg_constraint_may_end(const tg_constraint_state *s)

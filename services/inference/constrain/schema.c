@@ -472,18 +472,31 @@ static int write_rule(tg_schema_compiler *c, const tg_conjunction *k)
     return rc;
 }
 
-/* A text that stands before or behind all. */
+/* A text that stands before or behind all; there is one. */
 static int write_text(tg_schema_compiler *c, tg_str text)
 {
     tg_dfa *dfa = NULL;
-    if (text.len == 0)
-        return 0;
     if (!tg_utf8_valid(text.data, text.len))
         return tg_error_set(c->err, -EINVAL, "the text around the JSON is not valid UTF-8");
     int rc = tg_dfa_from_regex(tg_regex_text(c->arena, text), c->err, &dfa);
     if (rc == 0)
         tg_program_add(c->p, TG_OP_LEXEME, tg_program_lexeme(c->p, dfa), 0);
     return rc;
+}
+
+static int write_before(tg_schema_compiler *c, tg_str text)
+{
+    int rc = text.len > 0 ? write_text(c, text) : 0;
+    tg_program_add(c->p, TG_OP_LEXEME, c->json.space, 0);
+    return rc;
+}
+
+static int write_behind(tg_schema_compiler *c, tg_str text)
+{
+    if (text.len == 0)
+        return 0;
+    tg_program_add(c->p, TG_OP_LEXEME, c->json.space, 0);
+    return write_text(c, text);
 }
 
 static int compile(tg_schema_compiler *c, const tg_str *around)
@@ -495,9 +508,9 @@ static int compile(tg_schema_compiler *c, const tg_str *around)
         rc = tg_schema_rule_of(c, &all, &root);
     if (rc == 0) {
         c->p->start = c->p->len;
-        rc = around ? write_text(c, around[0]) : 0;
+        rc = around ? write_before(c, around[0]) : 0;
         rc = rc == 0 ? tg_schema_to_rule(c, TG_OP_CALL, root) : rc;
-        rc = rc == 0 && around ? write_text(c, around[1]) : rc;
+        rc = rc == 0 && around ? write_behind(c, around[1]) : rc;
         tg_program_add(c->p, TG_OP_DONE, 0, 0);
     }
     for (uint32_t i = 0; i < c->rules_len && rc == 0; i++) {

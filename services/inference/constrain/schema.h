@@ -33,8 +33,8 @@
 #define TG_SCHEMA_DIGITS_MAX 15          /* of number bounds together: so many a double tells apart; 18 for integers */
 #define TG_SCHEMA_MULTIPLE_MAX 10000     /* multipleOf, its decimal point left out */
 
-/* `around`: two texts, valid UTF-8, that stand before and behind the JSON; NULL: nothing does. The arena holds what is needed while
- * compiling. 0; -EINVAL, -ENOTSUP or -EMSGSIZE with a message; -ENOMEM. */
+/* `around`: two texts, valid UTF-8, that stand before and behind the JSON, with white space between as JSON's brackets have it; NULL:
+ * nothing does. Behind the JSON there is none if nothing else is. The arena holds what is needed while compiling. 0; -EINVAL, -ENOTSUP or -EMSGSIZE with a message; -ENOMEM. */
 int tg_program_json_schema(tg_program *program, tg_str schema, const tg_str around[2], tg_arena *arena, tg_error *err);
 
 #endif

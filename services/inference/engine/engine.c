@@ -242,28 +242,26 @@ static int check_door(tg_engine *e, const tg_gen_request *r, uint32_t n, tg_erro
     return full ? tg_error_set(err, -EAGAIN, "the queue is full: %u requests wait", e->conf.max_queue) : 0;
 }
 
-/* What was generated elsewhere has to satisfy the constraint as well. */
-static int constrain(tg_seq *seq, const tg_gen_request *r, tg_constraint *constraint, tg_error *err)
+/* What keeps step with the answer's tokens, and has to take those that were generated elsewhere. */
+static int begin_answer(const tg_engine *e, tg_seq *seq, const tg_gen_request *r, tg_constraint *constraint, bool thinking, tg_error *err)
 {
-    int rc = tg_constraint_start(constraint, &seq->constraint);
-    for (size_t i = 0; i < r->generated_len && rc == 0; i++)
-        if (!tg_constraint_advance(seq->constraint, r->generated[i]))
-            rc = tg_error_set(err, -EINVAL, "generated token %zu does not satisfy the constraint", i);
-    if (rc == 0 && r->generated_len > 0 && tg_constraint_must_end(seq->constraint))
-        rc = tg_error_set(err, -EINVAL, "the tokens generated satisfy the constraint already, and nothing can follow");
-    return rc;
-}
-
-/* Whoever takes the answer apart has to have seen what was generated elsewhere. */
-static int take_apart(const tg_engine *e, tg_seq *seq, const tg_gen_request *r, bool thinking, tg_error *err)
-{
-    tg_answer_conf conf = *r->answer;
     bool over = false;
-    conf.thinking = thinking;
-    int rc = tg_answer_new(&conf, &seq->answer);
-    for (size_t i = 0; i < r->generated_len && rc == 0; i++)
-        rc = tg_seq_look(seq, e->model, r->generated[i], &over);
-    return rc == 0 && over ? tg_error_set(err, -EINVAL, "the tokens generated are a whole answer already: it ends behind its first call") : rc;
+    int rc = 0;
+    if (constraint && r->constrains_calls)
+        seq->call_form = tg_constraint_retain(constraint);
+    else if (constraint)
+        rc = tg_constraint_start(constraint, &seq->constraint);
+    if (rc == 0 && r->answer) {
+        tg_answer_conf conf = *r->answer;
+        conf.thinking = thinking;
+        rc = tg_answer_new(&conf, &seq->answer);
+    }
+    for (size_t i = 0; i < r->generated_len && rc == 0; i++) {
+        rc = tg_seq_follow(seq, e->model, r->generated[i], &over);
+        if (rc == -EINVAL)
+            tg_error_set(err, rc, "generated token %zu does not satisfy the constraint", i);
+    }
+    return rc == 0 && over ? tg_error_set(err, -EINVAL, "the tokens generated are a whole answer already: nothing can follow") : rc;
 }
 
 tg_constraint *tg_engine_kept_constraint(tg_engine *e, const tg_constraint_spec *spec)
@@ -276,6 +274,17 @@ int tg_engine_compile(tg_engine *e, const tg_constraint_spec *spec, tg_error *er
     return tg_constraint_cache_get(e->constraints, spec, err, ret);
 }
 
+bool tg_engine_forgo_constraint(tg_gen_request *request, int rc, tg_error *err)
+{
+    if (!request->constrains_calls || (rc != -EINVAL && rc != -ENOTSUP && rc != -EMSGSIZE))
+        return false;
+    request->constraint = (tg_constraint_spec){TG_CONSTRAINT_NONE, NULL, 0};
+    request->constrains_calls = false;
+    if (err)
+        err->text[0] = '\0';
+    return true;
+}
+
 static int make_choices(const tg_engine *e, const tg_gen_request *request, uint32_t n, tg_error *err, tg_seq **ret_seqs,
                         bool *ret_thinking)
 {
@@ -284,7 +293,7 @@ static int make_choices(const tg_engine *e, const tg_gen_request *request, uint3
     tg_constraint *constraint = request->compiled ? tg_constraint_retain(request->compiled) : NULL;
     int rc = constraint || request->constraint.kind == TG_CONSTRAINT_NONE
                  ? 0 : tg_constraint_cache_get(e->constraints, &request->constraint, err, &constraint);
-    if (rc == 0)
+    if (rc == 0 || tg_engine_forgo_constraint(&r, rc, err))
         rc = encode_request(e, request, err, &tokens, ret_thinking);
     const uint64_t now = tg_clock_mono_ns();
     for (uint32_t i = 0; i < n && rc == 0; i++) {
@@ -294,10 +303,8 @@ static int make_choices(const tg_engine *e, const tg_gen_request *request, uint3
             ret_seqs[i]->submitted_ns = now;
         if (rc == 0)
             ret_seqs[i]->public_blocks = tg_public_prompts_match(e->public_prompts, ret_seqs[i]->tokens, ret_seqs[i]->given_len);
-        if (rc == 0 && constraint)
-            rc = constrain(ret_seqs[i], request, constraint, err);
-        if (rc == 0 && request->answer)
-            rc = take_apart(e, ret_seqs[i], request, *ret_thinking, err);
+        if (rc == 0)
+            rc = begin_answer(e, ret_seqs[i], request, constraint, *ret_thinking, err);
         if (rc == 0 && i > 0 && !ret_seqs[i]->scores_prompt)
             tg_sched_follow(ret_seqs[i], ret_seqs[0]);
     }

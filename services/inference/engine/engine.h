@@ -79,7 +79,7 @@ typedef struct tg_gen_request {
     tg_str tools, template_args; /* JSON for the template, chat.h; empty: none */
     bool calls;          /* the answer is to be a call of a tool: the prompt ends behind the mark that opens one */
     bool marks;          /* control tokens that mark parts of the answer come as text, for who takes it apart */
-    const tg_answer_conf *answer; /* how: it ends behind the call that says it is over; NULL: nobody looks. `thinking` is the prompt's */
+    const tg_answer_conf *answer; /* how: one_call ends it, and calls are found; NULL: nobody looks. `thinking` is the prompt's */
     const tg_str *text; /* as it is; control tokens in it are ordinary characters */
     const uint32_t *tokens;
     size_t tokens_len;
@@ -94,6 +94,7 @@ typedef struct tg_gen_request {
     tg_sampling sampling;
     tg_adjustments adjustments;
     tg_constraint_spec constraint; /* of the answer's text; kind NONE: any */
+    bool constrains_calls;         /* not of all of it: of each call that `answer` finds, from behind the mark that opens it */
     tg_constraint *compiled;       /* the same from tg_engine_compile, retained meanwhile; NULL: submit compiles it */
     uint32_t max_tokens; /* of output, `generated` included; 0: until the context is full */
     const tg_str *stop;
@@ -117,6 +118,10 @@ typedef struct tg_gen_ticket {
  * what it is given (tg_constraint_release). kept: NULL if not. compile: errors as submit's. */
 tg_constraint *tg_engine_kept_constraint(tg_engine *engine, const tg_constraint_spec *spec);
 int tg_engine_compile(tg_engine *engine, const tg_constraint_spec *spec, tg_error *err, tg_constraint **ret);
+
+/* Calls whose form does not compile (`rc`, with its message) are free, as other text is: forgets them, and the message. False: the
+ * request cannot do without its constraint. */
+bool tg_engine_forgo_constraint(tg_gen_request *request, int rc, tg_error *err);
 
 /* All of a request's choices are accepted or none. 0; -EAGAIN when the queue is full; -EMSGSIZE when it can never fit;
  * -ETIME when the deadline is past; -EINVAL or -ENOTSUP; -ENOMEM; each with a message. */

@@ -154,6 +154,7 @@ tg_seq *tg_seq_free(tg_seq *seq)
         return NULL;
     tg_stop_free(&seq->stop);
     tg_constraint_state_free(seq->constraint);
+    tg_constraint_release(seq->call_form);
     tg_answer_free(seq->answer);
     free((void *)(uintptr_t)seq->adjustments.bias);
     free(seq->tokens);
@@ -182,10 +183,36 @@ int tg_seq_accept(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *te
     return rc;
 }
 
-int tg_seq_look(tg_seq *seq, const tg_model *model, uint32_t token, bool *ret_over)
+/* A call begins, with the rest of the token that opened it. If no call can begin like that, it is not held to the form of one. */
+static int hold_call(tg_seq *seq, tg_str rest)
 {
-    int rc = seq->answer ? tg_answer_push(seq->answer, tg_model_piece(model, token), NULL, NULL) : 0;
-    *ret_over = seq->answer && tg_answer_over(seq->answer);
+    int rc = tg_constraint_start(seq->call_form, &seq->constraint);
+    if (rc == 0 && !tg_constraint_advance_text(seq->constraint, rest))
+        seq->constraint = tg_constraint_state_free(seq->constraint);
+    return rc;
+}
+
+static int look(tg_seq *seq, tg_str text)
+{
+    int rc = 0;
+    while (text.len > 0 && rc == 0) {
+        rc = tg_answer_push(seq->answer, (tg_str){text.data, 1}, NULL, NULL);
+        text = (tg_str){text.data + 1, text.len - 1};
+        if (rc == 0 && seq->call_form && !seq->constraint && tg_answer_awaits_call(seq->answer))
+            rc = hold_call(seq, text);
+    }
+    return rc;
+}
+
+int tg_seq_follow(tg_seq *seq, const tg_model *model, uint32_t token, bool *ret_over)
+{
+    if (seq->constraint && !tg_constraint_advance(seq->constraint, token))
+        return -EINVAL;
+    const int rc = seq->answer ? look(seq, tg_model_piece(model, token)) : 0;
+    const bool complete = seq->constraint && tg_constraint_must_end(seq->constraint);
+    *ret_over = (complete && !seq->call_form) || (seq->answer && tg_answer_over(seq->answer));
+    if (complete && seq->call_form) /* the call is, and what follows is free */
+        seq->constraint = tg_constraint_state_free(seq->constraint);
     return rc;
 }
 

@@ -55,8 +55,9 @@ struct tg_seq {
     tg_speculation speculation;
     uint32_t told;    /* echo: tokens of the prompt that have been shown */
     tg_constraint_state *constraint; /* or NULL; behind all tokens that were drawn, some of which may not be taken in yet */
+    tg_constraint *call_form; /* or NULL; of each call in the answer: `constraint` is one's that is under way */
     bool masking; /* the mask of its next token is not finished */
-    tg_answer *answer; /* or NULL; it has seen as much */
+    tg_answer *answer; /* or NULL; it has seen as many */
     tg_detokenizer detokenizer;
     tg_stop stop;
     uint64_t admitted_ns, first_token_ns, last_token_ns;
@@ -74,8 +75,9 @@ tg_seq *tg_seq_free(tg_seq *seq); /* its blocks must have been given back */
  * there is one now, returned. -errno when memory ran out. */
 int tg_seq_accept(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *text, tg_finish *ret);
 
-/* A token of the answer is known: whoever takes the answer apart is told. *ret_over: nothing is to follow. 0 or -ENOMEM. */
-int tg_seq_look(tg_seq *seq, const tg_model *model, uint32_t token, bool *ret_over);
+/* A token of the answer is known: constraint and answer keep step with it. *ret_over: nothing can follow, or nothing is to.
+ * 0; -EINVAL: the constraint does not allow it; -ENOMEM. */
+int tg_seq_follow(tg_seq *seq, const tg_model *model, uint32_t token, bool *ret_over);
 
 /* The text of a prompt token, for echo. */
 int tg_seq_show(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *text); /* 0 or -ENOMEM */

@@ -217,16 +217,6 @@ static bool is_end(const tg_seq *seq, uint32_t token)
     return false;
 }
 
-/* What keeps step with the tokens that are drawn does so. False: this one is not allowed, or memory ran out. */
-static bool follow(const tg_engine *e, tg_seq *seq, uint32_t token, bool *ret_complete)
-{
-    if (seq->constraint && !tg_constraint_advance(seq->constraint, token))
-        return false;
-    const int rc = tg_seq_look(seq, e->model, token, ret_complete);
-    *ret_complete |= seq->constraint && tg_constraint_must_end(seq->constraint);
-    return rc == 0;
-}
-
 /* Without the lock: what the rows of one sequence say. A guess that is not what was sampled makes the rest void, and so does a mask
  * that is not finished within `work`: what the sequence is to be is not known yet then, and it sits out until it is. */
 static void read_rows(tg_engine *e, tg_seq *seq, const tg_step_seq *step, tg_row_result *row, const float *logits, int64_t *work)
@@ -247,7 +237,8 @@ static void read_rows(tg_engine *e, tg_seq *seq, const tg_step_seq *step, tg_row
         row->logprobs_len = seq->logprobs && row->token != TG_TOKEN_NONE
                                 ? tg_logprobs(logits, vocab, row->token, seq->top_logprobs, row->logprobs) : 0;
         row->complete = false;
-        if (!given && row->token != TG_TOKEN_NONE && !is_end(seq, row->token) && !follow(e, seq, row->token, &row->complete))
+        if (!given && row->token != TG_TOKEN_NONE && !is_end(seq, row->token) &&
+            tg_seq_follow(seq, e->model, row->token, &row->complete) < 0)
             row->token = TG_TOKEN_NONE;
         goes_on = given || (row->token != TG_TOKEN_NONE && next < seq->len + seq->guesses && row->token == seq->tokens[next]);
     }
@@ -275,10 +266,11 @@ static int run(tg_engine *e, uint32_t len)
         work.seqs += e->step_owners[i]->constraint != NULL;
     for (uint32_t i = 0; i < len && rc == 0; i++) {
         tg_seq *seq = e->step_owners[i];
-        const int64_t share = seq->constraint ? share_of(&work) : 0;
+        const bool held = seq->constraint != NULL; /* it may come and go with the step's tokens */
+        const int64_t share = held ? share_of(&work) : 0;
         int64_t rest = share;
         read_rows(e, seq, &e->step_seqs[i], &e->rows[e->first_row[i]], logits, &rest);
-        if (seq->constraint)
+        if (held)
             take_share(&work, share, rest);
         logits += (size_t)e->step_seqs[i].logits * e->model->shape.vocab;
     }

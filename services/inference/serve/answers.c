@@ -31,13 +31,11 @@ int tg_answers_decode(tg_rpc_call *call, const Tollgate__V1__GenerateRequest *in
     if (!in->messages)
         return alone ? tg_error_set(err, -EINVAL, "%s goes with messages only", alone) : 0;
     ret->reasoning = model->answer.reasoning;
+    ret->one_call = in->one_tool_call;
     out->template_args = tg_str_of(in->template_args_json);
     int rc = tg_tools_read(tg_str_of(in->tools_json), tg_str_of(in->tool_choice), tg_rpc_call_arena(call), err, &tools);
     if (rc == 0)
         rc = tg_tools_offer(model, &tools, tg_str_of(in->tools_json), tg_rpc_call_arena(call), out, ret, err);
-    ret->one_call = in->one_tool_call;
-    if (ret->one_call && ret->tools != TG_TOOLS_NONE)
-        out->answer = ret;
     out->marks = ret->tools != TG_TOOLS_NONE || ret->reasoning != TG_REASONING_NONE;
     return rc;
 }

@@ -54,6 +54,7 @@ typedef struct world {
     sem_t ready;
     bool no_speculation;
     tg_kv_type kv_type;
+    bool calls; /* tiny_model.h */
     const tg_str *public_prompt; /* one, or NULL */
     result results[SEQS];
     size_t open;
@@ -99,7 +100,7 @@ static inline void world_make_file(world *w, const char *path, uint32_t max_seqs
 static inline void world_make_like(world *w, world as, uint32_t max_seqs, uint32_t max_queue, uint32_t kv_tokens)
 {
     *w = as;
-    CU_ASSERT_EQUAL_FATAL(tiny_model_file((tiny_conf){.seed = 21, .type = TG_DTYPE_Q8_0, .bpe = true},
+    CU_ASSERT_EQUAL_FATAL(tiny_model_file((tiny_conf){.seed = 21, .type = TG_DTYPE_Q8_0, .bpe = true, .calls = as.calls},
                                           w->path), 0);
     world_make_file(w, w->path, max_seqs, max_queue, kv_tokens);
 }

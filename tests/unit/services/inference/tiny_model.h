@@ -15,6 +15,7 @@ typedef struct tiny_conf {
     uint32_t layers, width, heads, kv_heads, ffn, context; /* 0: a small default */
     bool tied;     /* no output.weight */
     bool bpe;      /* byte-level BPE with ChatML; else SentencePiece with bytes only */
+    bool calls;    /* bpe: id 0 is the control token <tool_call>, of which the template tells; the last id is "></" */
     const char *architecture; /* NULL: llama */
     uint32_t window;          /* 0: none */
 } tiny_conf;
@@ -85,16 +86,20 @@ static const char tiny_template[] =
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
-/* ids 0..2: <|endoftext|> <|im_start|> <|im_end|>; then the bytes; then "he", "ll", "llo", "hello". */
-static inline void tiny_vocab_bpe(tg_buf *b)
+static const char tiny_hint[] = "{# <tool_call>{\"name\": , \"arguments\": }</tool_call> #}";
+
+/* ids 0..2: <|endoftext|> or <tool_call>, <|im_start|> <|im_end|>; then the bytes; then "he", "ll", "llo", "hello" or "></". */
+static inline void tiny_vocab_bpe(tg_buf *b, bool calls)
 {
-    static const char *const words[] = {"he", "ll", "llo", "hello"};
+    const char *const words[] = {"he", "ll", "llo", calls ? "></" : "hello"};
+    const uint32_t merges_len = calls ? 3 : 4;
     static const char *const merges[] = {"h e", "l l", "ll o", "he llo"};
-    char text[4];
+    char text[4], whole[sizeof(tiny_template) + sizeof(tiny_hint)];
+    snprintf(whole, sizeof(whole), "%s%s", tiny_template, calls ? tiny_hint : "");
     tiny_key_str(b, "tokenizer.ggml.model", "gpt2");
     tiny_key_str(b, "tokenizer.ggml.pre", "smollm");
     tiny_key_array(b, "tokenizer.ggml.tokens", 8, TINY_BPE_TOKENS);
-    tiny_str(b, "<|endoftext|>");
+    tiny_str(b, calls ? "<tool_call>" : "<|endoftext|>");
     tiny_str(b, "<|im_start|>");
     tiny_str(b, "<|im_end|>");
     for (unsigned i = 0; i < 256; i++) {
@@ -106,12 +111,12 @@ static inline void tiny_vocab_bpe(tg_buf *b)
     tiny_key_array(b, "tokenizer.ggml.token_type", 5, TINY_BPE_TOKENS);
     for (uint32_t i = 0; i < TINY_BPE_TOKENS; i++)
         tiny_u32(b, i < 3 ? 3 : 1);
-    tiny_key_array(b, "tokenizer.ggml.merges", 8, 4);
-    for (size_t i = 0; i < 4; i++)
+    tiny_key_array(b, "tokenizer.ggml.merges", 8, merges_len);
+    for (size_t i = 0; i < merges_len; i++)
         tiny_str(b, merges[i]);
     tiny_key_u32(b, "tokenizer.ggml.bos_token_id", 1);
     tiny_key_u32(b, "tokenizer.ggml.eos_token_id", 2);
-    tiny_key_str(b, "tokenizer.chat_template", tiny_template);
+    tiny_key_str(b, "tokenizer.chat_template", whole);
 }
 
 /* ids 0..2: <unk> <s> </s>; then the bytes; then "▁", "a", "b", "ab", "▁ab". */
@@ -250,7 +255,7 @@ static inline void tiny_model(tiny_conf conf, tg_buf *ret)
         tiny_shape_u32(&keys, &c, "attention.sliding_window", c.window);
     const uint32_t vocab = c.bpe ? TINY_BPE_TOKENS : TINY_SPM_TOKENS;
     if (c.bpe)
-        tiny_vocab_bpe(&keys);
+        tiny_vocab_bpe(&keys, c.calls);
     else
         tiny_vocab_spm(&keys);
     const uint64_t keys_len = 8u + (c.bpe ? 8 : 7) + (c.window ? 1 : 0); /* those above and the vocabulary's */

@@ -147,6 +147,31 @@ static void test_one_call(void)
     CU_ASSERT(comes_as(mistral, "[TOOL_CALLS]x[ARGS]{}[TOOL_CALLS]y[ARGS]{}", "C0[x]A0[{}]"));
 }
 
+/* Whether the object of a call is to follow at the carets, which are not the text's, and nowhere else. */
+static bool awaits(tg_answer_conf conf, const char *text)
+{
+    tg_answer *a = NULL;
+    bool same = true;
+    conf.names = offered;
+    conf.names_len = 2;
+    CU_ASSERT_EQUAL_FATAL(tg_answer_new(&conf, &a), 0);
+    for (; *text; text++) {
+        CU_ASSERT(*text == '^' || tg_answer_push(a, (tg_str){text, 1}, NULL, NULL) == 0);
+        same &= tg_answer_awaits_call(a) == (*text == '^' || text[1] == '^');
+    }
+    tg_answer_free(a);
+    return same;
+}
+
+static void test_awaits_call(void)
+{
+    CU_ASSERT(awaits(HERMES, "<tool_call>^\n{\"name\": \"x\", \"arguments\": {\"<tool_call>\": 1}}\n</tool_call><tool_call>^{"));
+    CU_ASSERT(awaits(HERMES, "<think><tool_call>{</think><tool_call>^x<tool_call></tool_call> <tool_call>^"));
+    CU_ASSERT(awaits(MISTRAL, "[TOOL_CALLS] [^{\"name\": \"x\", \"arguments\": {}} ,^{"));
+    CU_ASSERT(awaits(MISTRAL, "[TOOL_CALLS]x[ARGS]{}[TOOL_CALLS][^ARGS]{}[TOOL_CALLS]x{}"));
+    CU_ASSERT(awaits(LLAMA, "{\"name\": \"clock\", \"parameters\": {}}; {"));
+}
+
 /* An answer made of parts: whatever the cuts, the parts come back. */
 static void add_part(uint64_t *random, tg_buf *answer, tg_buf *want, uint32_t *calls, bool *was_text)
 {
@@ -257,6 +282,7 @@ static const tg_test tests[] = {{"hermes", test_hermes},
                                 {"mistral", test_mistral},
                                 {"begun_by_the_prompt", test_begun_by_the_prompt},
                                 {"one_call", test_one_call},
+                                {"awaits_call", test_awaits_call},
                                 {"any_split", test_any_split},
                                 {"any_bytes", test_any_bytes},
                                 {"bounds", test_bounds}};

@@ -129,6 +129,19 @@ static void test_around(void)
     }
     CU_ASSERT(tg_constraint_must_end(s));
     tg_constraint_state_free(s);
+    for (size_t i = 0; i < 4; i++) { /* white space between, once */
+        static const char *const more[] = {"<call>\n {\"a\":1} \n</call>", "<call>\n\n  {\"a\":1}\n \n</call>", "<call>\n  {", "<call>\n{\"a\":1}  "};
+        CU_ASSERT_EQUAL_FATAL(tg_constraint_start(c, &s), 0);
+        CU_ASSERT_EQUAL(tg_constraint_advance_text(s, tg_str_of(more[i])), i < 2);
+        CU_ASSERT(i >= 2 || tg_constraint_must_end(s));
+        tg_constraint_state_free(s);
+    }
+    tg_constraint_release(c);
+    const tg_str alone[] = {texts[0], TG_STR(""), TG_STR("")};
+    CU_ASSERT_EQUAL_FATAL(tg_constraint_compile(&(tg_constraint_spec){TG_CONSTRAINT_JSON_SCHEMA, alone, 3}, w.trie, &err, &c), 0);
+    CU_ASSERT_EQUAL_FATAL(tg_constraint_start(c, &s), 0);
+    CU_ASSERT(tg_constraint_advance_text(s, TG_STR("\n{\"a\":1}")) && tg_constraint_must_end(s));
+    tg_constraint_state_free(s);
     tg_constraint_release(c);
     world_free(&w);
 }

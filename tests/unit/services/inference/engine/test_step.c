@@ -339,9 +339,151 @@ static void test_one_call(void)
     CU_ASSERT(with.results[2].tokens.len == 1 && with.results[2].finish == TG_FINISH_STOP);
     r.generated_len++;
     CU_ASSERT_EQUAL(submit(&with, 2, r, &err), -EINVAL);
-    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "first call"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "a whole answer already"));
     world_free(&with);
     world_free(&without);
+}
+
+static const tg_str call_texts[] = {TG_STR("{\"type\":\"object\",\"properties\":{\"name\":{\"const\":\"f\"},\"arguments\":{\"type\":\"object\",\"properties\":"
+                                           "{\"n\":{\"type\":\"integer\",\"minimum\":10,\"maximum\":99},\"s\":{\"type\":\"string\",\"maxLength\":4}},\"required\":"
+                                           "[\"n\",\"s\"]}},\"required\":[\"name\",\"arguments\"]}"), TG_STR(""), TG_STR("</tool_call>")};
+static const tg_answer_conf call_conf = {.tools = TG_TOOLS_HERMES};
+
+/* Text that is free, but for calls, which this model likes to begin. */
+static tg_gen_request calling(uint32_t max_tokens, uint64_t seed)
+{
+    static const tg_logit_bias likes[] = {{0, 2}};
+    tg_gen_request r = text_request(&text, max_tokens, seed);
+    r.constraint = (tg_constraint_spec){TG_CONSTRAINT_JSON_SCHEMA, call_texts, 3};
+    r.constrains_calls = r.marks = true;
+    r.answer = &call_conf;
+    r.adjustments.bias = likes;
+    r.adjustments.bias_len = 1;
+    return r;
+}
+
+typedef struct call_count {
+    uint32_t calls, text; /* whole ones; bytes outside */
+    bool right;           /* each is as the schema has it */
+} call_count;
+
+/* What stands between two marks; white space between what it is made of is left out. */
+static bool is_call(const char *from, const char *to)
+{
+    char plain[160] = "";
+    int n = 0, read = 0;
+    for (size_t len = 0; from < to && len < sizeof(plain) - 1; from++)
+        if (!strchr(" \n", *from) || strstr(plain, "\"s\":\""))
+            plain[len++] = *from;
+    return sscanf(plain, "{\"name\":\"f\",\"arguments\":{\"n\":%d,\"s\":\"%n", &n, &read) == 1 && read > 0 && n >= 10 && n <= 99;
+}
+
+static call_count count_calls(const result *r)
+{
+    call_count c = {.right = true};
+    const char *at = r->text.data;
+    for (const char *open; at && (open = strstr(at, "<tool_call>")); c.calls++) {
+        const char *close = strstr(open, "</tool_call>");
+        c.text += (uint32_t)(open - at);
+        at = close ? close + 12 : NULL;
+        if (!close)
+            break;
+        if (!is_call(open + 11, close) && c.right)
+            printf("# no call: %.*s\n", (int)(close - open), open);
+        c.right &= is_call(open + 11, close);
+    }
+    return c;
+}
+
+/* Each call is of the form asked for and the text between is free; alone or in company, with guesses or without, from any token on. */
+static void test_calls_are_held(void)
+{
+    world with, without;
+    call_count sum = {0};
+    world_make_like(&with, (world){.calls = true}, 4, 64, 4096);
+    world_make_like(&without, (world){.calls = true, .no_speculation = true}, 1, 64, 4096);
+    for (uint32_t i = 0; i < 24; i++) {
+        tg_gen_request r = calling(300, i);
+        r.sampling.temperature = i % 3 == 0 ? 0 : 1;
+        CU_ASSERT_EQUAL(submit(&with, i, r, NULL), 0);
+        CU_ASSERT_EQUAL(submit(&without, i, r, NULL), 0);
+    }
+    drain_all(&with);
+    drain_all(&without);
+    for (uint32_t i = 0; i < 24; i++) {
+        const result *a = &with.results[i];
+        const call_count c = count_calls(a);
+        CU_ASSERT(same_tokens(&a->tokens, &without.results[i].tokens) && same_bytes(&a->text, &without.results[i].text));
+        CU_ASSERT(c.right && a->finish == TG_FINISH_LENGTH && a->tokens.len == 300);
+        sum.calls += c.calls;
+        sum.text += c.text;
+    }
+    if (sum.calls < 50 || sum.text < 50)
+        printf("# %u calls, and %u bytes of text between\n", sum.calls, sum.text);
+    CU_ASSERT(sum.calls >= 50 && sum.text >= 50);
+    for (uint32_t at = 7; at < 300; at += 19) {
+        const result *a = &with.results[1];
+        tg_gen_request r = calling(300, 1);
+        r.generated = a->tokens.ids;
+        r.generated_len = at;
+        CU_ASSERT_EQUAL(submit(&with, 30, r, NULL), 0);
+        drain_all(&with);
+        CU_ASSERT(with.results[30].tokens.len == 300 - at &&
+                  memcmp(with.results[30].tokens.ids, a->tokens.ids + at, (300 - at) * sizeof(uint32_t)) == 0);
+    }
+    world_free(&with);
+    world_free(&without);
+}
+
+/* A token can end the mark and begin what is no call: text is free behind it. What the form of a call does not allow is refused. */
+static void test_tokens_across_a_mark(void)
+{
+    static const char open[] = "<tool_call";
+    uint32_t tokens[sizeof(open) + 1];
+    world w;
+    tg_error err = {""};
+    world_make_like(&w, (world){.calls = true}, 4, 64, 4096);
+    for (uint32_t i = 0; i < sizeof(open) - 1; i++)
+        tokens[i] = 3 + (uint8_t)open[i];
+    tokens[sizeof(open) - 1] = TINY_BPE_TOKENS - 1;
+    tg_gen_request r = calling(80, 5);
+    r.generated = tokens;
+    r.generated_len = sizeof(open);
+    CU_ASSERT_EQUAL(submit(&w, 0, r, NULL), 0);
+    r.constraint.kind = TG_CONSTRAINT_NONE;
+    CU_ASSERT_EQUAL(submit(&w, 1, r, NULL), 0);
+    drain_all(&w);
+    const char *next = strstr(w.results[0].text.data, "<tool_call>"); /* held again */
+    const size_t free_len = next ? (size_t)(next - w.results[0].text.data) : w.results[0].text.len;
+    CU_ASSERT(free_len > 3 && w.results[1].text.len >= free_len && memcmp(w.results[0].text.data, w.results[1].text.data, free_len) == 0);
+    tokens[sizeof(open) - 1] = 3 + '>';
+    tokens[sizeof(open)] = 3 + '<';
+    r = calling(80, 5);
+    r.generated = tokens;
+    r.generated_len = sizeof(open) + 1;
+    CU_ASSERT_EQUAL(submit(&w, 0, r, &err), -EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "generated token 11 does not"));
+    world_free(&w);
+}
+
+/* Calls of what has no form that can be held to are free; an answer as a whole is not. */
+static void test_calls_without_a_form(void)
+{
+    const tg_str odd[] = {TG_STR("{\"not\":{}}"), TG_STR(""), TG_STR("")};
+    world w;
+    tg_error err = {""};
+    world_make_like(&w, (world){.calls = true}, 4, 64, 4096);
+    tg_gen_request r = calling(60, 3);
+    r.constraint = (tg_constraint_spec){TG_CONSTRAINT_NONE, NULL, 0};
+    CU_ASSERT_EQUAL(submit(&w, 0, r, NULL), 0);
+    r.constraint = (tg_constraint_spec){TG_CONSTRAINT_JSON_SCHEMA, odd, 3};
+    CU_ASSERT_EQUAL(submit(&w, 1, r, &err), 0);
+    CU_ASSERT_STRING_EQUAL(err.text, "");
+    drain_all(&w);
+    CU_ASSERT(w.results[1].ends == 1 && same_tokens(&w.results[0].tokens, &w.results[1].tokens));
+    r.constrains_calls = false;
+    CU_ASSERT_EQUAL(submit(&w, 2, r, &err), -ENOTSUP);
+    world_free(&w);
 }
 
 static const tg_test tests[] = {{"choices", test_choices},
@@ -351,6 +493,9 @@ static const tg_test tests[] = {{"choices", test_choices},
                                 {"constraints", test_constraints},
                                 {"wrong_guesses_under_a_constraint", test_wrong_guesses_under_a_constraint},
                                 {"one_call", test_one_call},
+                                {"calls_are_held", test_calls_are_held},
+                                {"tokens_across_a_mark", test_tokens_across_a_mark},
+                                {"calls_without_a_form", test_calls_without_a_form},
                                 {"deadlines", test_deadlines},
                                 {"not_numbers", test_not_numbers}};
 TG_TEST_MAIN("services_inference_engine_step", tests)
