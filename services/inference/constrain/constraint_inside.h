@@ -60,6 +60,7 @@ typedef struct tg_masking tg_masking; /* mask.c: how far a mask has come */
 struct tg_constraint_state {
     tg_constraint *constraint;
     tg_frame *frames;
+    uint32_t *moved; /* where each stands when some have gone; room as of frames */
     uint32_t frames_len, frames_cap;
     tg_place *places; /* the state's own are the first `len`; walks put theirs behind */
     uint32_t len, places_len, places_cap;
@@ -78,6 +79,7 @@ uint32_t tg_places_enter(tg_constraint_state *s, uint32_t pc, uint32_t frame);
 uint32_t tg_places_step(tg_constraint_state *s, uint32_t from, uint32_t to, uint8_t byte);
 
 void tg_walks_drop(tg_constraint *c);
+bool tg_masking_new(tg_constraint_state *s); /* with the state: false without memory */
 void tg_masking_reset(tg_constraint_state *s); /* the state is another one */
 void tg_masking_free(tg_constraint_state *s);
 

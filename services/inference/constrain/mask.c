@@ -308,17 +308,17 @@ void tg_masking_free(tg_constraint_state *s)
     s->masking = NULL;
 }
 
-static bool begin_mask(tg_constraint_state *s)
+bool tg_masking_new(tg_constraint_state *s)
 {
-    const size_t bytes = words_of(s->constraint->trie) * sizeof(uint64_t);
-    if (!s->masking)
-        s->masking = calloc(1, sizeof(*s->masking) + bytes);
-    if (!s->masking)
-        return false;
-    memset(s->masking->allowed, 0, bytes);
+    s->masking = calloc(1, sizeof(*s->masking) + words_of(s->constraint->trie) * sizeof(uint64_t));
+    return s->masking != NULL;
+}
+
+static void begin_mask(tg_constraint_state *s)
+{
+    memset(s->masking->allowed, 0, words_of(s->constraint->trie) * sizeof(uint64_t));
     s->masking->begun = true;
     s->masking->place = 0;
-    return true;
 }
 
 /* What one place allows. False: the work is used up, or memory is. */
@@ -342,8 +342,8 @@ static bool mask_place(tg_constraint_state *s, const tg_place *p)
 
 int tg_constraint_mask(tg_constraint_state *s, int64_t *work, const uint64_t **ret)
 {
-    if (!s->masking || !s->masking->begun)
-        s->broken |= !begin_mask(s);
+    if (!s->masking->begun)
+        begin_mask(s);
     s->work = work ? *work : UNBOUNDED;
     while (!s->broken && s->masking->place < s->len) {
         const tg_place p = s->places[s->masking->place];

@@ -34,11 +34,13 @@ static uint32_t push_frame(tg_constraint_state *s, uint32_t back, uint32_t paren
     if (s->frames_len == s->frames_cap) {
         const uint32_t cap = s->frames_cap ? 2 * s->frames_cap : 64;
         tg_frame *more = realloc(s->frames, cap * sizeof(*more));
-        if (!more) {
+        s->frames = more ? more : s->frames;
+        uint32_t *moved = realloc(s->moved, cap * sizeof(*moved));
+        s->moved = moved ? moved : s->moved;
+        if (!more || !moved) {
             s->broken = true;
             return TG_NO_FRAME;
         }
-        s->frames = more;
         s->frames_cap = cap;
     }
     s->frames[s->frames_len] = (tg_frame){back, parent, depth_of(s, parent) + 1, mix(hash_of(s, parent), back + 1)};
@@ -188,6 +190,7 @@ int tg_constraint_start(tg_constraint *constraint, tg_constraint_state **ret)
     if (!s)
         return -ENOMEM;
     s->constraint = tg_constraint_retain(constraint);
+    s->broken = !tg_masking_new(s);
     tg_places_enter(s, constraint->program.start, TG_NO_FRAME);
     s->len = s->places_len;
     if (s->broken) {
@@ -205,6 +208,7 @@ tg_constraint_state *tg_constraint_state_free(tg_constraint_state *s)
     tg_constraint_release(s->constraint);
     tg_masking_free(s);
     free(s->frames);
+    free(s->moved);
     free(s->places);
     free(s->visits);
     free(s);
@@ -212,31 +216,26 @@ tg_constraint_state *tg_constraint_state_free(tg_constraint_state *s)
 }
 
 /* Frames that no place needs any more go: they are few again after every token. */
-static bool compact(tg_constraint_state *s)
+static void compact(tg_constraint_state *s)
 {
-    tg_frame *old = s->frames;
-    const uint32_t old_len = s->frames_len;
-    uint32_t *moved = malloc((old_len + 1) * sizeof(*moved));
-    bool *used = calloc(old_len + 1, sizeof(*used));
-    uint32_t len = 0;
-    for (uint32_t i = 0; i < s->len && moved && used; i++)
-        for (uint32_t f = s->places[i].frame; f != TG_NO_FRAME && !used[f]; f = old[f].parent)
-            used[f] = true;
-    for (uint32_t f = 0; f < old_len && moved && used; f++) { /* a parent stands before its children */
-        if (!used[f])
+    tg_frame *frames = s->frames;
+    uint32_t *moved = s->moved, len = 0;
+    memset(moved, 0xff, s->frames_len * sizeof(*moved)); /* TG_NO_FRAME: needed by none */
+    for (uint32_t i = 0; i < s->len; i++)
+        for (uint32_t f = s->places[i].frame; f != TG_NO_FRAME && moved[f] == TG_NO_FRAME; f = frames[f].parent)
+            moved[f] = f;
+    for (uint32_t f = 0; f < s->frames_len; f++) { /* a parent stands before its children */
+        if (moved[f] == TG_NO_FRAME)
             continue;
+        const uint32_t parent = frames[f].parent;
         moved[f] = len;
-        old[len] = (tg_frame){old[f].back, old[f].parent == TG_NO_FRAME ? TG_NO_FRAME : moved[old[f].parent], old[f].depth, old[f].hash};
+        frames[len] = (tg_frame){frames[f].back, parent == TG_NO_FRAME ? TG_NO_FRAME : moved[parent], frames[f].depth, frames[f].hash};
         len++;
     }
-    for (uint32_t i = 0; i < s->len && moved && used; i++)
+    for (uint32_t i = 0; i < s->len; i++)
         if (s->places[i].frame != TG_NO_FRAME)
             s->places[i].frame = moved[s->places[i].frame];
-    const bool done = moved && used;
-    s->frames_len = done ? len : old_len;
-    free(moved);
-    free(used);
-    return done;
+    s->frames_len = len;
 }
 
 bool tg_constraint_advance_text(tg_constraint_state *s, tg_str text)
@@ -251,7 +250,9 @@ bool tg_constraint_advance_text(tg_constraint_state *s, tg_str text)
     }
     if (s->len == 0 || s->broken)
         return false;
-    return s->frames_len < FRAMES_KEPT || compact(s);
+    if (s->frames_len >= FRAMES_KEPT)
+        compact(s);
+    return true;
 }
 
 bool tg_constraint_advance(tg_constraint_state *s, uint32_t token)

@@ -165,7 +165,6 @@ tg_seq *tg_seq_free(tg_seq *seq)
 
 int tg_seq_accept(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *text, tg_finish *ret)
 {
-    tg_buf piece;
     bool hit = false;
     *ret = TG_FINISH_NONE;
     for (size_t i = 0; i < seq->ends_len; i++)
@@ -173,11 +172,9 @@ int tg_seq_accept(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *te
             *ret = TG_FINISH_STOP;
     if (*ret == TG_FINISH_STOP)
         return 0;
-    tg_buf_init(&piece, 0);
-    int rc = tg_model_show(model, &seq->detokenizer, token, seq->marks, &piece);
+    int rc = tg_model_show(model, &seq->detokenizer, token, seq->marks, tg_stop_place(&seq->stop, text));
     if (rc == 0)
-        rc = tg_stop_push(&seq->stop, tg_buf_str(&piece), text, &hit);
-    tg_buf_free(&piece);
+        rc = tg_stop_look(&seq->stop, text, &hit);
     if (hit)
         *ret = TG_FINISH_STOP;
     return rc;
@@ -218,14 +215,9 @@ int tg_seq_follow(tg_seq *seq, const tg_model *model, uint32_t token, bool *ret_
 
 int tg_seq_flush(tg_seq *seq, tg_buf *text)
 {
-    tg_buf piece;
     bool hit = false;
-    tg_buf_init(&piece, 0);
-    int rc = tg_detokenizer_end(&seq->detokenizer, &piece);
+    int rc = tg_detokenizer_end(&seq->detokenizer, tg_stop_place(&seq->stop, text));
     if (rc == 0)
-        rc = tg_stop_push(&seq->stop, tg_buf_str(&piece), text, &hit);
-    if (rc == 0 && !hit)
-        rc = tg_stop_end(&seq->stop, text);
-    tg_buf_free(&piece);
-    return rc;
+        rc = tg_stop_look(&seq->stop, text, &hit);
+    return rc < 0 || hit ? rc : tg_stop_end(&seq->stop, text);
 }

@@ -1,4 +1,5 @@
-/* The engine thread: admit, plan, run, sample, emit; again. */
+/* The engine thread: admit, plan, run, sample, emit; again. It allocates nothing, but that the room for events grows with the most
+ * that ever waited, and that a constraint's walks are made once and what its states hold grows to the most of it. */
 #include "libs/base/clock.h"
 #include "services/inference/backend/numerics.h"
 #include "services/inference/engine/engine_state.h"

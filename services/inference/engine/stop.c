@@ -3,8 +3,11 @@
 #include <errno.h>
 #include <string.h>
 
+#define PIECE_BYTES 256 /* of text that comes at once; few tokens have more */
+
 int tg_stop_init(tg_stop *stop, const tg_str *strings, size_t strings_len, tg_error *err)
 {
+    size_t longest = 0;
     *stop = (tg_stop){0};
     tg_buf_init(&stop->strings, TG_STOP_STRINGS_MAX * TG_STOP_BYTES_MAX);
     tg_buf_init(&stop->held, 0);
@@ -19,8 +22,9 @@ int tg_stop_init(tg_stop *stop, const tg_str *strings, size_t strings_len, tg_er
         if (rc < 0)
             return rc;
         stop->lengths[stop->len++] = (uint16_t)strings[i].len;
+        longest = longest > strings[i].len ? longest : strings[i].len;
     }
-    return 0;
+    return strings_len > 0 ? tg_buf_reserve(&stop->held, longest + PIECE_BYTES) : 0;
 }
 
 void tg_stop_free(tg_stop *stop)
@@ -51,21 +55,27 @@ static size_t first_stop(const tg_stop *stop, tg_str text, bool *ret_hit)
     return begun;
 }
 
-int tg_stop_push(tg_stop *stop, tg_str text, tg_buf *out, bool *ret_hit)
+tg_buf *tg_stop_place(tg_stop *stop, tg_buf *out) { return stop->len > 0 ? &stop->held : out; }
+
+int tg_stop_look(tg_stop *stop, tg_buf *out, bool *ret_hit)
 {
     *ret_hit = false;
-    if (stop->len == 0)
-        return tg_buf_add_str(out, text);
-    int rc = tg_buf_add_str(&stop->held, text);
-    if (rc < 0 || stop->held.len == 0)
-        return rc;
+    if (stop->held.len == 0)
+        return 0;
     size_t safe = first_stop(stop, tg_buf_str(&stop->held), ret_hit);
-    rc = tg_buf_add(out, stop->held.data, safe);
+    int rc = tg_buf_add(out, stop->held.data, safe);
     if (*ret_hit)
         tg_buf_clear(&stop->held);
     else
         tg_buf_consume(&stop->held, safe);
     return rc;
+}
+
+int tg_stop_push(tg_stop *stop, tg_str text, tg_buf *out, bool *ret_hit)
+{
+    *ret_hit = false;
+    int rc = tg_buf_add_str(tg_stop_place(stop, out), text);
+    return rc < 0 ? rc : tg_stop_look(stop, out, ret_hit);
 }
 
 int tg_stop_end(tg_stop *stop, tg_buf *out)
