@@ -107,7 +107,10 @@ static void give_up(tg_answer *a)
 {
     if (!a->told)
         tell_raw(a);
-    a->state = a->conf.tools == TG_TOOLS_HERMES ? BROKEN : TEXT;
+    if (a->conf.one_call && a->calls > 0) /* it has been told */
+        a->state = OVER;
+    else
+        a->state = a->conf.tools == TG_TOOLS_HERMES ? BROKEN : TEXT;
 }
 
 static void call_byte(tg_answer *a, char c)

@@ -27,7 +27,7 @@ typedef struct tg_answer_conf {
     tg_reasoning_format reasoning; /* NONE: nor is thinking */
     bool thinking;                 /* the prompt ends within the thinking that it opened */
     bool calling;                  /* the prompt ends behind the mark that opens a call */
-    bool one_call;                 /* the answer is over with its first call: what comes behind is dropped */
+    bool one_call;                 /* the answer is over with its first call, or where that breaks: what comes behind is dropped */
     const tg_str *names;           /* of the tools offered */
     size_t names_len;
 } tg_answer_conf;
@@ -59,6 +59,6 @@ int tg_answer_end(tg_answer *answer, tg_answer_fn fn, void *user); /* what was h
 uint32_t tg_answer_calls(const tg_answer *answer); /* so many were told */
 bool tg_answer_thinks(const tg_answer *answer);    /* its thinking has begun and not ended */
 bool tg_answer_awaits_call(const tg_answer *answer); /* a mark was read last, and an object that names a tool is to follow */
-bool tg_answer_over(const tg_answer *answer);      /* one_call: the call is whole */
+bool tg_answer_over(const tg_answer *answer);      /* one_call: the call is whole, or never will be */
 
 #endif

@@ -142,6 +142,7 @@ static void test_one_call(void)
     CU_ASSERT(comes_as(hermes, "<think>a</think>So <tool_call>{}</tool_call><tool_call>{\"name\": \"x\", \"arguments\": {\"a\": {}}}\n</tool_call>"
                                "<tool_call>{\"name\": \"y\"}</tool_call>b", "R[a]T[So {}]C0[x]A0[{\"a\": {}}]"));
     CU_ASSERT(comes_as(hermes, "<tool_call>{\"name\": \"x\", \"arguments\": {}", "C0[x]A0[{}]"));
+    CU_ASSERT(comes_as(hermes, "<tool_call>{\"name\": \"x\", \"arguments\": {\"a\": 1</tool_call>b<tool_call>{\"name\": \"y\"}</tool_call>", "C0[x]A0[{\"a\": 1]"));
     CU_ASSERT(comes_as(llama, "{\"name\": \"clock\", \"parameters\": {}}; {\"name\": \"clock\", \"parameters\": {}}", "C0[clock]A0[{}]"));
     CU_ASSERT(comes_as(mistral, "[TOOL_CALLS][{\"name\": \"x\", \"arguments\": {}}, {\"na", "C0[x]A0[{}]"));
     CU_ASSERT(comes_as(mistral, "[TOOL_CALLS]x[ARGS]{}[TOOL_CALLS]y[ARGS]{}", "C0[x]A0[{}]"));
