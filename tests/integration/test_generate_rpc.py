@@ -217,6 +217,18 @@ def heavy(i):
     return "((a?){200}){%d}" % (200 + i)
 
 
+def test_a_constraint_that_many_want_is_compiled_once(service, stubs):
+    """More requests than constraints may wait: all get its one result."""
+    inference = stubs["inference"]
+    calls = [service.Generate(inference.GenerateRequest(text=PROMPT, max_tokens=8, tenant="fleet", constraint=inference.Constraint(
+        regex=heavy(100))), timeout=300) for _ in range(40)]
+    calls[0].cancel()  # who asked first need not stay
+    said = {(call.code(), call.details()) for call in calls[1:]}
+    assert len(said) == 1, said
+    (code, details), = said
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "steps" in details
+
+
 def test_constraints_that_take_long_to_compile_hold_up_nobody_else(service, stubs):
     inference = stubs["inference"]
 

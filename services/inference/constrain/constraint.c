@@ -6,6 +6,14 @@
 #include <errno.h>
 #include <stdlib.h>
 
+bool tg_constraint_spec_eq(const tg_constraint_spec *a, const tg_constraint_spec *b)
+{
+    bool same = a->kind == b->kind && a->texts_len == b->texts_len && a->texts_len <= TG_CONSTRAINT_CHOICES_MAX;
+    for (size_t i = 0; same && i < a->texts_len; i++)
+        same = tg_str_eq(a->texts[i], b->texts[i]);
+    return same;
+}
+
 static int compile_regex(const tg_regex *regex, tg_program *p, tg_error *err)
 {
     tg_dfa *dfa = NULL;

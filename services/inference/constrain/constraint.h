@@ -41,6 +41,9 @@ typedef struct tg_constraint_spec {
     size_t texts_len;
 } tg_constraint_spec;
 
+/* More texts than TG_CONSTRAINT_CHOICES_MAX are not looked at, and like no others. */
+bool tg_constraint_spec_eq(const tg_constraint_spec *a, const tg_constraint_spec *b);
+
 /* The trie must outlive it. 0; -EINVAL, -ENOTSUP or -EMSGSIZE with a message; -ENOMEM. */
 int tg_constraint_compile(const tg_constraint_spec *spec, const tg_vocab_trie *trie, tg_error *err, tg_constraint **ret);
 size_t tg_constraint_bytes(const tg_constraint *constraint); /* about what it takes now; any thread */
