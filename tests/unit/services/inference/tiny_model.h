@@ -15,6 +15,7 @@ typedef struct tiny_conf {
     uint32_t layers, width, heads, kv_heads, ffn, context; /* 0: a small default */
     bool tied;     /* no output.weight */
     bool bpe;      /* byte-level BPE with ChatML; else SentencePiece with bytes only */
+    uint32_t more; /* bpe: so many more tokens, of three capital letters, at most 26³ */
     bool calls;    /* bpe: id 0 is the control token <tool_call>, of which the template tells; the last id is "></" */
     const char *architecture; /* NULL: llama */
     uint32_t window;          /* 0: none */
@@ -88,8 +89,8 @@ static const char tiny_template[] =
 
 static const char tiny_hint[] = "{# <tool_call>{\"name\": , \"arguments\": }</tool_call> #}";
 
-/* ids 0..2: <|endoftext|> or <tool_call>, <|im_start|> <|im_end|>; then the bytes; then "he", "ll", "llo", "hello" or "></". */
-static inline void tiny_vocab_bpe(tg_buf *b, bool calls)
+/* ids 0..2: <|endoftext|> or <tool_call>, <|im_start|> <|im_end|>; then the bytes; then "he", "ll", "llo", "hello" or "></"; then "AAA", "BAA", ... */
+static inline void tiny_vocab_bpe(tg_buf *b, bool calls, uint32_t more)
 {
     const char *const words[] = {"he", "ll", "llo", calls ? "></" : "hello"};
     const uint32_t merges_len = calls ? 3 : 4;
@@ -98,7 +99,7 @@ static inline void tiny_vocab_bpe(tg_buf *b, bool calls)
     snprintf(whole, sizeof(whole), "%s%s", tiny_template, calls ? tiny_hint : "");
     tiny_key_str(b, "tokenizer.ggml.model", "gpt2");
     tiny_key_str(b, "tokenizer.ggml.pre", "smollm");
-    tiny_key_array(b, "tokenizer.ggml.tokens", 8, TINY_BPE_TOKENS);
+    tiny_key_array(b, "tokenizer.ggml.tokens", 8, TINY_BPE_TOKENS + more);
     tiny_str(b, calls ? "<tool_call>" : "<|endoftext|>");
     tiny_str(b, "<|im_start|>");
     tiny_str(b, "<|im_end|>");
@@ -108,8 +109,12 @@ static inline void tiny_vocab_bpe(tg_buf *b, bool calls)
     }
     for (size_t i = 0; i < 4; i++)
         tiny_str(b, words[i]);
-    tiny_key_array(b, "tokenizer.ggml.token_type", 5, TINY_BPE_TOKENS);
-    for (uint32_t i = 0; i < TINY_BPE_TOKENS; i++)
+    for (uint32_t i = 0; i < more; i++) {
+        const char capitals[] = {(char)('A' + i % 26), (char)('A' + i / 26 % 26), (char)('A' + i / 676), '\0'};
+        tiny_str(b, capitals);
+    }
+    tiny_key_array(b, "tokenizer.ggml.token_type", 5, TINY_BPE_TOKENS + more);
+    for (uint32_t i = 0; i < TINY_BPE_TOKENS + more; i++)
         tiny_u32(b, i < 3 ? 3 : 1);
     tiny_key_array(b, "tokenizer.ggml.merges", 8, merges_len);
     for (size_t i = 0; i < merges_len; i++)
@@ -253,9 +258,9 @@ static inline void tiny_model(tiny_conf conf, tg_buf *ret)
     tiny_shape_u32(&keys, &c, "attention.head_count_kv", c.kv_heads);
     if (c.window)
         tiny_shape_u32(&keys, &c, "attention.sliding_window", c.window);
-    const uint32_t vocab = c.bpe ? TINY_BPE_TOKENS : TINY_SPM_TOKENS;
+    const uint32_t vocab = c.bpe ? TINY_BPE_TOKENS + c.more : TINY_SPM_TOKENS;
     if (c.bpe)
-        tiny_vocab_bpe(&keys, c.calls);
+        tiny_vocab_bpe(&keys, c.calls, c.more);
     else
         tiny_vocab_spm(&keys);
     const uint64_t keys_len = 8u + (c.bpe ? 8 : 7) + (c.window ? 1 : 0); /* those above and the vocabulary's */
