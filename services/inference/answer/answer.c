@@ -7,6 +7,7 @@
 #include <string.h>
 
 enum { LINE_ENDS = 2, MARKS = 2 }; /* line ends that belong to a mark; marks a state looks for */
+enum { PLENTY_BYTES = 512 };       /* of a call before its arguments; what has more grows */
 
 typedef enum state {
     START,    /* white space so far, in `raw` */
@@ -340,8 +341,10 @@ static int copy_names(tg_answer_conf *conf)
     for (size_t i = 0; i < conf->names_len; i++)
         bytes += conf->names[i].len;
     tg_str *names = malloc(conf->names_len * sizeof *names + bytes + 1);
-    if (!names)
+    if (!names) {
+        conf->names = NULL;
         return -ENOMEM;
+    }
     char *to = (char *)(names + conf->names_len);
     for (size_t i = 0; i < conf->names_len; to += names[i++].len) {
         names[i] = (tg_str){to, conf->names[i].len};
@@ -351,19 +354,28 @@ static int copy_names(tg_answer_conf *conf)
     return 0;
 }
 
+/* So that reading allocates nothing, but for what is long. */
+static int make_room(tg_answer *a)
+{
+    int rc = tg_buf_reserve(&a->raw, PLENTY_BYTES);
+    if (rc == 0)
+        rc = tg_buf_reserve(&a->out, PLENTY_BYTES);
+    return rc < 0 ? rc : tg_call_make_room(&a->call);
+}
+
 int tg_answer_new(const tg_answer_conf *conf, tg_answer **ret)
 {
     tg_answer *a = calloc(1, sizeof *a);
     if (!a)
         return -ENOMEM;
     a->conf = *conf;
-    if (copy_names(&a->conf) < 0) {
-        free(a);
-        return -ENOMEM;
-    }
     tg_buf_init(&a->raw, TG_CALL_HELD_MAX + TG_ANSWER_SPACE_MAX);
     tg_buf_init(&a->out, 0);
     tg_call_init(&a->call);
+    if (copy_names(&a->conf) < 0 || make_room(a) < 0) {
+        tg_answer_free(a);
+        return -ENOMEM;
+    }
     a->may_think = conf->reasoning != TG_REASONING_NONE;
     a->state = a->may_think || conf->tools != TG_TOOLS_NONE ? START : TEXT;
     if (conf->thinking && a->may_think) {

@@ -14,6 +14,14 @@ void tg_call_init(tg_call_reader *r)
     tg_buf_init(&r->arguments, TG_CALL_HELD_MAX);
 }
 
+int tg_call_make_room(tg_call_reader *r)
+{
+    int rc = tg_buf_reserve(&r->name, TG_CALL_NAME_MAX);
+    if (rc == 0)
+        rc = tg_buf_reserve(&r->key, r->key.limit);
+    return rc < 0 ? rc : tg_buf_reserve(&r->arguments, TG_CALL_NAME_MAX);
+}
+
 void tg_call_free(tg_call_reader *r)
 {
     tg_buf_free(&r->name);

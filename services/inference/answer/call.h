@@ -36,6 +36,7 @@ typedef struct tg_call_reader {
 } tg_call_reader;
 
 void tg_call_init(tg_call_reader *reader);
+int tg_call_make_room(tg_call_reader *reader); /* for what most calls have. 0 or -ENOMEM */
 void tg_call_free(tg_call_reader *reader);
 void tg_call_begin(tg_call_reader *reader, bool only_known);         /* before the object's { */
 int tg_call_begin_arguments(tg_call_reader *reader, tg_str name);    /* the name stood elsewhere: arguments alone. 0 or -ENOMEM */

@@ -184,16 +184,23 @@ uint32_t tg_places_step(tg_constraint_state *s, uint32_t from, uint32_t to, uint
 
 /* ---- states ---- */
 
+void tg_constraint_restart(tg_constraint_state *s)
+{
+    tg_masking_reset(s);
+    s->places_len = s->frames_len = 0;
+    tg_places_enter(s, s->constraint->program.start, TG_NO_FRAME);
+    s->len = s->places_len;
+}
+
 int tg_constraint_start(tg_constraint *constraint, tg_constraint_state **ret)
 {
     tg_constraint_state *s = calloc(1, sizeof(*s));
     if (!s)
         return -ENOMEM;
     s->constraint = tg_constraint_retain(constraint);
-    s->broken = !tg_masking_new(s);
-    tg_places_enter(s, constraint->program.start, TG_NO_FRAME);
-    s->len = s->places_len;
-    if (s->broken) {
+    if (tg_masking_new(s))
+        tg_constraint_restart(s);
+    if (!s->masking || s->broken) {
         tg_constraint_state_free(s);
         return -ENOMEM;
     }

@@ -247,10 +247,8 @@ static int begin_answer(const tg_engine *e, tg_seq *seq, const tg_gen_request *r
 {
     bool over = false;
     int rc = 0;
-    if (constraint && r->constrains_calls)
-        seq->call_form = tg_constraint_retain(constraint);
-    else if (constraint)
-        rc = tg_constraint_start(constraint, &seq->constraint);
+    if (constraint)
+        rc = tg_constraint_start(constraint, r->constrains_calls ? &seq->call : &seq->constraint);
     if (rc == 0 && r->answer) {
         tg_answer_conf conf = *r->answer;
         conf.thinking = thinking;

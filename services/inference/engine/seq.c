@@ -153,8 +153,9 @@ tg_seq *tg_seq_free(tg_seq *seq)
     if (!seq)
         return NULL;
     tg_stop_free(&seq->stop);
-    tg_constraint_state_free(seq->constraint);
-    tg_constraint_release(seq->call_form);
+    if (seq->constraint != seq->call)
+        tg_constraint_state_free(seq->constraint);
+    tg_constraint_state_free(seq->call);
     tg_answer_free(seq->answer);
     free((void *)(uintptr_t)seq->adjustments.bias);
     free(seq->tokens);
@@ -181,12 +182,11 @@ int tg_seq_accept(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *te
 }
 
 /* A call begins, with the rest of the token that opened it. If no call can begin like that, it is not held to the form of one. */
-static int hold_call(tg_seq *seq, tg_str rest)
+static void hold_call(tg_seq *seq, tg_str rest)
 {
-    int rc = tg_constraint_start(seq->call_form, &seq->constraint);
-    if (rc == 0 && !tg_constraint_advance_text(seq->constraint, rest))
-        seq->constraint = tg_constraint_state_free(seq->constraint);
-    return rc;
+    tg_constraint_restart(seq->call);
+    if (tg_constraint_advance_text(seq->call, rest))
+        seq->constraint = seq->call;
 }
 
 static int look(tg_seq *seq, tg_str text)
@@ -195,8 +195,8 @@ static int look(tg_seq *seq, tg_str text)
     while (text.len > 0 && rc == 0) {
         rc = tg_answer_push(seq->answer, (tg_str){text.data, 1}, NULL, NULL);
         text = (tg_str){text.data + 1, text.len - 1};
-        if (rc == 0 && seq->call_form && !seq->constraint && tg_answer_awaits_call(seq->answer))
-            rc = hold_call(seq, text);
+        if (rc == 0 && seq->call && !seq->constraint && tg_answer_awaits_call(seq->answer))
+            hold_call(seq, text);
     }
     return rc;
 }
@@ -207,9 +207,9 @@ int tg_seq_follow(tg_seq *seq, const tg_model *model, uint32_t token, bool *ret_
         return -EINVAL;
     const int rc = seq->answer ? look(seq, tg_model_piece(model, token)) : 0;
     const bool complete = seq->constraint && tg_constraint_must_end(seq->constraint);
-    *ret_over = (complete && !seq->call_form) || (seq->answer && tg_answer_over(seq->answer));
-    if (complete && seq->call_form) /* the call is, and what follows is free */
-        seq->constraint = tg_constraint_state_free(seq->constraint);
+    *ret_over = (complete && !seq->call) || (seq->answer && tg_answer_over(seq->answer));
+    if (complete && seq->call) /* the call is, and what follows is free */
+        seq->constraint = NULL;
     return rc;
 }
 

@@ -55,7 +55,7 @@ struct tg_seq {
     tg_speculation speculation;
     uint32_t told;    /* echo: tokens of the prompt that have been shown */
     tg_constraint_state *constraint; /* or NULL; behind all tokens that were drawn, some of which may not be taken in yet */
-    tg_constraint *call_form; /* or NULL; of each call in the answer: `constraint` is one's that is under way */
+    tg_constraint_state *call; /* or NULL; of the calls in the answer: `constraint` is it while one is under way */
     bool masking; /* the mask of its next token is not finished */
     tg_answer *answer; /* or NULL; it has seen as many */
     tg_detokenizer detokenizer;

@@ -58,7 +58,10 @@ static tg_gen_request request_of(uint32_t i, const char *tenant)
         r.constraint = (tg_constraint_spec){TG_CONSTRAINT_JSON_OBJECT, NULL, 0};
         break;
     case 3:
-        r.constraint = (tg_constraint_spec){TG_CONSTRAINT_REGEX, &regex, 1};
+        if (i == 3)
+            r.constraint = (tg_constraint_spec){TG_CONSTRAINT_REGEX, &regex, 1};
+        else
+            r = holding_calls(r);
         break;
     case 4:
         r.stop = stops;
@@ -112,7 +115,7 @@ static void test_none(void)
     }
     is_the_tests = true;
     CU_ASSERT_FATAL(__sanitizer_install_malloc_and_free_hooks(on_malloc, on_free) > 0);
-    world_make(&w, 6, 64, 2048);
+    world_make_like(&w, (world){.calls = true}, 6, 64, 2048);
     run_undrained(&w, "first");
     run_undrained(&w, "second"); /* events wait in two places, which change over when they are drained */
     tg_engine_get_status(w.engine, &before);
@@ -131,6 +134,7 @@ static void test_none(void)
     CU_ASSERT(after.steps_total - before.steps_total > 60 && after.output_tokens_total - before.output_tokens_total > 1000);
     CU_ASSERT(after.prompt_tokens_total - before.prompt_tokens_total > 1500);
     CU_ASSERT(after.preempted_total > before.preempted_total && after.guessed_tokens_total > before.guessed_tokens_total);
+    CU_ASSERT(strstr(w.results[11].text.data, "</tool_call>") || strstr(w.results[21].text.data, "</tool_call>"));
     for (uint32_t i = 0; i < 26; i++)
         CU_ASSERT(w.results[i].ends == 1 && w.results[i].finish != TG_FINISH_ERROR);
     world_free(&w);

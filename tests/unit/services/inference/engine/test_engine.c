@@ -44,6 +44,8 @@ static void check_giving_way(world as)
     world_make_like(&crowd, as, 3, 64, 2048);
     for (uint32_t i = 0; i < 24; i++) {
         tg_gen_request request = text_request(&texts[i % 2], 60 + i, i);
+        if (as.calls)
+            request = holding_calls(request);
         CU_ASSERT_EQUAL(submit(&alone, i, request, NULL), 0);
         request.tenant = tenants[i < 12 ? 0 : 1 + i % 2];
         if (i == 12) /* the flood runs by now */
@@ -73,6 +75,7 @@ static void test_same_after_giving_way(void)
 {
     check_giving_way((world){.kv_type = TG_KV_F16});
     check_giving_way((world){.kv_type = TG_KV_Q8});
+    check_giving_way((world){.calls = true});
 }
 
 static void check_continues_elsewhere(world as)

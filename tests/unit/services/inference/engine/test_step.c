@@ -344,24 +344,6 @@ static void test_one_call(void)
     world_free(&without);
 }
 
-static const tg_str call_texts[] = {TG_STR("{\"type\":\"object\",\"properties\":{\"name\":{\"const\":\"f\"},\"arguments\":{\"type\":\"object\",\"properties\":"
-                                           "{\"n\":{\"type\":\"integer\",\"minimum\":10,\"maximum\":99},\"s\":{\"type\":\"string\",\"maxLength\":4}},\"required\":"
-                                           "[\"n\",\"s\"]}},\"required\":[\"name\",\"arguments\"]}"), TG_STR(""), TG_STR("</tool_call>")};
-static const tg_answer_conf call_conf = {.tools = TG_TOOLS_HERMES};
-
-/* Text that is free, but for calls, which this model likes to begin. */
-static tg_gen_request calling(uint32_t max_tokens, uint64_t seed)
-{
-    static const tg_logit_bias likes[] = {{0, 2}};
-    tg_gen_request r = text_request(&text, max_tokens, seed);
-    r.constraint = (tg_constraint_spec){TG_CONSTRAINT_JSON_SCHEMA, call_texts, 3};
-    r.constrains_calls = r.marks = true;
-    r.answer = &call_conf;
-    r.adjustments.bias = likes;
-    r.adjustments.bias_len = 1;
-    return r;
-}
-
 typedef struct call_count {
     uint32_t calls, text; /* whole ones; bytes outside */
     bool right;           /* each is as the schema has it */
@@ -403,7 +385,7 @@ static void test_calls_are_held(void)
     world_make_like(&with, (world){.calls = true}, 4, 64, 4096);
     world_make_like(&without, (world){.calls = true, .no_speculation = true}, 1, 64, 4096);
     for (uint32_t i = 0; i < 24; i++) {
-        tg_gen_request r = calling(300, i);
+        tg_gen_request r = holding_calls(text_request(&text, 300, i));
         r.sampling.temperature = i % 3 == 0 ? 0 : 1;
         CU_ASSERT_EQUAL(submit(&with, i, r, NULL), 0);
         CU_ASSERT_EQUAL(submit(&without, i, r, NULL), 0);
@@ -423,7 +405,7 @@ static void test_calls_are_held(void)
     CU_ASSERT(sum.calls >= 50 && sum.text >= 50);
     for (uint32_t at = 7; at < 300; at += 19) {
         const result *a = &with.results[1];
-        tg_gen_request r = calling(300, 1);
+        tg_gen_request r = holding_calls(text_request(&text, 300, 1));
         r.generated = a->tokens.ids;
         r.generated_len = at;
         CU_ASSERT_EQUAL(submit(&with, 30, r, NULL), 0);
@@ -446,7 +428,7 @@ static void test_tokens_across_a_mark(void)
     for (uint32_t i = 0; i < sizeof(open) - 1; i++)
         tokens[i] = 3 + (uint8_t)open[i];
     tokens[sizeof(open) - 1] = TINY_BPE_TOKENS - 1;
-    tg_gen_request r = calling(80, 5);
+    tg_gen_request r = holding_calls(text_request(&text, 80, 5));
     r.generated = tokens;
     r.generated_len = sizeof(open);
     CU_ASSERT_EQUAL(submit(&w, 0, r, NULL), 0);
@@ -458,7 +440,7 @@ static void test_tokens_across_a_mark(void)
     CU_ASSERT(free_len > 3 && w.results[1].text.len >= free_len && memcmp(w.results[0].text.data, w.results[1].text.data, free_len) == 0);
     tokens[sizeof(open) - 1] = 3 + '>';
     tokens[sizeof(open)] = 3 + '<';
-    r = calling(80, 5);
+    r = holding_calls(text_request(&text, 80, 5));
     r.generated = tokens;
     r.generated_len = sizeof(open) + 1;
     CU_ASSERT_EQUAL(submit(&w, 0, r, &err), -EINVAL);
@@ -473,7 +455,7 @@ static void test_calls_without_a_form(void)
     world w;
     tg_error err = {""};
     world_make_like(&w, (world){.calls = true}, 4, 64, 4096);
-    tg_gen_request r = calling(60, 3);
+    tg_gen_request r = holding_calls(text_request(&text, 60, 3));
     r.constraint = (tg_constraint_spec){TG_CONSTRAINT_NONE, NULL, 0};
     CU_ASSERT_EQUAL(submit(&w, 0, r, NULL), 0);
     r.constraint = (tg_constraint_spec){TG_CONSTRAINT_JSON_SCHEMA, odd, 3};
