@@ -29,7 +29,6 @@ static void on_collect(void *user) { tg_inference_metrics_collect(user); }
 
 static void on_drain(void *user, tg_service *service)
 {
-    tg_inference_end_block_watchers(user);
     tg_inference_end_watchers(user); /* tells health before anyone has to find out */
     tg_service_drained(service);     /* gRPC's own drain waits for the generations */
 }
@@ -136,8 +135,8 @@ static int start(tg_inference *inference, tg_arena *arena, const char *config, t
 {
     tg_rpc_service service = tg_inference_rpc_service(inference);
     tg_list_init(&inference->generations);
-    tg_list_init(&inference->watchers);
-    tg_list_init(&inference->block_watchers);
+    tg_watchers_init(&inference->watchers, TG_INFERENCE_WATCHERS_MAX);
+    tg_watchers_init(&inference->block_watchers, TG_INFERENCE_BLOCK_WATCHERS_MAX);
     tg_random_bytes(&inference->rng, sizeof inference->rng);
     inference->log_fd = -1;
     int rc = tg_inference_settings_load(config, err, arena, &inference->settings);

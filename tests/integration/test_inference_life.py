@@ -5,6 +5,7 @@ import urllib.error
 import urllib.request
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mesh import until
@@ -89,4 +90,40 @@ def test_client_gone_mid_prefill(tmp_path, stubs):
         again = list(service.Generate(request, timeout=300))[-1].end
         assert 0 < again.cached_tokens < again.prompt_tokens - 16, "all of the prompt was computed for nobody"
     process.terminate()
+    assert process.wait(30) == 0
+
+
+def test_watchers_come_leave_and_are_told_of_the_end(tmp_path, stubs):
+    inference = stubs["inference"]
+    port, process = start(tmp_path, "")
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        grpc.channel_ready_future(channel).result(timeout=START_S)
+        service = stubs["inference_grpc"].InferenceStub(channel)
+
+        def watch():
+            stream = service.WatchBlocks(inference.WatchBlocksRequest(), timeout=120)
+            assert next(stream).reset
+            return stream
+        streams = [watch() for _ in range(64)]
+        with pytest.raises(grpc.RpcError) as refused:
+            watch()
+        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and refused.value.details() == "at most 64 watchers"
+        status = service.WatchStatus(inference.WatchStatusRequest(), timeout=120)  # these are counted apart
+        assert not next(status).draining
+        streams.pop().cancel()
+
+        def is_let_in():
+            try:
+                return watch()
+            except grpc.RpcError:
+                return None
+        streams.append(until("the place of one that left", is_let_in))
+        process.terminate()
+        for stream in (status, *streams):
+            last = None
+            with pytest.raises(grpc.RpcError) as ended:
+                for last in stream:
+                    pass
+            assert ended.value.code() == grpc.StatusCode.UNAVAILABLE and ended.value.details() == "draining"
+            assert stream is not status or last.draining, "the last status does not tell of it"
     assert process.wait(30) == 0

@@ -1,5 +1,6 @@
-/* The engine thread: admit, plan, run, sample, emit; again. It allocates nothing, but that the room for events grows with the most
- * that ever waited, and that a constraint's walks are made once and what its states hold grows to the most of it. */
+/* The engine thread: admit, plan, run, sample, emit; again. It allocates nothing, but that the room for events grows
+ * with the most that ever waited, and that a constraint's walks are made once and what its states hold grows to the
+ * most of it. */
 #include "libs/base/clock.h"
 #include "services/inference/backend/numerics.h"
 #include "services/inference/engine/engine_state.h"
@@ -163,7 +164,8 @@ static uint32_t prepare(tg_engine *e, uint64_t now_ns)
     return len;
 }
 
-/* Leaves of `logits`, which may be e->adjusted, what the sequence's mask allows, there; end tokens where the answer may be over. */
+/* Leaves of `logits`, which may be e->adjusted, what the sequence's mask allows, there; end tokens where the answer may
+ * be over. */
 static void apply_mask(tg_engine *e, const tg_seq *seq, const float *logits)
 {
     const uint32_t vocab = e->model->shape.vocab;
@@ -218,9 +220,11 @@ static bool is_end(const tg_seq *seq, uint32_t token)
     return false;
 }
 
-/* Without the lock: what the rows of one sequence say. A guess that is not what was sampled makes the rest void, and so does a mask
- * that is not finished within `work`: what the sequence is to be is not known yet then, and it sits out until it is. */
-static void read_rows(tg_engine *e, tg_seq *seq, const tg_step_seq *step, tg_row_result *row, const float *logits, int64_t *work)
+/* Without the lock: what the rows of one sequence say. A guess that is not what was sampled makes the rest void, and so
+ * does a mask that is not finished within `work`: what the sequence is to be is not known yet then, and it sits out until
+ * it is. */
+static void read_rows(tg_engine *e, tg_seq *seq, const tg_step_seq *step, tg_row_result *row, const float *logits,
+                      int64_t *work)
 {
     const uint32_t vocab = e->model->shape.vocab;
     bool goes_on = true;

@@ -28,8 +28,8 @@ void tg_stop_free(tg_stop *stop);
 
 /* Appends to *out what may be shown. *ret_hit: a stop string is complete; nothing more will come. */
 int tg_stop_push(tg_stop *stop, tg_str text, tg_buf *out, bool *ret_hit);
-/* The same in two steps, without a copy: text is appended where the first says, which is *out where there are no stop strings, and
- * then looked through. */
+/* The same in two steps, without a copy: text is appended where the first says, which is *out where there are no stop
+ * strings, and then looked through. */
 tg_buf *tg_stop_place(tg_stop *stop, tg_buf *out);
 int tg_stop_look(tg_stop *stop, tg_buf *out, bool *ret_hit);
 int tg_stop_end(tg_stop *stop, tg_buf *out); /* the text is over: what was held is shown after all */

@@ -28,8 +28,8 @@ bool tg_answers_called(const tg_answers *answers, uint32_t choice); /* it has ca
 /* Of the tokens told here, those of its thinking: whose text begins or ends within it. */
 uint32_t tg_answers_reasoning_tokens(const tg_answers *answers, uint32_t choice);
 
-/* A text for a message, in `room` or, where that is too small, in the call's arena. protobuf-c's texts end at NUL: one that the
- * model wrote becomes U+FFFD. NULL: out of memory. */
+/* A text for a message, in `room` or, where that is too small, in the call's arena. protobuf-c's texts end at NUL: one
+ * that the model wrote becomes U+FFFD. NULL: out of memory. */
 char *tg_answers_text(tg_rpc_call *call, tg_str text, char *room, size_t size);
 
 #endif

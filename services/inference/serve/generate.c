@@ -106,7 +106,7 @@ static int send_delta(generation *g, const tg_engine_event *e)
     }
     if (apart)
         return tg_answers_send(g->answers, g->call, e, &delta);
-    delta.text = tg_answers_text(g->call, e->text, text, sizeof text); /* rarely longer: a held-back stop string, an echo */
+    delta.text = tg_answers_text(g->call, e->text, text, sizeof text);
     if (!delta.text)
         return -ENOMEM;
     event.event_case = TOLLGATE__V1__GENERATE_EVENT__EVENT_DELTA;

@@ -11,6 +11,7 @@
 #include "libs/usage/publisher.h"
 #include "services/inference/engine/engine.h"
 #include "services/inference/serve/compile.h"
+#include "services/inference/serve/watch.h"
 
 #define TG_INFERENCE_WATCHERS_MAX 256 /* WatchStatus streams; more are refused */
 #define TG_INFERENCE_BLOCK_WATCHERS_MAX 64 /* of WatchBlocks at a time */
@@ -23,7 +24,8 @@ typedef struct tg_inference_metrics {
     tg_metric_family *requests;  /* finish */
     tg_metric_family *refusals;  /* reason */
     tg_gauge *queue_depth, *running, *kv_free, *kv_used, *kv_cached, *memory, *prompt_rate, *output_rate;
-    tg_counter *prompt_tokens, *cached_tokens, *output_tokens, *steps, *preempted, *masks_put_off, *busy_ns, *overhead_ns, *idle_ns, *engine_time_published, *engine_time_dropped;
+    tg_counter *prompt_tokens, *cached_tokens, *output_tokens, *steps, *preempted, *masks_put_off;
+    tg_counter *busy_ns, *overhead_ns, *idle_ns, *engine_time_published, *engine_time_dropped;
     tg_histogram *queue_ns, *first_token_ns, *decode_ns;
 } tg_inference_metrics;
 
@@ -43,10 +45,7 @@ typedef struct tg_inference {
     uv_async_t wake;    /* a batch is ready */
     uv_timer_t tick;    /* status watchers */
     tg_list generations; /* in flight */
-    tg_list watchers;   /* of WatchStatus */
-    size_t watcher_count;
-    tg_list block_watchers; /* of WatchBlocks */
-    size_t block_watcher_count;
+    tg_watchers watchers, block_watchers; /* of WatchStatus, of WatchBlocks */
     int log_fd;         /* request log; -1: off */
     uint64_t last_end_ns, end_gap_ns; /* when a generation ended last, and how long apart they do, lately */
     uint64_t rng;       /* seeds of requests that state none */
@@ -63,12 +62,11 @@ void tg_inference_drain_engine(tg_inference *inference);
 /* status.c */
 void tg_inference_watch(void *service, tg_rpc_call *call, const ProtobufCMessage *request);
 void tg_inference_push_status(tg_inference *inference);
-void tg_inference_end_watchers(tg_inference *inference); /* after a last word: draining */
+void tg_inference_end_watchers(tg_inference *inference); /* of both kinds; of status after a last word: draining */
 
 /* blocks.c */
 void tg_inference_watch_blocks(void *service, tg_rpc_call *call, const ProtobufCMessage *request);
 void tg_inference_push_blocks(tg_inference *inference); /* every TG_INFERENCE_TICK_MS */
-void tg_inference_end_block_watchers(tg_inference *inference);
 
 /* engine_time.c: tollgate.engine-time.v1, where brokers are configured. */
 int tg_inference_engine_time_start(tg_inference *inference, tg_error *err);

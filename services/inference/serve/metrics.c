@@ -21,9 +21,12 @@ int tg_inference_metrics_init(tg_inference_metrics *i)
                                "Prompt tokens taken from the prefix cache.");
     i->output_tokens = tg_metrics_one_counter(m, "tollgate_engine_output_tokens_total", "Tokens sampled.");
     i->steps = tg_metrics_one_counter(m, "tollgate_engine_steps_total", "Scheduler steps.");
-    i->masks_put_off = tg_metrics_one_counter(m, "tollgate_engine_masks_put_off_total", "Steps that sequences sat out for a mask.");
-    i->preempted = tg_metrics_one_counter(m, "tollgate_engine_preempted_total", "Sequences that gave way to another tenant's.");
-    i->busy_ns = tg_metrics_one_counter(m, "tollgate_engine_busy_nanoseconds_total", "Wall time of steps, as it is divided among tenants.");
+    i->masks_put_off = tg_metrics_one_counter(m, "tollgate_engine_masks_put_off_total",
+                                              "Steps that sequences sat out for a mask.");
+    i->preempted = tg_metrics_one_counter(m, "tollgate_engine_preempted_total",
+                                          "Sequences that gave way to another tenant's.");
+    i->busy_ns = tg_metrics_one_counter(m, "tollgate_engine_busy_nanoseconds_total",
+                                        "Wall time of steps, as it is divided among tenants.");
     i->overhead_ns = tg_metrics_one_counter(m, "tollgate_engine_overhead_nanoseconds_total",
                                             "Wall time between steps, and of what was computed anew after giving way.");
     i->idle_ns = tg_metrics_one_counter(m, "tollgate_engine_idle_nanoseconds_total", "Wall time with nothing to do.");
@@ -39,7 +42,8 @@ int tg_inference_metrics_init(tg_inference_metrics *i)
     i->first_token_ns = tg_metrics_one_histogram(m, "tollgate_engine_first_token_seconds",
                                   "From submission to the first token.", 1e-9);
     i->decode_ns = tg_metrics_one_histogram(m, "tollgate_engine_inter_token_seconds", "Mean time between tokens.", 1e-9);
-    return i->requests && i->refusals && i->engine_time_dropped && i->overhead_ns && i->idle_ns && i->decode_ns && i->queue_ns ? 0 : -ENOMEM;
+    return i->requests && i->refusals && i->engine_time_dropped && i->overhead_ns && i->idle_ns && i->decode_ns && i->queue_ns
+               ? 0 : -ENOMEM;
 }
 
 static void set_counter(tg_counter *c, uint64_t value) { tg_counter_add(c, value - tg_counter_value(c)); }

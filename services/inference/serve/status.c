@@ -7,14 +7,11 @@
 #include "tollgate/v1/inference.pb-c.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 enum { INTERVAL_DEFAULT_MS = 1000, INTERVAL_MIN_MS = 100 };
 
 typedef struct watcher {
-    tg_list node;
-    tg_inference *inference;
-    tg_rpc_call *call;
+    tg_watcher base;
     uint32_t interval_ms;
     uint64_t due_ms;
 } watcher;
@@ -69,29 +66,13 @@ static void fill(tg_inference *inference, status_message *message)
     out->idle_ns = s.idle_ns;
 }
 
-static void send_status(watcher *w)
+static void send_status(tg_inference *inference, watcher *w)
 {
     status_message message;
-    if (tg_rpc_send_queued(w->call) > 0)
+    if (tg_rpc_send_queued(w->base.call) > 0)
         return; /* it has not read the last one */
-    fill(w->inference, &message);
-    tg_rpc_send(w->call, &message.status.base);
-}
-
-static void watcher_end(watcher *w, tg_rpc_code code, const char *why)
-{
-    tg_list_remove(&w->node);
-    w->inference->watcher_count--;
-    tg_rpc_call_set_user(w->call, NULL);
-    tg_rpc_finish(w->call, code, why);
-    free(w);
-}
-
-static void on_cancel(tg_rpc_call *call, void *user)
-{
-    (void)call;
-    if (user)
-        watcher_end(user, TG_RPC_CANCELLED, "");
+    fill(inference, &message);
+    tg_rpc_send(w->base.call, &message.status.base);
 }
 
 void tg_inference_watch(void *service, tg_rpc_call *call, const ProtobufCMessage *request)
@@ -99,49 +80,38 @@ void tg_inference_watch(void *service, tg_rpc_call *call, const ProtobufCMessage
     tg_inference *inference = service;
     const Tollgate__V1__WatchStatusRequest *in = (const Tollgate__V1__WatchStatusRequest *)request;
     uint32_t interval = in->interval_ms ? in->interval_ms : INTERVAL_DEFAULT_MS;
-    watcher *w = NULL;
     if (interval < INTERVAL_MIN_MS) {
         tg_rpc_fail(call, TG_RPC_INVALID_ARGUMENT, "interval_ms: %u; at least %d", interval,
                     INTERVAL_MIN_MS);
         return;
     }
-    if (inference->watcher_count < TG_INFERENCE_WATCHERS_MAX)
-        w = calloc(1, sizeof *w);
-    if (!w) {
-        tg_rpc_fail(call, TG_RPC_RESOURCE_EXHAUSTED, "at most %d watchers", TG_INFERENCE_WATCHERS_MAX);
+    watcher *w = tg_watcher_new(&inference->watchers, call, sizeof *w);
+    if (!w)
         return;
-    }
-    w->inference = inference;
-    w->call = call;
     w->interval_ms = interval;
     w->due_ms = tg_clock_mono_ns() / 1000000u + interval;
-    tg_list_add_tail(&inference->watchers, &w->node);
-    inference->watcher_count++;
-    tg_rpc_call_set_user(call, w);
-    tg_rpc_call_on_cancel(call, on_cancel);
-    send_status(w);
+    send_status(inference, w);
 }
 
 void tg_inference_push_status(tg_inference *inference)
 {
     uint64_t now_ms = tg_clock_mono_ns() / 1000000u;
-    TG_LIST_EACH(node, &inference->watchers)
+    TG_LIST_EACH(node, &inference->watchers.list)
     {
-        watcher *w = TG_CONTAINER_OF(node, watcher, node);
+        watcher *w = TG_CONTAINER_OF(node, watcher, base.node);
         if (now_ms < w->due_ms)
             continue;
         w->due_ms = now_ms + w->interval_ms;
-        send_status(w);
+        send_status(inference, w);
     }
 }
 
 void tg_inference_end_watchers(tg_inference *inference)
 {
-    while (!tg_list_empty(&inference->watchers)) {
-        watcher *w = TG_CONTAINER_OF(inference->watchers.next, watcher, node);
-        send_status(w);
-        watcher_end(w, TG_RPC_UNAVAILABLE, "draining");
-    }
+    TG_LIST_EACH(node, &inference->watchers.list)
+        send_status(inference, TG_CONTAINER_OF(node, watcher, base.node));
+    tg_watchers_end(&inference->watchers);
+    tg_watchers_end(&inference->block_watchers);
 }
 
 static int count_tokens(tg_inference *inference, tg_rpc_call *call,
