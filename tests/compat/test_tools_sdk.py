@@ -4,6 +4,7 @@ import json
 import re
 
 import anthropic
+import grpc
 import openai
 import pytest
 
@@ -62,17 +63,19 @@ def test_streamed(client):
     assert chunks[-1].usage.completion_tokens > 0
 
 
-def asked_before(city, call_id, **arguments):
-    calls = [{"id": call_id, "type": "function", "function": {"name": "get_weather", "arguments": json.dumps({"city": city} | arguments)}}]
+def asked_before(city, call_id):
+    calls = [{"id": call_id, "type": "function", "function": {"name": "get_weather", "arguments": json.dumps({"city": city})}}]
     return [{"role": "user", "content": f"What is the weather in {city}?"}, {"role": "assistant", "content": None, "tool_calls": calls},
             {"role": "tool", "tool_call_id": call_id, "content": "Cold"}, {"role": "assistant", "content": f"It is cold in {city}."}]
 
 
+TURN = [m for i, city in enumerate(["Rome", "Paris", "Berlin"]) for m in asked_before(city, f"call0000{i}")] + [
+    {"role": "user", "content": "What is the weather in Oslo?"}]
+
+
 def test_a_call_of_the_models_own_accord(client):
     """It calls as it did before, but its arguments are those of the schema, which has changed since: "days" is new, and comes second."""
-    turn = [m for i, city in enumerate(["Rome", "Paris", "Berlin"]) for m in asked_before(city, f"call0000{i}")]
-    turn.append({"role": "user", "content": "What is the weather in Oslo?"})
-    ask = {"model": PRIVATE, "messages": turn, "tools": [WEATHER, CLOCK], "max_tokens": 60, "temperature": 0, "seed": 5,
+    ask = {"model": PRIVATE, "messages": TURN, "tools": [WEATHER, CLOCK], "max_tokens": 60, "temperature": 0, "seed": 5,
            "parallel_tool_calls": False}
     choice, = client.chat.completions.create(**ask).choices
     assert choice.finish_reason == "tool_calls", choice
@@ -80,6 +83,36 @@ def test_a_call_of_the_models_own_accord(client):
     check_weather(call)
     pieces = [t for c in client.chat.completions.create(stream=True, **ask) if c.choices for t in c.choices[0].delta.tool_calls or []]
     assert "".join(p.function.arguments or "" for p in pieces) == call.function.arguments and pieces[0].id == call.id
+
+
+def test_one_call_for_every_client(mesh, client, stubs):
+    """The answer ends within the call, whichever way it is asked for."""
+    tools = [WEATHER, CLOCK]
+    plain = client.chat.completions.create(model=PRIVATE, messages=TURN, tools=tools, max_tokens=60, temperature=0)
+    one = client.chat.completions.create(model=PRIVATE, messages=TURN, tools=tools, max_tokens=60, temperature=0, parallel_tool_calls=False)
+    assert one.usage.completion_tokens < plain.usage.completion_tokens
+    inference, router = stubs["inference"], stubs["router"]
+    messages = [inference.ChatMessage(role=m["role"], content=m["content"] or "", tool_call_id=m.get("tool_call_id", ""),
+                                      tool_calls_json=json.dumps(m["tool_calls"]) if "tool_calls" in m else "") for m in TURN]
+    with grpc.insecure_channel(mesh.env["TOLLGATE_GRPC"]) as channel:
+        answer = stubs["router_grpc"].RouterStub(channel).Chat(router.ChatRequest(
+            model=PRIVATE, messages=messages, tools_json=json.dumps(tools), max_tokens=60, has_temperature=True, one_tool_call=True,
+            task_type="chat"), metadata=[("authorization", f"Bearer {mesh.key()}")], timeout=60)
+    assert answer.finish == inference.FINISH_REASON_TOOL_CALLS and answer.usage.output_tokens == one.usage.completion_tokens
+    assert answer.tool_calls[0].arguments == one.choices[0].message.tool_calls[0].function.arguments
+    anthropics = anthropic.Anthropic(base_url=mesh.url, api_key=mesh.key(), max_retries=0, default_headers={"X-Task-Type": "chat"})
+    blocks = {"user": lambda m: {"role": "user", "content": m["content"]},
+              "tool": lambda m: {"role": "user", "content": [
+                  {"type": "tool_result", "tool_use_id": m["tool_call_id"], "content": m["content"]}]},
+              "assistant": lambda m: {"role": "assistant", "content": m["content"] or [
+                  {"type": "tool_use", "id": c["id"], "name": c["function"]["name"], "input": json.loads(c["function"]["arguments"])}
+                  for c in m["tool_calls"]]}}
+    said = anthropics.messages.create(
+        model=PRIVATE, messages=[blocks[m["role"]](m) for m in TURN], max_tokens=60, extra_body={"temperature": 0},
+        tools=[{"name": t["function"]["name"], "input_schema": t["function"].get("parameters", {"type": "object"})} for t in tools],
+        tool_choice={"type": "auto", "disable_parallel_tool_use": True})
+    assert said.stop_reason == "tool_use" and [b.type for b in said.content] == ["tool_use"]
+    assert said.usage.output_tokens < plain.usage.completion_tokens
 
 
 @pytest.mark.parametrize("model", ["openai-gpt4o-mini", "anthropic-claude-haiku", "bedrock-llama-3-70b"])
