@@ -55,7 +55,8 @@ static const tg_field inference_fields[] = {
      .doc = "What keys and values are rounded to; q8 takes little more than half the memory of f16 and gives "
             "slightly other output (docs/numerics.md)."},
     {"memory_limit_bytes", TG_FIELD_BYTES, AT(memory_limit_bytes), .fallback = "0",
-     .doc = "Memory the model, its KV and scratch may take; 0: what the cgroup and MemAvailable leave."},
+     .doc = "Memory the model, its KV and scratch may take, and beside them the embedding model; 0: what the cgroup and "
+            "MemAvailable leave."},
     {"step_token_budget", TG_FIELD_U32, AT(step_token_budget), .fallback = "256", .min = 1,
      .max = 8192,
      .doc = "Tokens computed in one step, prompts and outputs together; at least max_seqs."},

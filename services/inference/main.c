@@ -2,6 +2,7 @@
 #include "libs/base/clock.h"
 #include "libs/base/id.h"
 #include "libs/base/log.h"
+#include "services/inference/engine/memory.h"
 #include "services/inference/engine/public_prompts.h"
 #include "services/inference/serve/embed.h"
 #include "services/inference/serve/inference.h"
@@ -126,7 +127,7 @@ static int start_encoder(tg_inference *inference, tg_error *err)
     tg_engine_get_status(inference->engine, &status);
     const tg_embed_conf conf = {.threads = status.threads,
                                 .pooling = (tg_pooling)s->embedding_pooling,
-                                .memory_limit_bytes = s->memory_limit_bytes};
+                                .memory_limit_bytes = tg_memory_left(s->memory_limit_bytes, status.memory_bytes)};
     return tg_embedder_new(tg_service_uv(inference->service), inference->metrics.registry, s->embedding_model_file,
                            &conf, err, &inference->embedder);
 }

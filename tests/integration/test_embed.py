@@ -2,6 +2,7 @@
 import socket
 import subprocess
 import time
+import urllib.request
 
 import grpc
 import numpy as np
@@ -83,12 +84,36 @@ def test_a_client_that_leaves(service, stubs):
     ([], ("at least one",)),
     (["x"] * 3000, ("3000", "2048")),
     (["fine", "word " * 600], ("inputs[1]", "602", "512")),
+    (["fine", "word " * 3000], ("inputs[1]", "more than 2048 tokens", "512")),
+    (["fine"] * 3 + ["word " * 3_000_000], ("inputs[3]", "15000000 bytes", "512", "262144")),
 ])
 def test_refusals(service, stubs, inputs, words):
     with pytest.raises(grpc.RpcError) as caught:
         service.Embed(stubs["inference"].EmbedRequest(inputs=inputs), timeout=60)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert all(word in caught.value.details() for word in words), caught.value.details()
+
+
+def test_the_encoder_has_what_the_engine_leaves_of_the_configured_memory(tmp_path, encoder):
+    """The limit is on both together: with room for the engine, and for less than the encoder behind it, the start is refused."""
+    metrics_port = free_port()
+    port, process = start(tmp_path, "", metrics_port=metrics_port)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        grpc.channel_ready_future(channel).result(timeout=START_S)
+    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=10) as answer:
+        page = answer.read().decode()
+    process.terminate()
+    assert process.wait(30) == 0
+    engine = int(next(line.split()[1] for line in page.splitlines() if line.startswith("tollgate_engine_memory_bytes ")))
+    limit = engine // 2**20 + 48 + 20
+    _, process = start(tmp_path, f'embedding_model_file: "{encoder[0]}"\nmemory_limit_bytes: {limit}MiB\n')
+    try:
+        said = process.communicate(timeout=START_S)[1].decode()
+    finally:
+        process.kill()
+    assert process.returncode == 1 and "the encoder needs" in said, said
+    left = int(said.split("the configured limit leaves ")[1].split(" MB")[0])
+    assert 19 <= left <= 21, said
 
 
 def test_no_encoder(mesh, stubs):
@@ -119,7 +144,10 @@ def test_a_pooling_that_cannot_be_is_named(tmp_path):
     shape = tiny_llm.Shape()
     tiny_llm.write(tmp_path / "decoder.gguf", shape, tiny_llm.weights(shape))
     _, process = start(tmp_path, f'embedding_model_file: "{tmp_path}/decoder.gguf"\nembedding_pooling: first\n')
-    said = process.communicate(timeout=START_S)[1].decode()
+    try:
+        said = process.communicate(timeout=START_S)[1].decode()
+    finally:
+        process.kill()
     assert process.returncode == 1 and "decoder.gguf" in said and "pooling type 2 is not supported" in said, said
 
 
@@ -129,5 +157,8 @@ def test_a_bad_encoder_is_named(tmp_path, content, words):
     if content is not None:
         path.write_bytes(content)
     _, process = start(tmp_path, f'embedding_model_file: "{path}"\n')
-    said = process.communicate(timeout=START_S)[1].decode()
+    try:
+        said = process.communicate(timeout=START_S)[1].decode()
+    finally:
+        process.kill()
     assert process.returncode == 1 and all(word in said for word in words), said

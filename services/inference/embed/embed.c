@@ -109,14 +109,29 @@ uint32_t tg_embed_dims(const tg_embed *embed) { return embed->width; }
 uint32_t tg_embed_context(const tg_embed *embed) { return embed->context; }
 tg_pooling tg_embed_pooling(const tg_embed *embed) { return embed->pooler.pooling; }
 
-/* Appends one text's ids. */
+/* The longest word that WordPiece knows has 100 characters of at most 4 bytes. */
+int tg_embed_check(const tg_embed *e, tg_str text, tg_error *err)
+{
+    const size_t most = (size_t)e->context * TG_EMBED_TOKEN_BYTES_MAX;
+    if (text.len <= most)
+        return 0;
+    return tg_error_set(err, -EMSGSIZE, "a text of %zu bytes; the model takes %u tokens, and texts of at most %zu bytes are looked at",
+                        text.len, e->context, most);
+}
+
+/* Appends one text's ids. Of one that is a few times too long the tokens are counted, for who has to cut it. */
 static int encode(const tg_embed *e, tg_str text, tg_error *err, tg_token_list *ids, uint32_t *ret_len)
 {
     const tg_token_span span = {text, false};
     const size_t before = ids->len;
-    int rc = tg_tokenizer_encode(e->tokenizer, &span, 1, true, ids);
+    const size_t most = (size_t)4 * e->context;
+    int rc = tg_embed_check(e, text, err);
+    if (rc < 0)
+        return rc;
+    ids->most = before + most;
+    rc = tg_tokenizer_encode(e->tokenizer, &span, 1, true, ids);
     if (rc == -EMSGSIZE)
-        return tg_error_set(err, rc, "the text is longer than %zu bytes", TG_TOKENIZER_TEXT_BYTES_MAX);
+        return tg_error_set(err, rc, "a text of more than %zu tokens; the model takes %u", most, e->context);
     if (rc < 0)
         return rc;
     if (ids->len - before > e->context)

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #define TG_EMBED_CONTEXT_MAX 8192 /* tokens of one text, whatever the file says */
+#define TG_EMBED_TOKEN_BYTES_MAX 512 /* of a text, for each token of the context: a longer one is refused before it is encoded */
 #define TG_EMBED_LAYERS_MAX 128   /* layers of an encoder */
 #define TG_EMBED_WIDTH_MAX 16384  /* numbers of a hidden state, or of the feed-forward layer */
 
@@ -46,6 +47,9 @@ tg_embed *tg_embed_free(tg_embed *embed);
 uint32_t tg_embed_dims(const tg_embed *embed);      /* numbers of a vector */
 uint32_t tg_embed_context(const tg_embed *embed);   /* tokens of a text at most, [CLS] and [SEP] included */
 tg_pooling tg_embed_pooling(const tg_embed *embed); /* as it was decided */
+
+/* Whether a text may fit, by its bytes alone: 0, or -EMSGSIZE with a message. Cheap, unlike what tg_embed_run does to know. */
+int tg_embed_check(const tg_embed *embed, tg_str text, tg_error *err);
 
 /* Writes count × dims floats and, where ret_tokens is not NULL, each text's tokens. 0; -EMSGSIZE or -EINVAL with a
  * message for a text past the context or without a token, whose index is then in *ret_failed, where that is not NULL

@@ -106,6 +106,12 @@ uint64_t tg_memory_total(const tg_backend_needs *needs)
     return needs->weights_bytes + needs->kv_bytes + needs->scratch_bytes + TG_MEMORY_OVERHEAD_BYTES;
 }
 
+uint64_t tg_memory_left(uint64_t limit_bytes, uint64_t taken_bytes)
+{
+    const uint64_t taken = taken_bytes + TG_MEMORY_OVERHEAD_BYTES;
+    return limit_bytes == 0 ? 0 : limit_bytes > taken ? limit_bytes - taken : 1;
+}
+
 int tg_memory_check(const tg_backend_needs *needs, uint32_t kv_tokens, const tg_memory_room *room, tg_error *err)
 {
     const double mb = 1e-6;

@@ -32,6 +32,10 @@ int tg_memory_check(const tg_backend_needs *needs, uint32_t kv_tokens, const tg_
  * least TG_MEMORY_KV_TOKENS_LEAST, or wanted. Whole blocks. */
 uint32_t tg_memory_kv_tokens(const tg_backend_needs *needs, uint32_t wanted, const tg_memory_room *room);
 
+/* Of a configured limit (0: none is), what is left for a second model beside one that took so much and the program's overhead;
+ * nothing left is 1, since 0 is no limit. */
+uint64_t tg_memory_left(uint64_t limit_bytes, uint64_t taken_bytes);
+
 uint64_t tg_memory_total(const tg_backend_needs *needs); /* with the overhead */
 
 #endif

@@ -145,6 +145,12 @@ static int check(const tg_embedder *embedder, const Tollgate__V1__EmbedRequest *
     if (bytes > TG_RPC_MESSAGE_MAX - ANSWER_MARGIN_BYTES)
         return tg_error_set(err, -EINVAL, "inputs: the vectors of %zu texts do not fit into one answer of %u bytes",
                             in->n_inputs, TG_RPC_MESSAGE_MAX);
+    for (size_t i = 0; i < in->n_inputs; i++) {
+        if (tg_embed_check(embedder->encoder, tg_str_of(in->inputs[i]), err) < 0) {
+            tg_error_prefix(err, "inputs[%zu]", i);
+            return -EMSGSIZE;
+        }
+    }
     return 0;
 }
 

@@ -3,7 +3,7 @@
  * It runs on a thread of libuv's pool, one slice of a request at a time, and requests take turns, so a
  * large one does not hold up a small one. A client that leaves is noticed before its next slice.
  *
- * Bounds: TG_EMBEDDER_INPUTS_MAX texts a request, and no more than fit into one answer; TG_EMBEDDER_REQUESTS_MAX
+ * Bounds: TG_EMBEDDER_INPUTS_MAX texts a request, none of more bytes than embed.h looks at, and no more than fit into one answer; TG_EMBEDDER_REQUESTS_MAX
  * requests at a time. Threads: the loop's.
  */
 #ifndef TG_INFERENCE_SERVE_EMBED_H

@@ -181,6 +181,22 @@ static void test_texts_past_the_context(void)
     CU_ASSERT_EQUAL(tg_embed_run(e, given, 2, &err, vectors, NULL, &failed), 0);
     CU_ASSERT_EQUAL(tg_embed_run(e, given, 3, &err, vectors, NULL, &failed), -EMSGSIZE);
     CU_ASSERT(failed == 2 && strcmp(err.text, "a text of 41 tokens; the model takes 40") == 0);
+    /* Further past it tokens are not counted to their end, and further still not at all. */
+    enum { BYTES = 40 * TG_EMBED_TOKEN_BYTES_MAX };
+    static char words[BYTES + 1];
+    const tg_str many = {words, 2 * 200}, full = {words, BYTES}, over = {words, BYTES + 1};
+    for (size_t i = 0; i < sizeof(words); i++)
+        words[i] = i % 2 ? ' ' : 'a';
+    err.text[0] = '\0';
+    CU_ASSERT_EQUAL(tg_embed_run(e, &many, 1, &err, vectors, NULL, &failed), -EMSGSIZE);
+    CU_ASSERT_STRING_EQUAL(err.text, "a text of more than 160 tokens; the model takes 40");
+    CU_ASSERT_EQUAL(tg_embed_check(e, full, NULL), 0);
+    err.text[0] = '\0';
+    CU_ASSERT_EQUAL(tg_embed_run(e, &over, 1, &err, vectors, NULL, &failed), -EMSGSIZE);
+    CU_ASSERT_STRING_EQUAL(err.text, "a text of 20481 bytes; the model takes 40 tokens, and texts of at most 20480 bytes are looked at");
+    /* Spaces are no tokens, however many: as long as it is looked at, such a text is as good as any. */
+    memset(words + 1, ' ', BYTES - 1);
+    CU_ASSERT_EQUAL(tg_embed_run(e, &full, 1, &err, vectors, NULL, &failed), 0);
     tg_embed_free(e);
     tg_buf_free(&file);
 }

@@ -117,6 +117,14 @@ static void test_the_sum_is_spelled_out(void)
     CU_ASSERT_EQUAL(strncmp(err.text, words, strlen(words)), 0);
 }
 
+static void test_what_is_left_for_a_second_model(void)
+{
+    CU_ASSERT_EQUAL(tg_memory_left(0, 1000), 0); /* no limit stays none */
+    CU_ASSERT_EQUAL(tg_memory_left(TG_MEMORY_OVERHEAD_BYTES + 1500, 1000), 500);
+    CU_ASSERT_EQUAL(tg_memory_left(TG_MEMORY_OVERHEAD_BYTES + 1000, 1000), 1); /* and nothing does not become none */
+    CU_ASSERT_EQUAL(tg_memory_left(5, 1000), 1);
+}
+
 static void test_the_default_kv_shrinks(void)
 {
     const tg_backend_needs needs = {.weights_bytes = 1000000000, .kv_bytes = 16384000000, .scratch_bytes = 10000000};
@@ -187,6 +195,7 @@ static const tg_test tests[] = {{"nothing_limits", test_nothing_limits},
                                 {"cgroup_v2", test_cgroup_v2},
                                 {"cgroup_v1", test_cgroup_v1},
                                 {"the_sum_is_spelled_out", test_the_sum_is_spelled_out},
+                                {"what_is_left_for_a_second_model", test_what_is_left_for_a_second_model},
                                 {"the_default_kv_shrinks", test_the_default_kv_shrinks},
                                 {"this_machine", test_this_machine},
                                 {"engine_refusals", test_engine_refusals}};
