@@ -54,7 +54,6 @@ typedef struct tg_rows {
     int8_t *q;         /* 32 values */
     int16_t *pairs;    /* 32 values, of each four 0, 2, 1, 3: what AVX2 multiplies Q8_0 weights by; NULL where no
                         * such product follows */
-    int32_t *pair_sum; /* with pairs: Σ q[0]·q[1] + q[2]·q[3] over the fours */
     int8_t *q16;       /* the values again in tiles of TG_ROWS_Q16 rows, whole ones: what AMX multiplies; an element for
                         * each tg_rows_q16_at; NULL where no such product follows */
     float *scale;
@@ -83,9 +82,10 @@ typedef struct tg_product { /* out[t][o] (+)= Σ_k weights[o][k] · rows[t][k] *
     bool accumulate;  /* add to what `out` holds, after the sum is complete */
 } tg_product;
 
+/* Room for two panels' numbers as bytes, in int32. */
 static inline size_t tg_product_scratch(uint32_t in)
 {
-    return (size_t)8 * TG_PANEL * ((in + TG_QUANT_BLOCK - 1) / TG_QUANT_BLOCK);
+    return (size_t)2 * TG_PANEL * TG_QUANT_BLOCK / sizeof(int32_t) * ((in + TG_QUANT_BLOCK - 1) / TG_QUANT_BLOCK);
 }
 
 /* One tile of attention: up to TG_ATTEND_ROWS query rows that share a key head. Row r belongs to

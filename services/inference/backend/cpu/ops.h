@@ -108,17 +108,14 @@ TG_ISA static void TG_OPS(tg_to_q8)(const float *x, uint32_t len, int8_t *ret, u
     }
 }
 
-static inline int32_t pair_up(const int8_t *q, int16_t *pairs)
+static inline void pair_up(const int8_t *q, int16_t *pairs)
 {
-    int32_t sum = 0;
     for (size_t i = 0; i < TG_QUANT_BLOCK; i += 4) {
-        sum += q[i] * q[i + 1] + q[i + 2] * q[i + 3];
         pairs[i] = q[i];
         pairs[i + 1] = q[i + 2];
         pairs[i + 2] = q[i + 1];
         pairs[i + 3] = q[i + 3];
     }
-    return sum;
 }
 
 TG_ISA static void TG_OPS(tg_quantise)(const float *x, const tg_rows *rows, uint32_t row)
@@ -139,10 +136,13 @@ TG_ISA static void TG_OPS(tg_quantise)(const float *x, const tg_rows *rows, uint
         rows->scale[at] = scale;
         rows->sum[at] = (int32_t)sum;
         rows->scaled_sum[at] = scale * sum;
-        if (rows->q16)
-            memcpy(rows->q16 + tg_rows_q16_at(rows, row, b) * TG_QUANT_BLOCK, q, TG_QUANT_BLOCK);
+        if (rows->q16) { /* from registers: what was just stored in halves cannot be loaded whole at once */
+            int8_t *also = rows->q16 + tg_rows_q16_at(rows, row, b) * TG_QUANT_BLOCK;
+            v16_store_i8(also, y);
+            v16_store_i8(also + 16, z);
+        }
         if (rows->pairs)
-            rows->pair_sum[at] = pair_up(q, rows->pairs + at * TG_QUANT_BLOCK);
+            pair_up(q, rows->pairs + at * TG_QUANT_BLOCK);
     }
 }
 
