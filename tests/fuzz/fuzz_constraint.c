@@ -1,6 +1,6 @@
 /* Constraints of any bytes. The first byte says which: regular expressions, refused with a message or an automaton from which every
  * state can be finished, for the plain text and for the text in a JSON string; JSON schemas, taken as they are, or drawn from the
- * bytes by a grammar that reaches deep; choices. What compiles is walked: whatever is allowed leads on, and a way never ends nowhere. */
+ * bytes by a grammar that reaches deep, alone or of tools' calls, which compile whatever they are; choices. What compiles is walked: whatever is allowed leads on, and a way never ends nowhere. */
 #include "services/inference/constrain/dfa.h"
 #include "tests/unit/services/inference/constrain/constraint_world.h"
 
@@ -157,18 +157,32 @@ static world *the_world(void)
     return &w;
 }
 
-static void try_constraint(tg_constraint_kind kind, tg_str text, uint64_t random)
+static void try_constraint(const tg_constraint_spec *spec, uint64_t random)
 {
     world *w = the_world();
     world_answer a = {.most = 40};
     tg_error err = {""};
     tg_constraint *c = NULL;
-    const int rc = tg_constraint_compile(&(tg_constraint_spec){kind, &text, 1}, w->trie, &err, &c);
-    require(rc == 0 || err.text[0] != '\0');
+    const int rc = tg_constraint_compile(spec, w->trie, &err, &c);
+    require(rc == 0 || (err.text[0] != '\0' && spec->kind != TG_CONSTRAINT_CALL));
     if (rc == 0)
         require(world_draw(w, c, &random, 0, &a));
     tg_buf_free(&a.text);
     tg_constraint_release(c);
+}
+
+static void try_text(tg_constraint_kind kind, tg_str text, uint64_t random)
+{
+    try_constraint(&(tg_constraint_spec){kind, &text, 1}, random);
+}
+
+static void try_schemas(tg_str one, tg_str other, uint64_t random)
+{
+    const tg_str texts[] = {TG_STR(""), TG_STR("]"), TG_STR("arguments"), TG_STR("f"), one, TG_STR("g"), other};
+    if (random & 4)
+        try_constraint(&(tg_constraint_spec){TG_CONSTRAINT_CALL, texts, 7}, random);
+    else
+        try_text(TG_CONSTRAINT_JSON_SCHEMA, one, random);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -179,15 +193,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint64_t random = data[0];
     switch (data[0] % 4) {
     case 0: try_regex(rest); break;
-    case 1: try_constraint(TG_CONSTRAINT_JSON_SCHEMA, rest, random); break;
-    case 2: try_constraint(TG_CONSTRAINT_CHOICE, rest, random); break;
+    case 1: try_schemas(rest, TG_STR("{}"), random); break;
+    case 2: try_text(TG_CONSTRAINT_CHOICE, rest, random); break;
     default: {
         source s = {data + 1, size - 1};
-        tg_buf schema;
+        tg_buf schema, other;
         tg_buf_init(&schema, 0);
+        tg_buf_init(&other, 0);
         add_schema(&s, &schema, 6);
-        try_constraint(TG_CONSTRAINT_JSON_SCHEMA, tg_buf_str(&schema), random);
+        add_schema(&s, &other, 6);
+        try_schemas(tg_buf_str(&schema), tg_buf_str(&other), random);
         tg_buf_free(&schema);
+        tg_buf_free(&other);
     }
     }
     return 0;

@@ -203,7 +203,10 @@ def test_a_call_of_its_own_accord_is_held(tmp_path, stubs, tool_format, open):
             _, name, arguments = alone[0]
             assert name == "look" and json.loads(arguments)["city"] in ("Oslo", "Rome") and 3 <= json.loads(arguments)["n"] <= 12
         odd = {"function": {"name": "odd", "parameters": {"properties": {"x": {"not": {}}}}}}
-        assert ask(1, tools=[odd])[1].output_tokens > 0, "what cannot be held to is not"
+        for seed in range(4):
+            (_, _, calls), _ = ask(seed, tools=[odd, *tools], one_tool_call=True)
+            _, name, arguments = calls[0]
+            assert isinstance(json.loads(arguments), dict) and (name == "odd" or json.loads(arguments)["city"] in ("Oslo", "Rome"))
     process.terminate()
     assert process.wait(30) == 0
 
@@ -222,7 +225,7 @@ def test_without_tools_a_call_is_text(ask, stubs):
     ({"tools_json": TOOLS, "tool_choice": "sing"}, ["'sing'"]),
     ({"tools_json": TOOLS, "tool_choice": "required", "regex": "x"}, ["tool_choice", "constraint"]),
     ({"tools_json": json.dumps([{"function": {"name": "f", "parameters": {"properties": {"x": {"not": {}}}}}}]), "tool_choice": "f"},
-     ["/$defs/0/properties/x", "not"]),
+     ["'f'", "/properties/x/not"]),
     ({"template_args_json": '{"messages": []}'}, ["'messages'"]),
 ])
 def test_refusals(ask, fields, words):

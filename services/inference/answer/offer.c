@@ -1,25 +1,23 @@
 #include "services/inference/answer/offer.h"
 
-#include "services/inference/constrain/schema.h"
-
 #include <errno.h>
 
-/* The answer, or each call in it, is to be JSON of the tools' schema between two texts. 0; -ENOSPC: the schemas are too long; -ENOMEM. */
+/* The answer, or each call in it, is to be one of the only tool, or of any, between two texts. 0 or -ENOMEM. */
 static int constrain(const tg_tools *tools, tg_tool_format format, tg_str before, tg_str behind, tg_arena *arena, tg_gen_request *out)
 {
-    tg_buf schema;
-    tg_str *texts = tg_arena_zalloc(arena, 3, sizeof *texts);
-    tg_buf_init(&schema, TG_SCHEMA_BYTES_MAX);
-    int rc = texts ? tg_tools_schema(tools, format, &schema) : -ENOMEM;
-    if (rc == 0) {
-        texts[0] = (tg_str){tg_arena_strdup(arena, tg_buf_str(&schema)), schema.len};
-        texts[1] = before;
-        texts[2] = behind;
-        out->constraint = (tg_constraint_spec){TG_CONSTRAINT_JSON_SCHEMA, texts, 3};
-        rc = texts[0].data ? 0 : -ENOMEM;
+    const size_t first = tools->only < tools->len ? tools->only : 0, end = tools->only < tools->len ? tools->only + 1 : tools->len;
+    tg_str *texts = tg_arena_zalloc(arena, 3 + 2 * (end - first), sizeof *texts), *to = texts;
+    if (!texts)
+        return -ENOMEM;
+    *to++ = before;
+    *to++ = behind;
+    *to++ = tg_str_of(format == TG_TOOLS_LLAMA3 ? "parameters" : "arguments");
+    for (size_t i = first; i < end; i++) {
+        *to++ = tools->names[i];
+        *to++ = tools->parameters[i];
     }
-    tg_buf_free(&schema);
-    return rc;
+    out->constraint = (tg_constraint_spec){TG_CONSTRAINT_CALL, texts, (size_t)(to - texts)};
+    return 0;
 }
 
 /* The answer must be a call: it is held to the form of one, behind the mark that opens it. */
@@ -29,25 +27,20 @@ static int require_call(const tg_tools *tools, tg_arena *arena, tg_gen_request *
     if (out->constraint.kind != TG_CONSTRAINT_NONE)
         return tg_error_set(err, -EINVAL, "tool_choice requires a call of a tool, and constraint something else");
     out->calls = ret->calling = true;
-    int rc = constrain(tools, ret->tools, tg_str_of(list ? "[" : ""), tg_str_of(list ? "]" : ""), arena, out);
-    if (rc == -ENOSPC)
-        rc = tg_error_set(err, -EMSGSIZE, "the tools' parameters are longer than %u bytes together", TG_SCHEMA_BYTES_MAX);
-    return rc;
+    return constrain(tools, ret->tools, tg_str_of(list ? "[" : ""), tg_str_of(list ? "]" : ""), arena, out);
 }
 
 /* What the model calls of its own accord is held to the form of a call from the mark that opens it on: to the end of the mark that
- * closes it, unless that is a control token, or of the object. Not where no mark opens a call, nor where the schemas are too long. */
+ * closes it, unless that is a control token, or of the object. Not where no mark opens a call. */
 static int hold_calls(const tg_model *model, const tg_tools *tools, tg_arena *arena, tg_gen_request *out, tg_answer_conf *ret)
 {
     const tg_str close = tg_tools_close(ret->tools);
     const bool control = close.len > 0 && tg_tokenizer_find_control(model->tokenizer, close) != TG_TOKEN_NONE;
     if (out->constraint.kind != TG_CONSTRAINT_NONE || ret->tools == TG_TOOLS_LLAMA3)
         return 0;
-    const int rc = constrain(tools, ret->tools, TG_STR(""), control ? TG_STR("") : close, arena, out);
-    out->constrains_calls = rc == 0;
-    if (rc == 0)
-        out->answer = ret;
-    return rc == -ENOSPC ? 0 : rc;
+    out->constrains_calls = true;
+    out->answer = ret;
+    return constrain(tools, ret->tools, TG_STR(""), control ? TG_STR("") : close, arena, out);
 }
 
 int tg_tools_offer(const tg_model *model, const tg_tools *tools, tg_str json, tg_arena *arena, tg_gen_request *out, tg_answer_conf *ret,

@@ -1,10 +1,11 @@
 #include "services/inference/answer/tools.h"
 
 #include "services/inference/answer/call.h"
+#include "services/inference/text/json_tree.h"
 
 #include <errno.h>
 
-static int read_tool(const tg_json_node *tool, size_t at, tg_error *err, tg_str *ret_name, const tg_json_node **ret_parameters)
+static int read_tool(tg_str json, const tg_json_node *tool, size_t at, tg_error *err, tg_str *ret_name, tg_str *ret_parameters)
 {
     const tg_json_node *type = tg_json_tree_get(tool, "type"), *function = tg_json_tree_get(tool, "function");
     const tg_json_node *name = tg_json_tree_get(function, "name"), *parameters = tg_json_tree_get(function, "parameters");
@@ -19,7 +20,9 @@ static int read_tool(const tg_json_node *tool, size_t at, tg_error *err, tg_str 
     if (parameters && parameters->kind != TG_JSON_OBJECT)
         return tg_error_set(err, -EINVAL, "tools[%zu].function.parameters: an object is needed", at);
     *ret_name = name->text;
-    *ret_parameters = parameters;
+    *ret_parameters = TG_STR("{\"type\":\"object\",\"properties\":{}}");
+    if (parameters)
+        *ret_parameters = (tg_str){json.data + parameters->from, parameters->upto - parameters->from};
     return 0;
 }
 
@@ -32,12 +35,13 @@ static int read_list(tg_str json, tg_arena *arena, tg_error *err, tg_tools *ret)
     if (root->kind != TG_JSON_ARRAY || root->len > TG_TOOLS_MAX)
         return tg_error_set(err, -EINVAL, "tools: an array of at most %d is needed", TG_TOOLS_MAX);
     tg_str *names = tg_arena_zalloc(arena, root->len + 1, sizeof(*names));
-    ret->parameters = tg_arena_zalloc(arena, root->len + 1, sizeof(const tg_json_node *));
-    if (!names || !ret->parameters)
+    tg_str *parameters = tg_arena_zalloc(arena, root->len + 1, sizeof(*parameters));
+    if (!names || !parameters)
         return -ENOMEM;
     ret->names = names;
+    ret->parameters = parameters;
     for (const tg_json_node *tool = root->first; tool; tool = tool->next) {
-        rc = read_tool(tool, ret->len, err, &names[ret->len], &ret->parameters[ret->len]);
+        rc = read_tool(json, tool, ret->len, err, &names[ret->len], &parameters[ret->len]);
         if (rc < 0)
             return rc;
         for (size_t i = 0; i < ret->len; i++)

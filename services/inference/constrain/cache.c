@@ -75,7 +75,7 @@ static size_t bytes_of(const tg_constraint_cache *cache)
 {
     size_t bytes = 0;
     for (uint32_t i = 0; i < cache->len; i++)
-        bytes += tg_constraint_bytes(cache->entries[i].constraint);
+        bytes += cache->entries[i].key.len + tg_constraint_bytes(cache->entries[i].constraint);
     return bytes;
 }
 

@@ -48,16 +48,18 @@ static int compile_choice(const tg_constraint_spec *spec, tg_arena *arena, tg_pr
     return compile_regex(any_of(spec->texts, spec->texts_len, arena), p, err);
 }
 
-static int compile(const tg_constraint_spec *spec, tg_arena *arena, tg_program *p, tg_error *err)
+static int compile(const tg_constraint_spec *spec, tg_arena *arena, tg_constraint *c, tg_error *err)
 {
+    tg_program *p = &c->program;
     const tg_regex *regex = NULL;
     int rc;
     switch (spec->kind) {
     case TG_CONSTRAINT_JSON_OBJECT: return tg_program_json_object(p, arena, err);
     case TG_CONSTRAINT_JSON_SCHEMA:
-        if (spec->texts_len != 1 && spec->texts_len != 3)
-            return tg_error_set(err, -EINVAL, "one JSON schema is needed, alone or with what stands before and behind it");
-        return tg_program_json_schema(p, spec->texts[0], spec->texts_len == 3 ? spec->texts + 1 : NULL, arena, err);
+        if (spec->texts_len != 1)
+            return tg_error_set(err, -EINVAL, "one JSON schema is needed");
+        return tg_program_json_schema(p, spec->texts[0], arena, err);
+    case TG_CONSTRAINT_CALL: return tg_program_calls(p, spec->texts, spec->texts_len, arena, err, &c->loose);
     case TG_CONSTRAINT_REGEX:
         if (spec->texts_len != 1)
             return tg_error_set(err, -EINVAL, "one regular expression is needed");
@@ -99,7 +101,7 @@ int tg_constraint_compile(const tg_constraint_spec *spec, const tg_vocab_trie *t
     tg_arena_init(&arena, 0);
     tg_program_init(&c->program);
     c->program.reach = trie->depth;
-    int rc = compile(spec, &arena, &c->program, err);
+    int rc = compile(spec, &arena, c, err);
     tg_arena_free(&arena);
     if (rc == 0)
         rc = make_room(c);
@@ -111,6 +113,12 @@ int tg_constraint_compile(const tg_constraint_spec *spec, const tg_vocab_trie *t
 }
 
 size_t tg_constraint_bytes(const tg_constraint *c) { return c->bytes + atomic_load(&c->walk_bytes); }
+
+uint32_t tg_constraint_loose(const tg_constraint *c, const char **ret_why)
+{
+    *ret_why = c->loose.why.text;
+    return c->loose.len;
+}
 
 tg_constraint *tg_constraint_retain(tg_constraint *c)
 {

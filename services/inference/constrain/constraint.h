@@ -30,7 +30,8 @@ typedef struct tg_constraint tg_constraint;
 typedef enum tg_constraint_kind {
     TG_CONSTRAINT_NONE,
     TG_CONSTRAINT_JSON_OBJECT, /* any JSON object */
-    TG_CONSTRAINT_JSON_SCHEMA, /* JSON that texts[0] describes; if three are given, between texts[1] and texts[2] (schema.h) */
+    TG_CONSTRAINT_JSON_SCHEMA, /* JSON that texts[0] describes (schema.h) */
+    TG_CONSTRAINT_CALL,        /* a call of a tool (calls.h) */
     TG_CONSTRAINT_REGEX,       /* texts[0], which must match the whole answer */
     TG_CONSTRAINT_CHOICE,      /* one of texts */
 } tg_constraint_kind;
@@ -47,6 +48,8 @@ bool tg_constraint_spec_eq(const tg_constraint_spec *a, const tg_constraint_spec
 /* The trie must outlive it. 0; -EINVAL, -ENOTSUP or -EMSGSIZE with a message; -ENOMEM. */
 int tg_constraint_compile(const tg_constraint_spec *spec, const tg_vocab_trie *trie, tg_error *err, tg_constraint **ret);
 size_t tg_constraint_bytes(const tg_constraint *constraint); /* about what it takes now; any thread */
+/* Tools whose arguments cannot be held to their schemas; *ret_why: why the first cannot, "" where all can. */
+uint32_t tg_constraint_loose(const tg_constraint *constraint, const char **ret_why);
 tg_constraint *tg_constraint_retain(tg_constraint *constraint);
 tg_constraint *tg_constraint_release(tg_constraint *constraint); /* NULL is a no-op; returns NULL */
 

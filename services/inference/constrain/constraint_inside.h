@@ -2,8 +2,8 @@
 #ifndef TG_INFERENCE_CONSTRAIN_CONSTRAINT_INSIDE_H
 #define TG_INFERENCE_CONSTRAIN_CONSTRAINT_INSIDE_H
 
+#include "services/inference/constrain/calls.h"
 #include "services/inference/constrain/constraint.h"
-#include "services/inference/constrain/program.h"
 
 #include <stdatomic.h>
 
@@ -33,6 +33,7 @@ struct tg_constraint {
     atomic_uint references;
     const tg_vocab_trie *trie;
     tg_program program;
+    tg_loose_calls loose;
     tg_lexeme_walks *lexemes;
     bool alone;   /* one lexeme, and nothing behind it */
     size_t bytes; /* of the program */

@@ -51,6 +51,22 @@ uint32_t tg_program_lexeme(tg_program *p, tg_dfa *dfa)
     return p->lexemes_len++;
 }
 
+int tg_program_rc(const tg_program *p, tg_error *err)
+{
+    if (p->rc != -EMSGSIZE)
+        return p->rc;
+    return tg_error_set(err, p->rc, "this constraint is too large: more than %u steps or %d lexemes", TG_PROGRAM_LEN_MAX,
+                        TG_PROGRAM_LEXEMES_MAX);
+}
+
+void tg_program_undo(tg_program *p, uint32_t len, uint32_t lexemes_len)
+{
+    while (p->lexemes_len > lexemes_len)
+        tg_dfa_free(p->lexemes[--p->lexemes_len]);
+    p->len = len;
+    p->rc = 0;
+}
+
 static uint8_t depth_at(const tg_program *p, uint32_t pc)
 {
     const tg_instruction *in = &p->code[pc];
@@ -71,11 +87,9 @@ static uint8_t depth_at(const tg_program *p, uint32_t pc)
 
 int tg_program_finish(tg_program *p, tg_error *err)
 {
-    if (p->rc == -EMSGSIZE)
-        return tg_error_set(err, p->rc, "this constraint is too large: more than %u steps or %d lexemes", TG_PROGRAM_LEN_MAX,
-                            TG_PROGRAM_LEXEMES_MAX);
     if (p->rc < 0)
-        return p->rc;
+        return tg_program_rc(p, err);
+    free(p->depth);
     p->depth = malloc(p->len);
     if (!p->depth)
         return -ENOMEM;

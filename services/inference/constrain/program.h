@@ -42,8 +42,13 @@ void tg_program_free(tg_program *program);
 
 uint32_t tg_program_add(tg_program *program, tg_op op, uint32_t a, uint32_t b); /* where it stands */
 uint32_t tg_program_lexeme(tg_program *program, tg_dfa *dfa); /* takes it over, NULL too; its number */
+int tg_program_rc(const tg_program *program, tg_error *err); /* the first error, with its message */
 
-/* When all is added: fills `depth`. 0; program->rc; -EINVAL with a message when no text can satisfy it; -ENOMEM. */
+/* Back to where it had so many of each: what was added since is gone, and so is the first error if it came of that. */
+void tg_program_undo(tg_program *program, uint32_t len, uint32_t lexemes_len);
+
+/* When all is added, and again where jumps were changed: fills `depth`. 0; program->rc; -EINVAL with a message when no text can satisfy
+ * it; -ENOMEM. */
 int tg_program_finish(tg_program *program, tg_error *err);
 
 /* json.c: what JSON is made of. White space: after '{', '[', ',' and ':' and before '}' and ']' there may be one space, or a line

@@ -472,62 +472,30 @@ static int write_rule(tg_schema_compiler *c, const tg_conjunction *k)
     return rc;
 }
 
-/* A text that stands before or behind all; there is one. */
-static int write_text(tg_schema_compiler *c, tg_str text)
+int tg_schema_write(tg_schema_compiler *c, const tg_conjunction *k, uint32_t *ret)
 {
-    tg_dfa *dfa = NULL;
-    if (!tg_utf8_valid(text.data, text.len))
-        return tg_error_set(c->err, -EINVAL, "the text around the JSON is not valid UTF-8");
-    int rc = tg_dfa_from_regex(tg_regex_text(c->arena, text), c->err, &dfa);
-    if (rc == 0)
-        tg_program_add(c->p, TG_OP_LEXEME, tg_program_lexeme(c->p, dfa), 0);
-    return rc;
-}
-
-static int write_before(tg_schema_compiler *c, tg_str text)
-{
-    int rc = text.len > 0 ? write_text(c, text) : 0;
-    tg_program_add(c->p, TG_OP_LEXEME, c->json.space, 0);
-    return rc;
-}
-
-static int write_behind(tg_schema_compiler *c, tg_str text)
-{
-    if (text.len == 0)
-        return 0;
-    tg_program_add(c->p, TG_OP_LEXEME, c->json.space, 0);
-    return write_text(c, text);
-}
-
-static int compile(tg_schema_compiler *c, const tg_str *around)
-{
-    tg_conjunction all = {.len = 0};
-    uint32_t root = 0;
-    int rc = tg_schema_add_part(c, &all, c->root);
-    if (rc == 0)
-        rc = tg_schema_rule_of(c, &all, &root);
-    if (rc == 0) {
-        c->p->start = c->p->len;
-        rc = around ? write_before(c, around[0]) : 0;
-        rc = rc == 0 ? tg_schema_to_rule(c, TG_OP_CALL, root) : rc;
-        rc = rc == 0 && around ? write_behind(c, around[1]) : rc;
-        tg_program_add(c->p, TG_OP_DONE, 0, 0);
-    }
+    uint32_t root;
+    c->rules_len = c->fixups_len = 0;
+    int rc = tg_schema_rule_of(c, k, &root);
     for (uint32_t i = 0; i < c->rules_len && rc == 0; i++) {
-        const tg_conjunction k = c->rules[i].k; /* rules grow meanwhile */
+        const tg_conjunction one = c->rules[i].k; /* rules grow meanwhile */
         c->rules[i].pc = c->p->len;
-        rc = write_rule(c, &k);
+        rc = write_rule(c, &one);
         if (rc == 0)
             rc = c->p->rc;
     }
     for (uint32_t i = 0; i < c->fixups_len && rc == 0; i++)
         c->p->code[c->fixups[i].pc].a = c->rules[c->fixups[i].rule].pc;
+    if (rc == 0)
+        *ret = c->rules[root].pc;
     return rc;
 }
 
-int tg_program_json_schema(tg_program *p, tg_str schema, const tg_str around[2], tg_arena *arena, tg_error *err)
+int tg_program_json_schema(tg_program *p, tg_str schema, tg_arena *arena, tg_error *err)
 {
     tg_schema_compiler c = {.p = p, .arena = arena, .err = err};
+    tg_conjunction all = {.len = 0};
+    uint32_t root = 0;
     if (schema.len > TG_SCHEMA_BYTES_MAX)
         return tg_error_set(err, -EMSGSIZE, "a JSON schema of %zu bytes; at most %u are allowed", schema.len, TG_SCHEMA_BYTES_MAX);
     int rc = tg_json_tree_parse(schema, arena, err, &c.root);
@@ -537,6 +505,10 @@ int tg_program_json_schema(tg_program *p, tg_str schema, const tg_str around[2],
     }
     tg_program_json_parts(p, arena, err, &c.json);
     if (p->rc == 0)
-        rc = compile(&c, around);
+        rc = tg_schema_add_part(&c, &all, c.root);
+    if (rc == 0 && p->rc == 0)
+        rc = tg_schema_write(&c, &all, &root);
+    p->start = tg_program_add(p, TG_OP_CALL, root, 0);
+    tg_program_add(p, TG_OP_DONE, 0, 0);
     return rc < 0 && p->rc == 0 ? rc : tg_program_finish(p, err); /* which says why a program is too large */
 }

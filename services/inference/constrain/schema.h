@@ -21,7 +21,7 @@
 
 #include "services/inference/constrain/program.h"
 
-#define TG_SCHEMA_BYTES_MAX (256u << 10) /* of one JSON schema */
+#define TG_SCHEMA_BYTES_MAX (256u << 10) /* of one JSON schema, or of those of all calls together */
 #define TG_SCHEMA_RULES_MAX 4096         /* different conjunctions of subschemas in one JSON schema */
 #define TG_SCHEMA_PARTS_MAX 16           /* subschemas that hold for one value together: by allOf, $ref and a branch of anyOf */
 #define TG_SCHEMA_MEMBERS_MAX 1024       /* members of one object that are known by name */
@@ -29,12 +29,11 @@
 #define TG_SCHEMA_LENGTH_MAX 4096        /* minLength and maxLength, in code points */
 #define TG_SCHEMA_BRANCHES_MAX 64        /* of one oneOf: each is held against each */
 #define TG_SCHEMA_ALTERNATIVES_MAX 256   /* of one anyOf: each is a place to be in at once */
-#define TG_SCHEMA_WORK_MAX 40000000u     /* steps of making all automata of a JSON schema: about half a second */
+#define TG_SCHEMA_WORK_MAX 40000000u     /* steps of making all automata of a constraint: about half a second */
 #define TG_SCHEMA_DIGITS_MAX 15          /* of number bounds together: so many a double tells apart; 18 for integers */
 #define TG_SCHEMA_MULTIPLE_MAX 10000     /* multipleOf, its decimal point left out */
 
-/* `around`: two texts, valid UTF-8, that stand before and behind the JSON, with white space between as JSON's brackets have it; NULL:
- * nothing does. Behind the JSON there is none if nothing else is. The arena holds what is needed while compiling. 0; -EINVAL, -ENOTSUP or -EMSGSIZE with a message; -ENOMEM. */
-int tg_program_json_schema(tg_program *program, tg_str schema, const tg_str around[2], tg_arena *arena, tg_error *err);
+/* The arena holds what is needed while compiling. 0; -EINVAL, -ENOTSUP or -EMSGSIZE with a message; -ENOMEM. */
+int tg_program_json_schema(tg_program *program, tg_str schema, tg_arena *arena, tg_error *err);
 
 #endif

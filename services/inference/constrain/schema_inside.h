@@ -80,6 +80,10 @@ bool tg_schema_equal(const tg_json_node *a, const tg_json_node *b); /* as JSON S
 int tg_schema_rule_of(tg_schema_compiler *c, const tg_conjunction *k, uint32_t *ret);
 int tg_schema_to_rule(tg_schema_compiler *c, tg_op op, uint32_t rule); /* adds an instruction whose `a` is the rule */
 
+/* Writes what the conjunction allows, with all rules that it leads to, as a subroutine. 0, or an error with its message; the program's
+ * own have none yet. */
+int tg_schema_write(tg_schema_compiler *c, const tg_conjunction *k, uint32_t *ret);
+
 /* ---- schema_apart.c ---- */
 
 /* Refuses branches of oneOf that one value of the `outer` types could meet both. */

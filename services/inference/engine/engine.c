@@ -272,15 +272,11 @@ int tg_engine_compile(tg_engine *e, const tg_constraint_spec *spec, tg_error *er
     return tg_constraint_cache_get(e->constraints, spec, err, ret);
 }
 
-bool tg_engine_forgo_constraint(tg_gen_request *request, int rc, tg_error *err)
+/* A call that is required is held, or refused. */
+static int check_required(const tg_gen_request *r, const tg_constraint *constraint, tg_error *err)
 {
-    if (!request->constrains_calls || (rc != -EINVAL && rc != -ENOTSUP && rc != -EMSGSIZE))
-        return false;
-    request->constraint = (tg_constraint_spec){TG_CONSTRAINT_NONE, NULL, 0};
-    request->constrains_calls = false;
-    if (err)
-        err->text[0] = '\0';
-    return true;
+    const char *why;
+    return r->calls && constraint && tg_constraint_loose(constraint, &why) > 0 ? tg_error_set(err, -ENOTSUP, "%s", why) : 0;
 }
 
 static int make_choices(const tg_engine *e, const tg_gen_request *request, uint32_t n, tg_error *err, tg_seq **ret_seqs,
@@ -291,7 +287,9 @@ static int make_choices(const tg_engine *e, const tg_gen_request *request, uint3
     tg_constraint *constraint = request->compiled ? tg_constraint_retain(request->compiled) : NULL;
     int rc = constraint || request->constraint.kind == TG_CONSTRAINT_NONE
                  ? 0 : tg_constraint_cache_get(e->constraints, &request->constraint, err, &constraint);
-    if (rc == 0 || tg_engine_forgo_constraint(&r, rc, err))
+    if (rc == 0)
+        rc = check_required(request, constraint, err);
+    if (rc == 0)
         rc = encode_request(e, request, err, &tokens, ret_thinking);
     const uint64_t now = tg_clock_mono_ns();
     for (uint32_t i = 0; i < n && rc == 0; i++) {

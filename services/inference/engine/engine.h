@@ -119,10 +119,6 @@ typedef struct tg_gen_ticket {
 tg_constraint *tg_engine_kept_constraint(tg_engine *engine, const tg_constraint_spec *spec);
 int tg_engine_compile(tg_engine *engine, const tg_constraint_spec *spec, tg_error *err, tg_constraint **ret);
 
-/* Calls whose form does not compile (`rc`, with its message) are free, as other text is: forgets them, and the message. False: the
- * request cannot do without its constraint. */
-bool tg_engine_forgo_constraint(tg_gen_request *request, int rc, tg_error *err);
-
 /* All of a request's choices are accepted or none. 0; -EAGAIN when the queue is full; -EMSGSIZE when it can never fit;
  * -ETIME when the deadline is past; -EINVAL or -ENOTSUP; -ENOMEM; each with a message. */
 int tg_engine_submit(tg_engine *engine, const tg_gen_request *request, tg_error *err, tg_gen_ticket *ret);

@@ -493,7 +493,7 @@ static void on_compiled(tg_compile *compile)
     if (tg_rpc_call_cancelled(a->call)) {
         tg_rpc_finish(a->call, TG_RPC_CANCELLED, "cancelled by the client");
         rc = 0;
-    } else if (rc == 0 || tg_engine_forgo_constraint(&a->gen, rc, &compile->err)) {
+    } else if (rc == 0) {
         rc = admit(a, &compile->err);
     }
     end_admission(a, rc, &compile->err);

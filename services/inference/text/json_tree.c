@@ -234,7 +234,7 @@ static int read_value(reader *r, tg_json_node **ret);
 static int read_member(reader *r, bool object, tg_json_node **ret)
 {
     tg_str key = {NULL, 0};
-    size_t at = r->at;
+    uint32_t at = (uint32_t)r->at;
     if (object) {
         if (peek(r) != '"')
             return refuse(r, "a key in quotes must stand here");
@@ -302,7 +302,7 @@ static int read_value(reader *r, tg_json_node **ret)
     tg_json_node *node = tg_arena_zalloc(r->arena, 1, sizeof *node);
     if (!node)
         return -ENOMEM;
-    node->at = r->at;
+    node->at = node->from = (uint32_t)r->at;
     int c = peek(r), rc = 0;
     if (c == '{' || c == '[') {
         if (r->depth == TG_JSON_TREE_DEPTH_MAX)
@@ -322,6 +322,7 @@ static int read_value(reader *r, tg_json_node **ret)
     } else if (!word(r, "null")) {
         rc = read_number(r, node);
     }
+    node->upto = (uint32_t)r->at;
     if (rc == 0)
         *ret = node;
     return rc;

@@ -41,8 +41,9 @@ struct tg_json_node {
     double number;             /* the nearest double of any number; one beyond all doubles is refused */
     tg_str text;               /* a string's bytes; a number as it was written */
     tg_str key;                /* of a member of an object */
-    size_t at;                 /* the byte of the text where it, or its key, begins */
-    size_t len;                /* children */
+    uint32_t at;               /* the byte of the text where it, or its key, begins */
+    uint32_t from, upto;       /* its own bytes, without a key */
+    uint32_t len;              /* children */
     const tg_json_node *first; /* child, then along `next` in the text's order */
     const tg_json_node *next;
 };

@@ -158,12 +158,12 @@ static inline tg_gen_request text_request(const tg_str *text, uint32_t max_token
 /* Of a model with `calls`: it likes to call, and each call is held to a form: f with n, 10 to 99, and s, at most 4 characters. */
 static inline tg_gen_request holding_calls(tg_gen_request r)
 {
-    static const tg_str texts[] = {TG_STR("{\"type\":\"object\",\"properties\":{\"name\":{\"const\":\"f\"},\"arguments\":{\"type\":\"object\",\"properties\":"
-                                          "{\"n\":{\"type\":\"integer\",\"minimum\":10,\"maximum\":99},\"s\":{\"type\":\"string\",\"maxLength\":4}},\"required\":"
-                                          "[\"n\",\"s\"]}},\"required\":[\"name\",\"arguments\"]}"), TG_STR(""), TG_STR("</tool_call>")};
+    static const tg_str texts[] = {TG_STR(""), TG_STR("</tool_call>"), TG_STR("arguments"), TG_STR("f"),
+                                   TG_STR("{\"type\":\"object\",\"properties\":{\"n\":{\"type\":\"integer\",\"minimum\":10,\"maximum\":99},"
+                                          "\"s\":{\"type\":\"string\",\"maxLength\":4}},\"required\":[\"n\",\"s\"]}")};
     static const tg_answer_conf conf = {.tools = TG_TOOLS_HERMES};
     static const tg_logit_bias likes[] = {{0, 2}};
-    r.constraint = (tg_constraint_spec){TG_CONSTRAINT_JSON_SCHEMA, texts, 3};
+    r.constraint = (tg_constraint_spec){TG_CONSTRAINT_CALL, texts, 5};
     r.constrains_calls = r.marks = true;
     r.answer = &conf;
     r.adjustments.bias = likes;

@@ -109,43 +109,6 @@ static void test_examples(void)
     world_free(&w);
 }
 
-/* As a family of models writes a call: JSON between two marks. */
-static void test_around(void)
-{
-    const tg_str texts[] = {TG_STR("{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"}},\"required\":[\"a\"]}"), TG_STR("<call>\n"),
-                            TG_STR("\n</call>")};
-    static const char whole[] = "<call>\n{\"a\":12}\n</call>";
-    world w;
-    tg_error err = {""};
-    tg_constraint *c = NULL;
-    tg_constraint_state *s = NULL;
-    CU_ASSERT_FATAL(world_make(&w));
-    CU_ASSERT_EQUAL(tg_constraint_compile(&(tg_constraint_spec){TG_CONSTRAINT_JSON_SCHEMA, texts, 2}, w.trie, &err, &c), -EINVAL);
-    CU_ASSERT_EQUAL_FATAL(tg_constraint_compile(&(tg_constraint_spec){TG_CONSTRAINT_JSON_SCHEMA, texts, 3}, w.trie, &err, &c), 0);
-    CU_ASSERT_EQUAL_FATAL(tg_constraint_start(c, &s), 0);
-    for (const char *at = whole; *at; at++) {
-        CU_ASSERT(!tg_constraint_may_end(s));
-        CU_ASSERT_FATAL(tg_constraint_advance(s, (uint8_t)*at));
-    }
-    CU_ASSERT(tg_constraint_must_end(s));
-    tg_constraint_state_free(s);
-    for (size_t i = 0; i < 4; i++) { /* white space between, once */
-        static const char *const more[] = {"<call>\n {\"a\":1} \n</call>", "<call>\n\n  {\"a\":1}\n \n</call>", "<call>\n  {", "<call>\n{\"a\":1}  "};
-        CU_ASSERT_EQUAL_FATAL(tg_constraint_start(c, &s), 0);
-        CU_ASSERT_EQUAL(tg_constraint_advance_text(s, tg_str_of(more[i])), i < 2);
-        CU_ASSERT(i >= 2 || tg_constraint_must_end(s));
-        tg_constraint_state_free(s);
-    }
-    tg_constraint_release(c);
-    const tg_str alone[] = {texts[0], TG_STR(""), TG_STR("")};
-    CU_ASSERT_EQUAL_FATAL(tg_constraint_compile(&(tg_constraint_spec){TG_CONSTRAINT_JSON_SCHEMA, alone, 3}, w.trie, &err, &c), 0);
-    CU_ASSERT_EQUAL_FATAL(tg_constraint_start(c, &s), 0);
-    CU_ASSERT(tg_constraint_advance_text(s, TG_STR("\n{\"a\":1}")) && tg_constraint_must_end(s));
-    tg_constraint_state_free(s);
-    tg_constraint_release(c);
-    world_free(&w);
-}
-
 static void test_refusals(void)
 {
     static const struct {
@@ -218,6 +181,6 @@ static void test_many_branches(void)
     world_free(&w);
 }
 
-static const tg_test tests[] = {{"examples", test_examples}, {"around", test_around}, {"refusals", test_refusals},
+static const tg_test tests[] = {{"examples", test_examples}, {"refusals", test_refusals},
                                 {"many_branches", test_many_branches}};
 TG_TEST_MAIN("services_inference_constrain_schema", tests)

@@ -21,8 +21,9 @@ static void test_kinds_and_order(void)
 {
     tg_arena arena;
     tg_arena_init(&arena, 0);
-    const tg_json_node *root = parse(&arena, " {\"z\" : [1, -2.5e1, 9223372036854775807, 9223372036854775808],"
-                                             "\n\"a\":{\"n\":null,\"t\":true,\"f\":false},\"s\":\"\"} ");
+    static const char text[] = " {\"z\" : [1, -2.5e1, 9223372036854775807, 9223372036854775808],"
+                               "\n\"a\": {\"n\":null,\"t\":true,\"f\":false} ,\"s\":\"\"} ";
+    const tg_json_node *root = parse(&arena, text);
     CU_ASSERT_EQUAL(root->len, 3);
     CU_ASSERT(tg_str_is(root->first->key, "z"));
     CU_ASSERT(tg_str_is(root->first->next->key, "a"));
@@ -39,6 +40,9 @@ static void test_kinds_and_order(void)
     CU_ASSERT(tg_json_tree_get(a, "t")->boolean && !tg_json_tree_get(a, "f")->boolean);
     CU_ASSERT(!tg_json_tree_get(a, "x") && !tg_json_tree_get(NULL, "x"));
     CU_ASSERT(tg_str_is(tg_json_tree_get(root, "s")->text, ""));
+    CU_ASSERT(root->from == 1 && root->upto == sizeof(text) - 2 && text[a->at] == '"');
+    CU_ASSERT(tg_str_is((tg_str){text + a->from, a->upto - a->from}, "{\"n\":null,\"t\":true,\"f\":false}"));
+    CU_ASSERT(tg_str_is((tg_str){text + a->first->from, a->first->upto - a->first->from}, "null"));
     tg_arena_free(&arena);
 }
 
