@@ -183,7 +183,8 @@ def test_a_call_of_its_own_accord_is_held(tmp_path, stubs, tool_format, open):
     parameters = {"type": "object", "properties": {"city": {"enum": ["Oslo", "Rome"]}, "n": {"type": "integer", "minimum": 3, "maximum": 12}},
                   "required": ["city", "n"]}
     tools = [{"function": {"name": "look", "parameters": parameters}}]
-    port, process = start(tmp_path, f'chat_template_file: "{write_template(tmp_path)}"\ntool_format: "{tool_format}"\n')
+    port, process = start(tmp_path, f'chat_template_file: "{write_template(tmp_path)}"\ntool_format: "{tool_format}"\n'
+                          f'request_log: "{tmp_path}/requests"\n')
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         grpc.channel_ready_future(channel).result(timeout=START_S)
         stub = stubs["inference_grpc"].InferenceStub(channel)
@@ -195,20 +196,24 @@ def test_a_call_of_its_own_accord_is_held(tmp_path, stubs, tool_format, open):
                 messages=inference.ChatMessages(messages=[message(stubs, "user", "q")]), tools_json=json.dumps(tools), max_tokens=80,
                 generated=inference.TokenIds(ids=begun), sampling=inference.Sampling(temperature=1, has_seed=True, seed=seed), **fields),
                 timeout=120))
-            return parts([e.delta for e in events if e.WhichOneof("event") == "delta"]), events[-1].end
+            return parts([e.delta for e in events if e.WhichOneof("event") == "delta"]), events[-1].end, events[0].start
         for seed in range(4):
-            (_, _, calls), _ = ask(seed)
-            (text, _, alone), end = ask(seed, one_tool_call=True)
+            (_, _, calls), _, start_ = ask(seed)
+            assert start_.loose_tools == 0 and start_.loose_why == ""
+            (text, _, alone), end, _ = ask(seed, one_tool_call=True)
             assert text == "" and alone == {0: calls[0]} and end.finish == inference.FINISH_REASON_TOOL_CALLS
             _, name, arguments = alone[0]
             assert name == "look" and json.loads(arguments)["city"] in ("Oslo", "Rome") and 3 <= json.loads(arguments)["n"] <= 12
         odd = {"function": {"name": "odd", "parameters": {"properties": {"x": {"not": {}}}}}}
         for seed in range(4):
-            (_, _, calls), _ = ask(seed, tools=[odd, *tools], one_tool_call=True)
+            (_, _, calls), _, start_ = ask(seed, tools=[odd, *tools], one_tool_call=True)
+            assert start_.loose_tools == 1 and "'odd'" in start_.loose_why and "/properties/x/not" in start_.loose_why
             _, name, arguments = calls[0]
             assert isinstance(json.loads(arguments), dict) and (name == "odd" or json.loads(arguments)["city"] in ("Oslo", "Rome"))
     process.terminate()
     assert process.wait(30) == 0
+    logged = [json.loads(line)["loose_tools"] for line in (tmp_path / "requests").read_text().splitlines()]
+    assert logged == [0] * 9 + [1] * 4
 
 
 def test_without_tools_a_call_is_text(ask, stubs):

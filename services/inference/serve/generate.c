@@ -43,13 +43,15 @@ static void count(tg_metric_family *family, const char *label)
 
 /* ---- out ---- */
 
-static void send_start(generation *g, uint32_t prompt_tokens, uint64_t seed)
+static void send_start(generation *g, uint32_t prompt_tokens, uint64_t seed, const char *loose_why)
 {
     Tollgate__V1__GenerateEvent event = TOLLGATE__V1__GENERATE_EVENT__INIT;
     Tollgate__V1__GenerateStart start = TOLLGATE__V1__GENERATE_START__INIT;
     start.model = (char *)g->inference->model;
     start.prompt_tokens = prompt_tokens;
     start.seed = seed;
+    start.loose_tools = g->record.loose_tools;
+    start.loose_why = (char *)loose_why;
     event.event_case = TOLLGATE__V1__GENERATE_EVENT__EVENT_START;
     event.start = &start;
     tg_rpc_send(g->call, &event.base);
@@ -441,6 +443,7 @@ typedef struct admission {
 static void started(generation *g, const admission *a, const tg_gen_ticket *ticket)
 {
     const tg_model *model = tg_engine_model(g->inference->engine);
+    const char *loose_why = "";
     g->seq_id = ticket->seq_id;
     g->choices = g->open = a->gen.n ? a->gen.n : 1;
     g->logprobs = a->gen.logprobs;
@@ -448,7 +451,9 @@ static void started(generation *g, const admission *a, const tg_gen_ticket *tick
     tg_list_add_tail(&g->inference->generations, &g->node);
     tg_rpc_call_set_user(g->call, g);
     tg_rpc_call_on_cancel(g->call, on_cancel);
-    send_start(g, ticket->prompt_tokens, a->gen.sampling.seed);
+    if (a->gen.compiled)
+        g->record.loose_tools = tg_constraint_loose(a->gen.compiled, &loose_why);
+    send_start(g, ticket->prompt_tokens, a->gen.sampling.seed, loose_why);
     if (takes_apart(&a->answers) && tg_answers_new(&a->answers, &a->gen, ticket, model, &g->answers) < 0) {
         g->failed = true;
         cancel_all(g);

@@ -67,6 +67,7 @@ void tg_request_log_write(int fd, const tg_request_record *record, const tg_gen_
     put_u64(&out, "prefill_ns", usage->prefill_ns);
     put_u64(&out, "decode_ns", usage->decode_ns);
     put_u64(&out, "engine_ns", usage->engine_ns);
+    put_u64(&out, "loose_tools", record->loose_tools);
     tg_json_out_end_object(&out);
     tg_buf_add_char(&line, '\n');
     ssize_t written = write(fd, line.data, line.len);

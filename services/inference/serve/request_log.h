@@ -11,6 +11,7 @@ typedef struct tg_request_record {
     uint32_t attempt;
     char tenant[64];
     char model[128];
+    uint32_t loose_tools; /* whose calls are not held to their schemas */
 } tg_request_record;
 
 /* Opens for appending. 0 and *ret_fd, or -errno with a reason. "" gives -1: off. */

@@ -26,6 +26,7 @@ static tg_constraint *get_number(tg_constraint_cache *cache, unsigned number)
 
 static void test_the_same_again(void)
 {
+    const tg_str call[] = {TG_STR(""), TG_STR(""), TG_STR("arguments"), TG_STR("f"), TG_STR("{\"not\":{}}")}; /* loose: kept as well */
     const tg_str text = TG_STR("{}"), two[] = {TG_STR("a"), TG_STR("b")}, one = TG_STR("a:1:b"), joined = TG_STR("ab");
     world w;
     tg_constraint_cache *cache = NULL;
@@ -33,13 +34,17 @@ static void test_the_same_again(void)
     CU_ASSERT_EQUAL_FATAL(tg_constraint_cache_new(w.tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX, &cache), 0);
     tg_constraint *made[] = {get(cache, TG_CONSTRAINT_JSON_SCHEMA, &text, 1), get(cache, TG_CONSTRAINT_CHOICE, &text, 1),
                              get(cache, TG_CONSTRAINT_CHOICE, two, 2),       get(cache, TG_CONSTRAINT_CHOICE, &one, 1),
-                             get(cache, TG_CONSTRAINT_CHOICE, &joined, 1),   get(cache, TG_CONSTRAINT_JSON_OBJECT, NULL, 0)};
+                             get(cache, TG_CONSTRAINT_CHOICE, &joined, 1),   get(cache, TG_CONSTRAINT_JSON_OBJECT, NULL, 0),
+                             get(cache, TG_CONSTRAINT_CALL, call, 5)};
     enum { MADE = sizeof(made) / sizeof(*made) };
     for (size_t i = 0; i < MADE; i++)
         for (size_t k = 0; k < i; k++)
             CU_ASSERT_PTR_NOT_EQUAL(made[i], made[k]);
     tg_constraint *again = get(cache, TG_CONSTRAINT_CHOICE, two, 2);
     CU_ASSERT_PTR_EQUAL(again, made[2]);
+    tg_constraint_release(again);
+    again = get(cache, TG_CONSTRAINT_CALL, call, 5);
+    CU_ASSERT_PTR_EQUAL(again, made[6]);
     tg_constraint_release(again);
     for (size_t i = 0; i < MADE; i++)
         tg_constraint_release(made[i]);
