@@ -21,6 +21,7 @@ static const char usage_text[] =
     "  --tools FILE       with --chat: the tools in FILE, a JSON array as OpenAI writes it; calls come as lines of JSON,\n"
     "                     and what the model thinks before its answer goes to stderr\n"
     "  --tool-choice C    with --tools: auto (default), none, required, or a tool's name\n"
+    "  --one-tool-call    with --tools: the answer ends behind its first call\n"
     "  --chat-template F  with --chat: the template in file F instead of the model's own\n"
     "  --echo             print the prompt before its continuation\n"
     "  --max-tokens N     stop after N tokens (default 256)\n"
@@ -44,7 +45,7 @@ enum { BIAS_MAX = 16, CHOICES_MAX = 16, SCHEMA_BYTES_MAX = 1 << 20, TOOLS_BYTES_
 
 typedef struct options {
     const char *model, *prompt, *system, *answer, *chat_template, *tool_choice;
-    bool chat, echo, has_seed, logprobs, no_speculation;
+    bool chat, one_tool_call, echo, has_seed, logprobs, no_speculation;
     uint32_t top_logprobs;
     uint32_t max_tokens, threads;
     tg_kv_type kv_type;
@@ -161,6 +162,7 @@ static int parse_option(int which, const char *name, options *o)
     case 'c': o->chat = true; return 0;
     case 'U': return add_tools(o);
     case 'H': o->tool_choice = optarg; return 0;
+    case '1': o->one_tool_call = true; return 0;
     case 'e': o->echo = true; return 0;
     case 's': return parse_seed(optarg, o);
     case 'S':
@@ -241,15 +243,15 @@ static int parse(int argc, char **argv, options *o)
         {"json", no_argument, NULL, 'O'},              {"regex", required_argument, NULL, 'X'},
         {"choice", required_argument, NULL, 'C'},      {"json-schema", required_argument, NULL, 'J'},
         {"kv-type", required_argument, NULL, 'K'},     {"tools", required_argument, NULL, 'U'},
-        {"tool-choice", required_argument, NULL, 'H'},
+        {"tool-choice", required_argument, NULL, 'H'}, {"one-tool-call", no_argument, NULL, '1'},
         {NULL, 0, NULL, 0}};
     int which, index = 0;
     optind = 1;
     while ((which = getopt_long(argc, argv, "", known, &index)) != -1)
         if (which == '?' || parse_option(which, known[index].name, o) < 0)
             return -EINVAL;
-    if ((o->tools.len > 0 && !o->chat) || (o->tool_choice && o->tools.len == 0)) {
-        const char *more = o->chat ? "tool-choice" : "tools", *with = o->chat ? "tools" : "chat";
+    if ((o->tools.len > 0 && !o->chat) || ((o->tool_choice || o->one_tool_call) && o->tools.len == 0)) {
+        const char *more = !o->chat ? "tools" : o->tool_choice ? "tool-choice" : "one-tool-call", *with = o->chat ? "tools" : "chat";
         fprintf(stderr, "tollgate generate: --%s goes with --%s only\n", more, with);
         return -EINVAL;
     }
@@ -373,7 +375,7 @@ static int offer_tools(tg_engine *engine, const options *o, tg_arena *arena, tg_
 /* Submits the request, and makes the reader of its answer where it offers tools. */
 static int submit(tg_engine *engine, const options *o, tg_gen_request *request, progress *p, tg_error *err)
 {
-    tg_answer_conf conf = {0};
+    tg_answer_conf conf = {.one_call = o->one_tool_call};
     tg_gen_ticket ticket;
     int rc = o->tools.len > 0 ? offer_tools(engine, o, &p->arena, request, &conf, err) : 0;
     if (rc == 0)

@@ -163,6 +163,10 @@ def test_tools_file(tmp_path):
     thought = r"<think>hm hm</think>\n\nWell\.\n<tool_call>\{\"name\": \"clock\", \"arguments\": \{\}\}</tool_call>"
     apart = generate(*words, "--tools", tools, "--regex", thought)
     assert apart.stdout.decode() == 'Well.\n{"name": "clock", "arguments": {}}\n' and b"hm hm" in apart.stderr
+    twice = thought + r"\n<tool_call>\{\"name\": \"clock\", \"arguments\": \{\}\}</tool_call>"
+    more = ("--max-tokens", "100", "--tools", tools, "--regex", twice)
+    assert generate(*words, *more).stdout.count(b"clock") == 2
+    assert generate(*words, *more, "--one-tool-call").stdout == apart.stdout
     none = generate(*words, "--tools", tools, "--tool-choice", "none")
     assert none.stdout == generate(*words).stdout, "the template was told of tools that are not to be called"
 
@@ -184,7 +188,9 @@ def test_what_tools_go_with(tiny_model, tmp_path):
     tools = tmp_path / "tools.json"
     tools.write_text("[]")
     assert b"--tools goes with --chat only" in generate("--model", tiny_model, "--prompt", "x", "--tools", tools).stderr
-    assert b"--tool-choice goes with --tools only" in generate("--model", tiny_model, "--chat", "--prompt", "x", "--tool-choice", "none").stderr
+    words = ("--model", tiny_model, "--chat", "--prompt", "x")
+    assert b"--tool-choice goes with --tools only" in generate(*words, "--tool-choice", "none").stderr
+    assert b"--one-tool-call goes with --tools only" in generate(*words, "--one-tool-call").stderr
 
 
 def test_forms_are_alternatives(tiny_model):
