@@ -24,6 +24,8 @@
 #define FLOAT_ROWS_MAX 8
 #define GROUP_MAX 4 /* panels */
 #define LINE 64     /* bytes of a cache line */
+#define FURTHER 2048 /* bytes */
+#define FEW_TILES 2
 #define TG_INLINE TG_BODY TG_ISA
 
 typedef struct tile {
@@ -34,7 +36,8 @@ typedef struct tile {
     const float *scale, *scaled_sum;
     const int32_t *sum;
     const float *x[FLOAT_ROWS_MAX];
-    const uint8_t *ahead;     /* what to fetch meanwhile, ahead_bytes for each block */
+    bool few;             /* tiles of tokens: FEW_TILES at most */
+    const uint8_t *ahead; /* else, what to fetch meanwhile: ahead_bytes for each block */
     size_t ahead_bytes;
 } tile;
 
@@ -43,17 +46,33 @@ TG_INLINE void dots_q8(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE]
 TG_INLINE void dots_low(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE]);
 TG_INLINE void dots_q6(const tile *in, size_t b, size_t half, int m, int n, d16 (*dots)[TILE]);
 
-TG_INLINE void fetch(const tile *in, size_t b)
+TG_INLINE void fetch_ahead(const tile *in, size_t b)
 {
     for (size_t i = 0; i < in->ahead_bytes; i += LINE)
         __builtin_prefetch(in->ahead + b * in->ahead_bytes + i, 0, 2);
+}
+
+/* Weights to come: a little further on in the same panels where they meet few tokens; else the next panels', in equal
+ * parts while these meet all. `bytes`: of a block's numbers. */
+TG_INLINE void fetch(const tile *in, size_t b, int m, size_t bytes)
+{
+    if (!in->few) {
+        fetch_ahead(in, b);
+        return;
+    }
+    TG_UNROLL
+    for (int p = 0; p < m; p++) {
+        TG_UNROLL
+        for (size_t i = 0; i < bytes; i += LINE)
+            __builtin_prefetch(in->weights + (size_t)p * in->panel_bytes + b * bytes + FURTHER + i, 0, 3);
+    }
 }
 
 TG_INLINE void add_quant_block(const tile *in, size_t b, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
 {
     const uint8_t *scales = in->weights + in->blocks * tg_packed_quants(type);
     d16 dots[GROUP_MAX][TILE];
-    fetch(in, b);
+    fetch(in, b, m, tg_packed_quants(type));
     if (type == TG_DTYPE_Q8_0)
         dots_q8(in, b, m, n, dots);
     else
@@ -132,7 +151,7 @@ TG_INLINE void tile_q6(const tile *in, int m, int n, v16 (*acc)[FLOAT_ROWS_MAX])
     const uint8_t *scales = in->weights + in->blocks * tg_packed_quants(type);
     for (size_t b = 0; b < in->blocks; b++) {
         int32_t low[TILE];
-        fetch(in, b);
+        fetch(in, b, m, tg_packed_quants(type));
         TG_UNROLL
         for (int t = 0; t < n; t++)
             low[t] = half_sum(in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK);
@@ -179,12 +198,13 @@ TG_INLINE void add_float_input(const tile *in, size_t k, int m, int n, tg_dtype 
 
 TG_INLINE void tile_float(const tile *in, size_t inputs, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
 {
+    const size_t bytes = (size_t)TG_QUANT_BLOCK * TG_PANEL * (type == TG_DTYPE_F32 ? 4 : 2);
     v16 odd[GROUP_MAX][FLOAT_ROWS_MAX];
     if (two_chains(m, n))
         clear_sums(m, n, odd);
     for (size_t k = 0; k < inputs; k++) {
         if (k % TG_QUANT_BLOCK == 0)
-            fetch(in, k / TG_QUANT_BLOCK);
+            fetch(in, k / TG_QUANT_BLOCK, m, bytes);
         if (two_chains(m, n) && k + 1 < inputs)
             add_float_input(in, k++, m, n, type, odd);
         add_float_input(in, k, m, n, type, acc);
@@ -266,7 +286,8 @@ TG_INLINE void run_panels(const tg_product *product, uint32_t first, uint32_t la
     const uint32_t len = product->rows->len;
     const uint32_t group = rows_of_tile(type) == TILE ? TG_TILE_PANELS(len) : TG_FLOAT_PANELS(len);
     const size_t step = (size_t)rows_of_tile(type), tiles = (len + step - 1) / step;
-    tile in = {.panel_bytes = w->panel_bytes, .blocks = (w->in + TG_QUANT_BLOCK - 1) / TG_QUANT_BLOCK};
+    tile in = {.panel_bytes = w->panel_bytes, .blocks = (w->in + TG_QUANT_BLOCK - 1) / TG_QUANT_BLOCK,
+               .few = tiles <= FEW_TILES};
     for (uint32_t panel = first; panel < last;) {
         const uint32_t m = last - panel < group ? last - panel : group, left = last - panel - m;
         const size_t next = left < group ? left : group, pieces = tiles * in.blocks;

@@ -98,7 +98,7 @@ TG_INLINE void tile_unpacked(const tile *in, const unpacked *w, size_t first, si
     for (size_t b = 0; b < len; b++) {
         const size_t at = (first + b) * TILE;
         d16 dots[1][TILE];
-        fetch(in, first + b);
+        fetch_ahead(in, first + b);
         dots_unpacked(in, w->q[b], at * TG_QUANT_BLOCK, n, type, dots);
         if (type != TG_DTYPE_Q8_0)
             finish_low(in, first + b, 1, n, type, dots);
