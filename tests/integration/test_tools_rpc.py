@@ -176,7 +176,8 @@ def test_a_call_can_be_required(tmp_path, stubs, tool_format):
     assert process.wait(30) == 0
 
 
-@pytest.mark.parametrize("tool_format, open", [("hermes", "Let me see.\n<tool_call>\n"), ("mistral", "[TOOL_CALLS][")])
+@pytest.mark.parametrize("tool_format, open", [("hermes", "Let me see.\n<tool_call>\n"), ("mistral", "[TOOL_CALLS]["),
+                                               ("mistral", "[TOOL_CALLS]look[ARGS]")])
 def test_a_call_of_its_own_accord_is_held(tmp_path, stubs, tool_format, open):
     """Behind the mark, which another replica has told, the call is as the tool's schema has it, and the text behind it is free."""
     inference = stubs["inference"]

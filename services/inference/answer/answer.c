@@ -79,12 +79,13 @@ static void begin_call(tg_answer *a, bool marked)
     a->told = false;
 }
 
-static bool is_offered(const tg_answer *a, tg_str name)
+/* Among the tools offered; names_len: it is none of them. */
+static size_t place_of(const tg_answer *a, tg_str name)
 {
-    for (size_t i = 0; i < a->conf.names_len; i++)
-        if (tg_str_eq(a->conf.names[i], name))
-            return true;
-    return false;
+    size_t i = 0;
+    while (i < a->conf.names_len && !tg_str_eq(a->conf.names[i], name))
+        i++;
+    return i;
 }
 
 static void tell_call(tg_answer *a)
@@ -124,7 +125,8 @@ static void call_byte(tg_answer *a, char c)
     const bool told = a->told;
     const tg_call_step step = tg_call_push(&a->call, c);
     const bool ready = tg_call_ready(&a->call);
-    if (step == TG_CALL_BROKEN || (ready && !told && !a->marked && !is_offered(a, tg_buf_str(&a->call.name)))) {
+    const bool unknown = ready && !told && !a->marked && place_of(a, tg_buf_str(&a->call.name)) == a->conf.names_len;
+    if (step == TG_CALL_BROKEN || unknown) {
         if (!told)
             a->raw.len--;
         else
@@ -429,6 +431,12 @@ uint32_t tg_answer_calls(const tg_answer *a) { return a->calls; }
 
 bool tg_answer_thinks(const tg_answer *a) { return a->state == THINKING; }
 
-bool tg_answer_awaits_call(const tg_answer *a) { return a->state == CALL && a->marked && a->raw.len == 0 && !a->call.named; }
+bool tg_answer_awaits_call(const tg_answer *a, size_t *ret_tool)
+{
+    *ret_tool = SIZE_MAX;
+    if (a->state != CALL || !a->marked || a->raw.len > a->call.name.len || a->call.begun)
+        return false;
+    return !a->call.named || (*ret_tool = place_of(a, tg_buf_str(&a->call.name))) < a->conf.names_len;
+}
 
 bool tg_answer_over(const tg_answer *a) { return a->state == OVER; }

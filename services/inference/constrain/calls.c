@@ -52,7 +52,7 @@ static int write_tool(writer *w, size_t i, uint32_t arguments_key, uint32_t end)
 }
 
 /* All but the schemas: any object will do. So little that there is room for it. */
-static int write_calls(writer *w)
+static int write_calls(writer *w, tg_calls *ret)
 {
     tg_program *p = w->c.p;
     const tg_json_parts *j = &w->c.json;
@@ -82,8 +82,17 @@ static int write_calls(writer *w)
         add_lexeme(w, j->space);
     rc = rc < 0 ? rc : write_text(w, w->texts[BEHIND]);
     tg_program_add(p, TG_OP_DONE, 0, 0);
+    ret->tools = w->tools;
+    ret->first = p->len;
+    for (uint32_t i = 0; i < w->tools; i++) {
+        add_lexeme(w, j->space);
+        tg_program_add(p, TG_OP_CALL, w->arguments + i, 0);
+        tg_program_add(p, TG_OP_DONE, 0, 0);
+    }
     return rc < 0 ? rc : p->rc;
 }
+
+uint32_t tg_calls_arguments(const tg_calls *calls, size_t tool) { return calls->first + 3 * (uint32_t)tool; }
 
 static int write_schema(writer *w, tg_str schema, uint32_t *ret)
 {
@@ -106,15 +115,15 @@ static int write_schema(writer *w, tg_str schema, uint32_t *ret)
     return rc < 0 ? rc : c->p->rc;
 }
 
-static void note(tg_loose_calls *loose, tg_str name, tg_error *why)
+static void note(tg_calls *calls, tg_str name, tg_error *why)
 {
     tg_error_prefix(why, "the tool '%.*s'", (int)(name.len < 64 ? name.len : 64), name.data);
-    if (loose->len++ == 0)
-        loose->why = *why;
+    if (calls->loose++ == 0)
+        calls->why = *why;
 }
 
 /* 0, also where it cannot be held to; -ENOMEM. */
-static int hold(writer *w, size_t i, tg_loose_calls *loose)
+static int hold(writer *w, size_t i, tg_calls *calls)
 {
     tg_schema_compiler *c = &w->c;
     tg_program *p = c->p;
@@ -132,28 +141,28 @@ static int hold(writer *w, size_t i, tg_loose_calls *loose)
     tg_program_rc(p, &why);
     tg_program_undo(p, len, program_lexemes);
     c->lexemes_len = lexemes;
-    note(loose, name_of(w, i), &why);
+    note(calls, name_of(w, i), &why);
     return 0;
 }
 
 /* Tools whose arguments no text can satisfy may have any as well. */
-static int free_dead_ends(writer *w, tg_error *err, tg_loose_calls *loose)
+static int free_dead_ends(writer *w, tg_error *err, tg_calls *calls)
 {
     tg_program *p = w->c.p;
-    const uint32_t before = loose->len;
+    const uint32_t before = calls->loose;
     int rc = tg_program_finish(p, NULL);
     for (size_t i = 0; i < w->tools && (rc == 0 || rc == -EINVAL); i++) {
         if (p->depth[w->arguments + i] != UINT8_MAX)
             continue;
         tg_error why = {"no text can satisfy its parameters"};
         p->code[w->arguments + i].a = w->c.json.object;
-        note(loose, name_of(w, i), &why);
+        note(calls, name_of(w, i), &why);
     }
-    return loose->len > before ? tg_program_finish(p, err) : rc;
+    return calls->loose > before ? tg_program_finish(p, err) : rc;
 }
 
 int tg_program_calls(tg_program *p, const tg_str *texts, size_t len, tg_arena *arena, tg_error *err,
-                     tg_loose_calls *ret)
+                     tg_calls *ret)
 {
     writer w = {.c = {.p = p, .arena = arena, .err = err}, .texts = texts, .tools = (len - FIRST_TOOL) / 2};
     if (len < FIRST_TOOL + 2 || len % 2 == 0)
@@ -161,7 +170,7 @@ int tg_program_calls(tg_program *p, const tg_str *texts, size_t len, tg_arena *a
     tg_program_json_parts(p, arena, err, &w.c.json);
     int rc = p->rc < 0 ? p->rc : tg_json_tree_parse(TG_STR("{\"type\":\"object\"}"), arena, err, &w.object);
     if (rc == 0)
-        rc = write_calls(&w);
+        rc = write_calls(&w, ret);
     for (size_t i = 0; i < w.tools && rc == 0; i++)
         rc = hold(&w, i, ret);
     return rc < 0 ? rc : free_dead_ends(&w, err, ret);

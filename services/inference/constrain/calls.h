@@ -12,14 +12,18 @@
 
 #include "services/inference/constrain/program.h"
 
-typedef struct tg_loose_calls {
-    uint32_t len; /* tools whose arguments are any object */
-    tg_error why; /* the first of them is, by its name */
-} tg_loose_calls;
+typedef struct tg_calls {
+    size_t tools;
+    uint32_t first; /* where the first one's arguments alone begin */
+    uint32_t loose; /* tools whose arguments are any object */
+    tg_error why;   /* the first of them is, by its name */
+} tg_calls;
 
 /* texts: before, behind, the key of arguments, and for each tool its name and its schema; valid UTF-8. Adds to *ret.
  * 0; -EINVAL with a message where texts are missing; -ENOMEM. */
 int tg_program_calls(tg_program *program, const tg_str *texts, size_t len, tg_arena *arena, tg_error *err,
-                     tg_loose_calls *ret);
+                     tg_calls *ret);
+
+uint32_t tg_calls_arguments(const tg_calls *calls, size_t tool); /* where they begin, for a call whose name stands elsewhere */
 
 #endif

@@ -59,7 +59,7 @@ static int compile(const tg_constraint_spec *spec, tg_arena *arena, tg_constrain
         if (spec->texts_len != 1)
             return tg_error_set(err, -EINVAL, "one JSON schema is needed");
         return tg_program_json_schema(p, spec->texts[0], arena, err);
-    case TG_CONSTRAINT_CALL: return tg_program_calls(p, spec->texts, spec->texts_len, arena, err, &c->loose);
+    case TG_CONSTRAINT_CALL: return tg_program_calls(p, spec->texts, spec->texts_len, arena, err, &c->calls);
     case TG_CONSTRAINT_REGEX:
         if (spec->texts_len != 1)
             return tg_error_set(err, -EINVAL, "one regular expression is needed");
@@ -116,8 +116,8 @@ size_t tg_constraint_bytes(const tg_constraint *c) { return c->bytes + atomic_lo
 
 uint32_t tg_constraint_loose(const tg_constraint *c, const char **ret_why)
 {
-    *ret_why = c->loose.why.text;
-    return c->loose.len;
+    *ret_why = c->calls.why.text;
+    return c->calls.loose;
 }
 
 tg_constraint *tg_constraint_retain(tg_constraint *c)

@@ -58,7 +58,8 @@ typedef struct tg_constraint_state tg_constraint_state;
 int tg_constraint_start(tg_constraint *constraint, tg_constraint_state **ret); /* retains it. 0 or -ENOMEM */
 tg_constraint_state *tg_constraint_state_free(tg_constraint_state *state);
 
-void tg_constraint_restart(tg_constraint_state *state); /* for another answer */
+/* For another answer; of a call, for the arguments of this tool alone; past the last tool: for a whole one. */
+void tg_constraint_restart(tg_constraint_state *state, size_t tool);
 
 /* Bit id of (*ret)[id / 64] says whether the token may come next; the state's own, until it advances. `work`: steps of some
  * nanoseconds that may be done, from which those that were are taken; NULL: as many as it takes. 0; -EAGAIN: they are used up, and the

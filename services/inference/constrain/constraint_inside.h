@@ -33,7 +33,7 @@ struct tg_constraint {
     atomic_uint references;
     const tg_vocab_trie *trie;
     tg_program program;
-    tg_loose_calls loose;
+    tg_calls calls;
     tg_lexeme_walks *lexemes;
     bool alone;   /* one lexeme, and nothing behind it */
     size_t bytes; /* of the program */

@@ -184,11 +184,12 @@ uint32_t tg_places_step(tg_constraint_state *s, uint32_t from, uint32_t to, uint
 
 /* ---- states ---- */
 
-void tg_constraint_restart(tg_constraint_state *s)
+void tg_constraint_restart(tg_constraint_state *s, size_t tool)
 {
+    const tg_constraint *c = s->constraint;
     tg_masking_reset(s);
     s->places_len = s->frames_len = 0;
-    tg_places_enter(s, s->constraint->program.start, TG_NO_FRAME);
+    tg_places_enter(s, tool < c->calls.tools ? tg_calls_arguments(&c->calls, tool) : c->program.start, TG_NO_FRAME);
     s->len = s->places_len;
 }
 
@@ -199,7 +200,7 @@ int tg_constraint_start(tg_constraint *constraint, tg_constraint_state **ret)
         return -ENOMEM;
     s->constraint = tg_constraint_retain(constraint);
     if (tg_masking_new(s))
-        tg_constraint_restart(s);
+        tg_constraint_restart(s, SIZE_MAX);
     if (!s->masking || s->broken) {
         tg_constraint_state_free(s);
         return -ENOMEM;

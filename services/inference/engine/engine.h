@@ -94,7 +94,8 @@ typedef struct tg_gen_request {
     tg_sampling sampling;
     tg_adjustments adjustments;
     tg_constraint_spec constraint; /* of the answer's text; kind NONE: any */
-    bool constrains_calls;         /* not of all of it: of each call that `answer` finds, from behind the mark that opens it */
+    bool constrains_calls;         /* not of all of it: of each call of its tools that `answer`, with their names in the same order,
+                                      finds, from behind the mark that opens it */
     tg_constraint *compiled;       /* the same from tg_engine_compile, retained meanwhile; NULL: submit compiles it */
     uint32_t max_tokens; /* of output, `generated` included; 0: until the context is full */
     const tg_str *stop;

@@ -181,22 +181,24 @@ int tg_seq_accept(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *te
     return rc;
 }
 
-/* A call begins, with the rest of the token that opened it. If no call can begin like that, it is not held to the form of one. */
-static void hold_call(tg_seq *seq, tg_str rest)
+/* A call begins, or its arguments do, with the rest of the token that opened it. If none can begin like that, it is not held to the
+ * form of one. */
+static void hold_call(tg_seq *seq, size_t tool, tg_str rest)
 {
-    tg_constraint_restart(seq->call);
+    tg_constraint_restart(seq->call, tool);
     if (tg_constraint_advance_text(seq->call, rest))
         seq->constraint = seq->call;
 }
 
 static int look(tg_seq *seq, tg_str text)
 {
+    size_t tool;
     int rc = 0;
     while (text.len > 0 && rc == 0) {
         rc = tg_answer_push(seq->answer, (tg_str){text.data, 1}, NULL, NULL);
         text = (tg_str){text.data + 1, text.len - 1};
-        if (rc == 0 && seq->call && !seq->constraint && tg_answer_awaits_call(seq->answer))
-            hold_call(seq, text);
+        if (rc == 0 && seq->call && !seq->constraint && tg_answer_awaits_call(seq->answer, &tool))
+            hold_call(seq, tool, text);
     }
     return rc;
 }

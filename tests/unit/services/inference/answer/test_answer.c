@@ -148,7 +148,8 @@ static void test_one_call(void)
     CU_ASSERT(comes_as(mistral, "[TOOL_CALLS]x[ARGS]{}[TOOL_CALLS]y[ARGS]{}", "C0[x]A0[{}]"));
 }
 
-/* Whether the object of a call is to follow at the carets, which are not the text's, and nowhere else. */
+/* Whether the object of a call is to follow at the carets, or the second tool's arguments at the exclamation marks, neither of which are
+ * the text's, and nowhere else. */
 static bool awaits(tg_answer_conf conf, const char *text)
 {
     tg_answer *a = NULL;
@@ -157,8 +158,10 @@ static bool awaits(tg_answer_conf conf, const char *text)
     conf.names_len = 2;
     CU_ASSERT_EQUAL_FATAL(tg_answer_new(&conf, &a), 0);
     for (; *text; text++) {
-        CU_ASSERT(*text == '^' || tg_answer_push(a, (tg_str){text, 1}, NULL, NULL) == 0);
-        same &= tg_answer_awaits_call(a) == (*text == '^' || text[1] == '^');
+        const bool caret = *text == '^' || text[1] == '^', second = *text == '!' || text[1] == '!';
+        size_t tool = 7;
+        CU_ASSERT(*text == '^' || *text == '!' || tg_answer_push(a, (tg_str){text, 1}, NULL, NULL) == 0);
+        same &= tg_answer_awaits_call(a, &tool) == (caret || second) && (!caret || tool == SIZE_MAX) && (!second || tool == 1);
     }
     tg_answer_free(a);
     return same;
@@ -170,6 +173,7 @@ static void test_awaits_call(void)
     CU_ASSERT(awaits(HERMES, "<think><tool_call>{</think><tool_call>^x<tool_call></tool_call> <tool_call>^"));
     CU_ASSERT(awaits(MISTRAL, "[TOOL_CALLS] [^{\"name\": \"x\", \"arguments\": {}} ,^{"));
     CU_ASSERT(awaits(MISTRAL, "[TOOL_CALLS]x[ARGS]{}[TOOL_CALLS][^ARGS]{}[TOOL_CALLS]x{}"));
+    CU_ASSERT(awaits(MISTRAL, "[TOOL_CALLS] clock[ARGS]! {\"clock\":1}[TOOL_CALLS]clock[CALL_ID]abc[ARGS]!{}[TOOL_CALLS]clock{}"));
     CU_ASSERT(awaits(LLAMA, "{\"name\": \"clock\", \"parameters\": {}}; {"));
 }
 

@@ -85,6 +85,29 @@ static void test_form(void)
     world_free(&w);
 }
 
+/* Arguments alone, of each tool its own; behind the last one comes the whole call. */
+static void test_arguments(void)
+{
+    static const char *const texts[] = {"", "]", "arguments", "f", "{\"properties\":{\"n\":{\"const\":1}},\"required\":[\"n\"]}",
+                                        "g", "{\"not\":{}}", "h", "{\"properties\":{\"n\":{\"const\":3}},\"required\":[\"n\"]}", NULL};
+    static const char *const taken[] = {" {\"n\":1}", "{\"x\":[]}", "{\"n\":3}", "{\"name\":\"f\",\"arguments\":{\"n\":1}}]"};
+    tg_constraint_state *s = NULL;
+    world w;
+    CU_ASSERT_FATAL(world_make(&w));
+    tg_constraint *c = compile(&w, texts);
+    CU_ASSERT_EQUAL_FATAL(tg_constraint_start(c, &s), 0);
+    for (size_t tool = 0; tool < 4; tool++) {
+        for (size_t i = 0; i < 4; i++) {
+            tg_constraint_restart(s, tool);
+            const bool all = tg_constraint_advance_text(s, tg_str_of(taken[i])) && tg_constraint_must_end(s);
+            CU_ASSERT_EQUAL(all, i == tool || (tool == 1 && i != 3));
+        }
+    }
+    tg_constraint_state_free(s);
+    tg_constraint_release(c);
+    world_free(&w);
+}
+
 /* As families of models write calls: between two marks, white space between them once. */
 static void test_around(void)
 {
@@ -198,6 +221,7 @@ static void test_bounds(void)
 }
 
 static const tg_test tests[] = {{"form", test_form},
+                                {"arguments", test_arguments},
                                 {"around", test_around},
                                 {"loose", test_loose},
                                 {"all_loose", test_all_loose},
