@@ -149,7 +149,8 @@ static void on_drain_timeout(uv_timer_t *timer)
 {
     tg_service *s = timer->data;
     tg_log(TG_LOG_WARN, "drain_timeout", "timeout_ms", "%u", s->conf.settings->drain_timeout_ms, NULL);
-    tg_rpc_loop_stop(s->loop);
+    s->own_done = true; /* gRPC's own drain ends as late, and a little later where its calls do not let go */
+    maybe_stop(s);
 }
 
 static void on_stop(uv_signal_t *handle, int signum)

@@ -127,3 +127,24 @@ def test_watchers_come_leave_and_are_told_of_the_end(tmp_path, stubs):
             assert ended.value.code() == grpc.StatusCode.UNAVAILABLE and ended.value.details() == "draining"
             assert stream is not status or last.draining, "the last status does not tell of it"
     assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("reads", (True, False))
+def test_end_amid_a_generation(tmp_path, stubs, reads):
+    """A generation that outlives the time for draining is ended, whether its client reads or not, and the process with it."""
+    inference = stubs["inference"]
+    port, process = start(tmp_path, "drain_timeout_ms: 300ms\n")
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        grpc.channel_ready_future(channel).result(timeout=START_S)
+        request = inference.GenerateRequest(text="Once upon a time", max_tokens=1900, min_tokens=1900, tenant="acme")
+        stream = stubs["inference_grpc"].InferenceStub(channel).Generate(request, timeout=300)
+        assert next(stream).WhichOneof("event") == "start"
+        assert next(stream).WhichOneof("event") == "delta"
+        process.terminate()
+        if reads:
+            with pytest.raises(grpc.RpcError) as ended:
+                for _ in stream:
+                    pass
+            assert ended.value.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
+        assert process.wait(60) == 0
+    assert b"drain_timeout" in process.stderr.read()

@@ -239,6 +239,15 @@ void tg_inference_drain_engine(tg_inference *inference)
     tg_engine_drain(inference->engine, on_engine_event, inference);
 }
 
+void tg_inference_end_generations(tg_inference *inference)
+{
+    while (!tg_list_empty(&inference->generations)) {
+        generation *g = TG_CONTAINER_OF(inference->generations.next, generation, node);
+        g->gone = true;
+        end(g, "cancelled");
+    }
+}
+
 static void on_cancel(tg_rpc_call *call, void *user)
 {
     generation *g = user;

@@ -58,6 +58,7 @@ tg_rpc_service tg_inference_rpc_service(tg_inference *inference);
 /* generate.c */
 void tg_inference_generate(void *service, tg_rpc_call *call, const ProtobufCMessage *request);
 void tg_inference_drain_engine(tg_inference *inference);
+void tg_inference_end_generations(tg_inference *inference); /* those still in flight when the engine is gone */
 
 /* status.c */
 void tg_inference_watch(void *service, tg_rpc_call *call, const ProtobufCMessage *request);
