@@ -62,16 +62,20 @@ static void test_choices_outlive_the_first(void)
     memset(prompt, 'q', sizeof(prompt));
     const tg_str long_text = {prompt, sizeof(prompt)};
     world w;
+    uint32_t cancelled = 0;
     world_make(&w, 4, 64, 4096);
     for (uint32_t round = 0; round < 20; round++) {
         tg_gen_request r = text_request(&long_text, 3, round);
         r.n = 4;
         CU_ASSERT_EQUAL(submit(&w, 0, r, NULL), 0);
-        CU_ASSERT_EQUAL(tg_engine_cancel(w.engine, w.results[0].id), 0);
+        const int rc = tg_engine_cancel(w.engine, w.results[0].id);
+        CU_ASSERT(rc == 0 || rc == -ENOENT); /* it may be over where this thread had to wait */
+        cancelled += rc == 0;
         drain_all(&w);
         for (uint32_t i = 0; i < 4; i++)
             CU_ASSERT(w.results[i].ends == 1 && (i == 0 || w.results[i].finish == TG_FINISH_LENGTH));
     }
+    CU_ASSERT(cancelled > 0);
     tg_gen_request r = text_request(&text, 3, 0);
     r.n = TG_ENGINE_CHOICES_MAX + 1;
     CU_ASSERT_EQUAL(submit(&w, 0, r, NULL), -EINVAL);
