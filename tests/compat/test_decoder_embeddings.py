@@ -91,7 +91,8 @@ def test_who_says_which_pooling(tmp_path, stored, asked, want):
     ({"llama.pooling_type": 2}, AUTO, "pooling type 2 is not supported"),
     ({}, FIRST, "pooling type 2 is not supported"),
     ({"llama.attention.causal": False}, AUTO, "'llama.attention.causal' is false"),
-    ({"llama.context_length": 100}, AUTO, "a text of 702 tokens; the model takes 100"),
+    ({"llama.context_length": 200}, AUTO, "a text of 702 tokens; the model takes 200"),
+    ({"llama.context_length": 100}, AUTO, "a text of more than 400 tokens; the model takes 100"),
     ({"tokenizer.ggml.add_bos_token": False}, AUTO, "the text has no token"),
 ])
 def test_refusals(tmp_path, more, pooling, words):
