@@ -71,16 +71,39 @@ static void leave_tenant(tg_sched *sched, tg_seq *seq)
     seq->share = NULL;
 }
 
-/* Of a tenant served less; of one with less running; with less to compute; older. */
+/* Of two tenants' oldest, whose goes first: of the one served less; with less running; with less to compute; older. */
 static bool goes_before(const tg_seq *a, const tg_seq *b)
 {
-    if (a->share != b->share && a->share->served != b->share->served)
+    if (a->share->served != b->share->served)
         return a->share->served < b->share->served;
     if (a->share->running != b->share->running)
         return a->share->running < b->share->running;
-    if (a->share != b->share && a->len - a->computed != b->len - b->computed)
+    if (a->len - a->computed != b->len - b->computed)
         return a->len - a->computed < b->len - b->computed;
     return a->id < b->id;
+}
+
+/* One of those among whom choose() is to choose. */
+static void offer(tg_seq *seq)
+{
+    if (!seq->share->oldest || seq->id < seq->share->oldest->id)
+        seq->share->oldest = seq;
+}
+
+/* Each tenant's oldest first, and then among the tenants: a younger one is never compared with another tenant's, or it could win
+ * where its elder lost. NULL where none was offered. */
+static tg_seq *choose(const tg_sched *sched)
+{
+    tg_seq *best = NULL;
+    tg_str salt;
+    void *value;
+    for (size_t at = 0; tg_map_next(sched->tenants, &at, &salt, &value);) {
+        tg_tenant_share *share = value;
+        if (share->oldest && (!best || goes_before(share->oldest, best)))
+            best = share->oldest;
+        share->oldest = NULL;
+    }
+    return best;
 }
 
 /* ---- waiting ---- */
@@ -144,11 +167,10 @@ static bool may_be_admitted(const tg_seq *seq) { return !seq->leader || seq->lea
 /* Of one priority, who goes first. */
 static tg_seq *first_waiting(const tg_sched *sched, uint32_t priority)
 {
-    tg_seq *best = NULL;
     for (tg_seq *seq = sched->first[priority]; seq; seq = seq->next)
-        if (may_be_admitted(seq) && (!best || goes_before(seq, best)))
-            best = seq;
-    return best;
+        if (may_be_admitted(seq))
+            offer(seq);
+    return choose(sched);
 }
 
 static void give_back(tg_sched *sched, tg_seq *seq)
@@ -429,10 +451,10 @@ uint32_t tg_sched_plan(tg_sched *sched)
             plan_chunk(sched, seq, &left);
     }
     while (left.tokens > 0) {
-        tg_seq *next = NULL;
         for (uint32_t i = 0; i < sched->running_len; i++)
-            if (sched->running[i]->planned == 0 && (!next || goes_before(sched->running[i], next)))
-                next = sched->running[i];
+            if (sched->running[i]->planned == 0)
+                offer(sched->running[i]);
+        tg_seq *next = choose(sched);
         if (!next)
             break;
         plan_chunk(sched, next, &left);

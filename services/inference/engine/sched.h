@@ -41,6 +41,7 @@
 typedef struct tg_tenant_share { /* while it has a sequence here */
     uint64_t served;         /* virtual tokens */
     uint32_t seqs, running;
+    tg_seq *oldest;          /* of those among whom is being chosen; NULL between choices */
 } tg_tenant_share;
 
 typedef struct tg_sched {

@@ -336,6 +336,25 @@ static void test_a_long_prompt_delays_no_short_one(void)
 }
 
 /* Two tenants that always have work get equal shares, however their requests look. */
+/* The long one loses to the other tenant's, and that one to the short one: but the long one came before the short one. */
+static void test_of_a_tenant_the_oldest_goes_first(void)
+{
+    world w;
+    world_make(&w, 64, 1, 32);
+    const uint32_t lens[] = {41, 30, 22}; /* all three of tenants that were served nothing yet */
+    tg_seq *seqs[3];
+    for (uint32_t i = 0; i < 3; i++)
+        seqs[i] = add_for(&w, i == 1 ? "globex" : "acme", lens[i], 1, 0, i);
+    static const uint32_t order[] = {1, 0, 2};
+    for (uint32_t i = 0; i < 3; i++) {
+        CU_ASSERT_EQUAL(tg_sched_admit(&w.sched, 0), 1);
+        CU_ASSERT_PTR_EQUAL(w.sched.running[0], seqs[order[i]]);
+        while (w.sched.running_len > 0)
+            step(&w);
+    }
+    world_free(&w);
+}
+
 static void test_backlogged_tenants_share_equally(void)
 {
     world w;
@@ -488,6 +507,7 @@ static const tg_test tests[] = {{"decode_goes_first", test_decode_goes_first},
                                 {"giving_way_costs_nothing", test_giving_way_costs_nothing},
                                 {"a_flood_delays_nobody_else", test_a_flood_delays_nobody_else},
                                 {"a_long_prompt_delays_no_short_one", test_a_long_prompt_delays_no_short_one},
+                                {"of_a_tenant_the_oldest_goes_first", test_of_a_tenant_the_oldest_goes_first},
                                 {"backlogged_tenants_share_equally", test_backlogged_tenants_share_equally},
                                 {"ever_new_tenants_starve_nobody", test_ever_new_tenants_starve_nobody},
                                 {"nobody_gives_way_for_nothing", test_nobody_gives_way_for_nothing},
