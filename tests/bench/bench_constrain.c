@@ -160,8 +160,8 @@ static uint32_t longest(const tg_vocab_trie *trie, const uint64_t *allowed, tg_s
         if (child >= trie->nodes[node].skip)
             break;
         node = child;
-        const uint32_t token = trie->nodes[node].token;
-        if (token != TG_TOKEN_NONE && (allowed[token / 64] >> (token % 64) & 1))
+        const uint32_t first = trie->nodes[node].first, token = trie->order[first];
+        if (trie->nodes[node + 1].first > first && (allowed[token / 64] >> (token % 64) & 1))
             best = token;
     }
     return best;

@@ -11,7 +11,7 @@
 
 typedef struct tg_exit { /* a child of a tree node at which the lexeme may be over */
     uint32_t node;
-    uint8_t byte;
+    uint32_t next; /* the first of another byte */
 } tg_exit;
 
 typedef struct tg_walk { /* what the tree says of one lexeme's state */
@@ -21,7 +21,6 @@ typedef struct tg_walk { /* what the tree says of one lexeme's state */
     uint32_t tokens_len;
     tg_exit *exits; /* by byte */
     uint32_t exits_len, exits_cap;
-    uint32_t first_exit[257];
 } tg_walk;
 
 typedef struct tg_lexeme_walks { /* by the automaton's state */

@@ -16,7 +16,7 @@ struct tg_masking {
     tg_walk *walk;  /* of that place, whole or being made */
     bool made;
     uint32_t node, until; /* being made: of the tree; past its end: in the subtree of an exit */
-    uint32_t tokens;      /* being made: so many, those of the same bytes as one */
+    uint32_t few[FEW], few_len; /* being made: its tokens, until there are bits */
     uint32_t states[TG_TRIE_DEPTH_MAX + 1]; /* of the lexeme, by depth */
     bool past;            /* at the exits */
     uint32_t kept_frames; /* of before */
@@ -50,25 +50,42 @@ void tg_walks_drop(tg_constraint *c)
 
 static size_t words_of(const tg_vocab_trie *trie) { return (trie->vocab + 63) / 64; }
 
-static void allow(const tg_vocab_trie *trie, uint32_t token, uint64_t *allowed)
+static void allow(const uint32_t *tokens, uint32_t len, uint64_t *allowed)
 {
-    for (; token != TG_TOKEN_NONE; token = trie->same[token])
-        allowed[token / 64] |= (uint64_t)1 << (token % 64);
+    for (uint32_t i = 0; i < len; i++)
+        allowed[tokens[i] / 64] |= (uint64_t)1 << (tokens[i] % 64);
 }
 
-static bool note_exits(tg_walk *w, const tg_vocab_trie *trie, uint32_t node)
+/* Adds to the walk that is being made. False without memory. */
+static bool take(tg_masking *m, const tg_vocab_trie *trie, uint32_t first, uint32_t end)
 {
-    for (uint32_t child = node + 1; child < trie->nodes[node].skip; child = trie->nodes[child].skip) {
-        if (w->exits_len == w->exits_cap) {
-            const uint32_t cap = w->exits_cap ? 2 * w->exits_cap : 64;
-            tg_exit *more = realloc(w->exits, cap * sizeof(*more));
-            if (!more)
-                return false;
-            w->exits = more;
-            w->exits_cap = cap;
-        }
-        w->exits[w->exits_len++] = (tg_exit){child, trie->nodes[child].byte};
+    const uint32_t *tokens = trie->order + first, len = end - first;
+    if (!m->walk->bits && len <= FEW - m->few_len) {
+        memcpy(m->few + m->few_len, tokens, len * sizeof(*tokens));
+        m->few_len += len;
+        return true;
     }
+    if (!m->walk->bits) {
+        m->walk->bits = calloc(words_of(trie), sizeof(*m->walk->bits));
+        if (!m->walk->bits)
+            return false;
+        allow(m->few, m->few_len, m->walk->bits);
+    }
+    allow(tokens, len, m->walk->bits);
+    return true;
+}
+
+static bool note_exit(tg_walk *w, uint32_t node)
+{
+    if (w->exits_len == w->exits_cap) {
+        const uint32_t cap = w->exits_cap ? 2 * w->exits_cap : 64;
+        tg_exit *more = realloc(w->exits, cap * sizeof(*more));
+        if (!more)
+            return false;
+        w->exits = more;
+        w->exits_cap = cap;
+    }
+    w->exits[w->exits_len++] = (tg_exit){node, 0};
     return true;
 }
 
@@ -93,7 +110,8 @@ static bool make_some(tg_constraint_state *s, const tg_dfa *dfa, uint16_t *loops
     uint32_t i = m->node;
     for (; i < m->until && s->work > 0; s->work--) {
         const tg_trie_node *node = &trie->nodes[i];
-        const uint32_t next = tg_dfa_next(dfa, m->states[node->depth - 1], node->byte);
+        const uint32_t state = m->states[node->depth - 1], next = tg_dfa_next(dfa, state, node->byte);
+        s->broken |= node->depth > 1 && dfa->accepts[state] && !c->alone && !note_exit(w, i);
         if (next == TG_DFA_DEAD) {
             i = node->skip;
             continue;
@@ -101,14 +119,11 @@ static bool make_some(tg_constraint_state *s, const tg_dfa *dfa, uint16_t *loops
         if (loops[next] == 0)
             loops[next] = loops_of(dfa, next);
         const uint32_t upto = (node->kinds & ~loops[next]) == 0 ? node->skip : i + 1;
-        s->work -= (upto - i) / 8;
+        const uint32_t first = node->first, end = trie->nodes[upto].first;
+        s->work -= (end - first) / 8;
         m->states[node->depth] = next;
-        for (; i < upto; i++) {
-            m->tokens += trie->nodes[i].token != TG_TOKEN_NONE;
-            allow(trie, trie->nodes[i].token, w->bits);
-        }
-        if (dfa->accepts[next] && !c->alone && !note_exits(w, trie, upto - 1))
-            s->broken = true;
+        i = upto;
+        s->broken |= !take(m, trie, first, end);
         if (s->broken)
             return false;
     }
@@ -116,44 +131,44 @@ static bool make_some(tg_constraint_state *s, const tg_dfa *dfa, uint16_t *loops
     return i >= m->until;
 }
 
-static int compare_exits(const void *a, const void *b)
+/* By byte; of a byte they stay as they were found. */
+static bool sort_exits(tg_walk *w, const tg_vocab_trie *trie)
 {
-    const tg_exit *x = a, *y = b;
-    return x->byte != y->byte ? (x->byte > y->byte) - (x->byte < y->byte) : (x->node > y->node) - (x->node < y->node);
+    uint32_t at[257] = {0}, ends[256];
+    tg_exit *sorted = malloc(w->exits_len * sizeof(*sorted));
+    if (!sorted)
+        return false;
+    for (uint32_t i = 0; i < w->exits_len; i++)
+        at[trie->nodes[w->exits[i].node].byte + 1]++;
+    for (uint32_t b = 0; b < 256; b++)
+        ends[b] = at[b + 1] += at[b];
+    for (uint32_t i = 0; i < w->exits_len; i++) {
+        const uint8_t byte = trie->nodes[w->exits[i].node].byte;
+        sorted[at[byte]++] = (tg_exit){w->exits[i].node, ends[byte]};
+    }
+    free(w->exits);
+    w->exits = sorted;
+    w->exits_cap = w->exits_len;
+    return true;
 }
 
-/* A mask of few tokens becomes a list. Without memory for it it stays. */
-static void list_tokens(tg_walk *w, size_t words)
+/* False without memory. */
+static bool finish_walk(tg_constraint *c, const tg_masking *m, tg_walk *w)
 {
-    size_t tokens = 0;
-    for (size_t k = 0; k < words; k++)
-        tokens += (size_t)__builtin_popcountll(w->bits[k]);
-    w->tokens = malloc((tokens + 1) * sizeof(*w->tokens));
-    for (size_t k = 0; k < words && w->tokens; k++)
-        for (uint64_t bits = w->bits[k]; bits != 0; bits &= bits - 1)
-            w->tokens[w->tokens_len++] = (uint32_t)(64 * k) + (uint32_t)__builtin_ctzll(bits);
-    if (w->tokens) {
-        free(w->bits);
-        w->bits = NULL;
+    if (w->exits_len > 0 && !sort_exits(w, c->trie))
+        return false;
+    if (!w->bits) {
+        w->tokens = malloc((m->few_len + 1) * sizeof(*w->tokens));
+        if (!w->tokens)
+            return false;
+        memcpy(w->tokens, m->few, m->few_len * sizeof(*w->tokens));
+        w->tokens_len = m->few_len;
     }
-}
-
-static void finish_walk(tg_constraint *c, const tg_masking *m, tg_walk *w)
-{
-    const size_t words = words_of(c->trie);
-    if (w->exits_len > 0)
-        qsort(w->exits, w->exits_len, sizeof(*w->exits), compare_exits);
-    for (uint32_t b = 0, at = 0; b <= 256; b++) {
-        while (at < w->exits_len && w->exits[at].byte < b)
-            at++;
-        w->first_exit[b] = at;
-    }
-    if (m->tokens <= FEW)
-        list_tokens(w, words);
     if (atomic_load(&c->walk_bytes) > TG_CONSTRAINT_MASK_BYTES_MAX)
         tg_walks_drop(c);
-    atomic_fetch_add(&c->walk_bytes, sizeof(*w) + (w->bits ? words * sizeof(*w->bits) : w->tokens_len * sizeof(*w->tokens)) +
+    atomic_fetch_add(&c->walk_bytes, sizeof(*w) + (w->bits ? words_of(c->trie) * sizeof(*w->bits) : w->tokens_len * sizeof(*w->tokens)) +
                                          w->exits_cap * sizeof(*w->exits));
+    return true;
 }
 
 /* A walk to be made of a state, at its beginning. */
@@ -165,15 +180,16 @@ static bool begin_walk(tg_constraint_state *s, const tg_dfa *dfa, uint32_t state
     tg_masking *m = s->masking;
     const uint32_t root = room < 0 ? 0 : trie->len;
     m->walk = calloc(1, sizeof(*m->walk));
-    if (m->walk) {
-        m->walk->users = 1;
-        m->walk->bits = calloc(words + 1, sizeof(*m->walk->bits));
-    }
-    if (!m->walk || !m->walk->bits)
+    if (!m->walk)
         return false;
-    if (room > 0)
+    m->walk->users = 1;
+    m->few_len = 0;
+    if (room > 0) {
+        m->walk->bits = malloc(words * sizeof(*m->walk->bits));
+        if (!m->walk->bits)
+            return false;
         memcpy(m->walk->bits, trie->plain + (size_t)room * words, words * sizeof(*m->walk->bits));
-    m->tokens = room > 0 ? FEW + 1 : 0;
+    }
     m->states[0] = state;
     m->node = root + 1;
     m->until = trie->nodes[root].skip;
@@ -199,8 +215,10 @@ static bool find_walk(tg_constraint_state *s, const tg_place *p)
     s->broken |= !m->walk && !begin_walk(s, dfa, state);
     if (s->broken || !make_some(s, dfa, l->loops))
         return false;
+    s->broken = !finish_walk(c, m, m->walk);
+    if (s->broken)
+        return false;
     m->made = true;
-    finish_walk(c, m, m->walk);
     l->walks[state] = m->walk;
     m->walk->users++;
     return true;
@@ -218,7 +236,7 @@ static void reach(tg_constraint_state *s, uint32_t node, uint32_t first)
     m->end[depth] = s->places_len;
     m->frames[depth] = s->frames_len;
     m->node = node + 1;
-    allow(trie, trie->nodes[node].token, m->allowed);
+    allow(trie->order + trie->nodes[node].first, trie->nodes[node + 1].first - trie->nodes[node].first, m->allowed);
 }
 
 /* One more node below an exit. */
@@ -239,24 +257,24 @@ static void go_on(tg_constraint_state *s)
 /* The next exit; those of the same byte, which come one after the other, have the same set. */
 static void go_out(tg_constraint_state *s)
 {
-    const tg_walk *w = s->masking->walk;
+    const tg_vocab_trie *trie = s->constraint->trie;
     tg_masking *m = s->masking;
-    const tg_exit *e = &w->exits[m->exit];
-    if (m->exit == w->first_exit[e->byte]) {
+    const tg_exit *e = &m->walk->exits[m->exit];
+    if (m->exit == 0 || e[-1].next == m->exit) {
         s->places_len = m->behind_end;
         s->frames_len = m->behind_frames;
-        tg_places_step(s, m->behind, m->behind_end, e->byte);
+        tg_places_step(s, m->behind, m->behind_end, trie->nodes[e->node].byte);
         m->out_end = s->places_len;
         m->out_frames = s->frames_len;
     }
     if (m->out_end == m->behind_end) {
-        m->exit = w->first_exit[e->byte + 1];
+        m->exit = e->next;
         return;
     }
     s->places_len = m->out_end;
     s->frames_len = m->out_frames;
     m->exit++;
-    m->until = s->constraint->trie->nodes[e->node].skip;
+    m->until = trie->nodes[e->node].skip;
     reach(s, e->node, m->behind_end);
 }
 
@@ -330,8 +348,7 @@ static bool mask_place(tg_constraint_state *s, const tg_place *p)
             return false;
         for (size_t k = 0, words = words_of(s->constraint->trie); m->walk->bits && k < words; k++)
             m->allowed[k] |= m->walk->bits[k];
-        for (uint32_t k = 0; k < m->walk->tokens_len; k++)
-            m->allowed[m->walk->tokens[k] / 64] |= (uint64_t)1 << (m->walk->tokens[k] % 64);
+        allow(m->walk->tokens, m->walk->tokens_len, m->allowed);
     }
     if (m->walk->exits_len > 0 && !walk_exits(s, p))
         return false;

@@ -40,8 +40,7 @@ static uint32_t plain_length(tg_str bytes)
  * `some`: but for plain ones. */
 static uint32_t fill(tg_vocab_trie *trie, uint32_t root, const word *words, uint32_t len, bool some)
 {
-    uint32_t path[TG_TRIE_DEPTH_MAX + 1] = {root}, depth = 0, end = root + 1;
-    trie->nodes[root] = (tg_trie_node){.token = TG_TOKEN_NONE};
+    uint32_t path[TG_TRIE_DEPTH_MAX + 1] = {root}, depth = 0, end = root + 1, tokens = trie->nodes[root].first;
     for (uint32_t i = 0; i < len; i++) {
         if (some && plain_length(words[i].bytes) > 0)
             continue;
@@ -52,14 +51,13 @@ static uint32_t fill(tg_vocab_trie *trie, uint32_t root, const word *words, uint
         for (; depth > shared; depth--)
             trie->nodes[path[depth]].skip = end;
         for (; depth < w.len; path[++depth] = end++)
-            trie->nodes[end] = (tg_trie_node){0, TG_TOKEN_NONE, (uint16_t)(depth + 1), 0, (uint8_t)w.data[depth]};
-        tg_trie_node *last = &trie->nodes[path[depth]];
-        trie->same[words[i].id] = last->token; /* the second tree repeats it: words of the same bytes are in both or in one */
-        last->token = words[i].id;
+            trie->nodes[end] = (tg_trie_node){0, tokens, (uint16_t)(depth + 1), 0, (uint8_t)w.data[depth]};
+        trie->order[tokens++] = words[i].id;
     }
     for (; depth > 0; depth--)
         trie->nodes[path[depth]].skip = end;
     trie->nodes[root].skip = end;
+    trie->nodes[end] = (tg_trie_node){.first = tokens};
     return end;
 }
 
@@ -91,7 +89,7 @@ int tg_vocab_trie_new(const tg_tokenizer *tokenizer, tg_vocab_trie **ret)
     const uint32_t vocab = (uint32_t)tg_tokenizer_vocab_len(tokenizer);
     tg_vocab_trie *trie = calloc(1, sizeof(*trie));
     word *words = malloc((vocab + 1) * sizeof(*words));
-    size_t bytes = 2;
+    size_t nodes = 3, tokens = 0;
     uint32_t len = 0, longest = 0;
     for (uint32_t id = 0; id < vocab && words; id++) {
         const tg_str piece = tg_tokenizer_piece(tokenizer, id);
@@ -99,29 +97,32 @@ int tg_vocab_trie_new(const tg_tokenizer *tokenizer, tg_vocab_trie **ret)
             continue;
         words[len++] = (word){piece, id};
         longest = piece.len > longest ? (uint32_t)piece.len : longest;
-        bytes += plain_length(piece) > 0 ? piece.len : 2 * piece.len;
+        const size_t trees = plain_length(piece) > 0 ? 1 : 2;
+        nodes += trees * piece.len;
+        tokens += trees;
     }
     if (trie) {
         trie->vocab = vocab;
         trie->depth = longest;
         trie->tokenizer = tokenizer;
-        trie->nodes = malloc(bytes * sizeof(*trie->nodes));
-        trie->same = malloc((vocab + 1) * sizeof(*trie->same));
+        trie->nodes = malloc(nodes * sizeof(*trie->nodes));
+        trie->order = malloc((tokens + 1) * sizeof(*trie->order));
         trie->plain = calloc((TG_TRIE_PLAIN_MAX + 1) * (((size_t)vocab + 63) / 64) + 1, sizeof(*trie->plain));
     }
-    if (!trie || !words || !trie->nodes || !trie->same || !trie->plain) {
+    if (!trie || !words || !trie->nodes || !trie->order || !trie->plain) {
         free(words);
         tg_vocab_trie_free(trie);
         return -ENOMEM;
     }
     qsort(words, len, sizeof(*words), compare);
+    trie->nodes[0] = (tg_trie_node){0};
     trie->len = fill(trie, 0, words, len, false);
     trie->end = fill(trie, trie->len, words, len, true);
     fill_kinds(trie, 0, trie->len);
     fill_kinds(trie, trie->len, trie->end);
     fill_plain(trie, words, len);
     free(words);
-    tg_trie_node *fit = realloc(trie->nodes, trie->end * sizeof(*fit));
+    tg_trie_node *fit = realloc(trie->nodes, (trie->end + 1) * sizeof(*fit));
     trie->nodes = fit ? fit : trie->nodes;
     *ret = trie;
     return 0;
@@ -132,7 +133,7 @@ tg_vocab_trie *tg_vocab_trie_free(tg_vocab_trie *trie)
     if (!trie)
         return NULL;
     free(trie->nodes);
-    free(trie->same);
+    free(trie->order);
     free(trie->plain);
     free(trie);
     return NULL;

@@ -15,7 +15,7 @@
 
 typedef struct tg_trie_node {
     uint32_t skip;   /* the next node that is not below this one */
-    uint32_t token;  /* that ends here, or TG_TOKEN_NONE */
+    uint32_t first;  /* of the tokens in `order` that end here or below: the next node's is where those that end here do */
     uint16_t depth;  /* bytes from the root, whose depth is 0 */
     uint16_t kinds;  /* of the bytes below: bits of tg_trie_kind */
     uint8_t byte;
@@ -26,9 +26,9 @@ typedef struct tg_vocab_trie {
     uint32_t depth; /* bytes of the longest token */
     uint32_t len;   /* nodes of the tree of all tokens; the first is the root */
     uint32_t end;   /* nodes with those of the tree of tokens that are not plain; its root is at len */
-    tg_trie_node *nodes;
+    tg_trie_node *nodes; /* and one at the end, for its `first` */
+    uint32_t *order; /* ids as the trees have them, so that those of a subtree are one range */
     uint64_t *plain; /* bitmaps of the plain tokens of at most 0, 1, … TG_TRIE_PLAIN_MAX characters, behind each other */
-    uint32_t *same; /* by id: the next token of the same bytes, or TG_TOKEN_NONE */
     const tg_tokenizer *tokenizer;
 } tg_vocab_trie;
 
