@@ -290,7 +290,7 @@ int tg_bert_load_vocab(tg_bert *e, tg_error *err)
 
 /* ---- the memory to compute in ---- */
 
-enum { X, Q, K, V, MIXED, WIDE, KEYS, SCORES, ROWS_Q, PAIRS, SCALE, SCALED_SUM, SUM, SCRATCH, ROOMS };
+enum { X, Q, K, V, MIXED, WIDE, KEYS, SCORES, ROWS_Q, PAIRS, SCALE, SCALED_SUM, SUM, START, SCRATCH, ROOMS };
 
 /* Bytes of each. */
 static void find_rooms(const tg_bert *e, size_t *ret)
@@ -305,7 +305,7 @@ static void find_rooms(const tg_bert *e, size_t *ret)
     ret[SCORES] = e->threads * padded * sizeof(float);
     ret[ROWS_Q] = blocks * TG_QUANT_BLOCK;
     ret[PAIRS] = blocks * TG_QUANT_BLOCK * sizeof(int16_t);
-    for (size_t i = SCALE; i <= SUM; i++)
+    for (size_t i = SCALE; i <= START; i++)
         ret[i] = blocks * sizeof(float);
     ret[SCRATCH] = e->threads * tg_product_scratch((uint32_t)widest) * sizeof(int32_t);
 }
@@ -339,10 +339,12 @@ static int make_room(tg_bert *e)
     e->rows.scale = take(rooms[SCALE]);
     e->rows.scaled_sum = take(rooms[SCALED_SUM]);
     e->rows.sum = take(rooms[SUM]);
+    e->rows.start = take(rooms[START]);
     e->scratch_each = tg_product_scratch(e->ffn > e->width ? e->ffn : e->width);
     e->scratch = take(rooms[SCRATCH]);
     if (!e->x || !e->q || !e->k || !e->v || !e->mixed || !e->wide || !e->keys || !e->scores ||
-        !e->rows.q || !e->pairs || !e->rows.scale || !e->rows.scaled_sum || !e->rows.sum || !e->scratch)
+        !e->rows.q || !e->pairs || !e->rows.scale || !e->rows.scaled_sum || !e->rows.sum ||
+        !e->rows.start || !e->scratch)
         return -ENOMEM;
     return 0;
 }
@@ -382,7 +384,7 @@ tg_bert *tg_bert_free(tg_bert *e)
     tg_gguf_free(e->gguf);
     void *const owned[] = {e->layers, e->packed, e->x, e->q, e->k, e->v, e->mixed, e->wide, e->keys,
                            e->scores, e->rows.q, e->pairs, e->rows.scale, e->rows.scaled_sum,
-                           e->rows.sum, e->scratch};
+                           e->rows.sum, e->rows.start, e->scratch};
     for (size_t i = 0; i < sizeof(owned) / sizeof(owned[0]); i++)
         free(owned[i]);
     free(e);

@@ -177,6 +177,7 @@ static void carve_scratch(tg_cpu *cpu, carver *c)
     cpu->rows.scale = carve(c, blocks, sizeof(float));
     cpu->rows.scaled_sum = carve(c, blocks, sizeof(float));
     cpu->rows.sum = carve(c, blocks, sizeof(int32_t));
+    cpu->rows.start = carve(c, blocks, sizeof(int32_t));
     cpu->tokens = carve(c, t, sizeof(*cpu->tokens));
     cpu->token_offsets = carve(c, t, sizeof(*cpu->token_offsets));
     cpu->tiles_max = (uint32_t)(t * (s->heads / s->kv_heads) / TG_ATTEND_ROWS + t + 1);

@@ -5,7 +5,8 @@
  *         into one vector of int16 and 1 and 3 into another; vpmaddwd multiplies and adds pairs into
  *         int32. Exact for every int8.
  *   Q4:   nibbles are unsigned, so vpmaddubsw takes them as they are; a pair is at most 15·127·2 =
- *         3,810 and a whole block's eight of them 30,480, which int16 holds. One widening per block.
+ *         3,810 and a whole block's eight of them 30,480, which int16 holds. One widening per block. Less 4 × the sum
+ *         of 32 activations (half of Q4_0's middle) each is within ±30,480 too; on the way there it may wrap.
  *   Q5, Q6: bytes of up to 63 likewise; two pairs are at most 2·63·127·2 = 32,004, so each two are widened.
  */
 #include "services/inference/backend/cpu/kernels.h"
@@ -32,8 +33,11 @@ TG_INLINE v16 v16_of_d16(d16 x) { return (v16){_mm256_cvtepi32_ps(x.half[0]), _m
 
 /* Add to a running sum where it is: otherwise the compiler regroups a block's additions, holds all their terms at once,
  * and spills. */
-#define ADD_16(sum, x) __asm__("vpaddw %1, %0, %0" : "+x"(sum) : "x"(x))
-#define ADD_32(sum, x) __asm__("vpaddd %1, %0, %0" : "+x"(sum) : "x"(x))
+TG_INLINE void add_16(__m256i *sum, __m256i x) { __asm__("vpaddw %1, %0, %0" : "+x"(*sum) : "x"(x)); }
+TG_INLINE void add_32(__m256i *sum, __m256i x) { __asm__("vpaddd %1, %0, %0" : "+x"(*sum) : "x"(x)); }
+
+TG_INLINE void add_or_put_16(bool put, __m256i *sum, __m256i x) { put ? (void)(*sum = x) : add_16(sum, x); }
+TG_INLINE void add_or_put_32(bool put, __m256i *sum, __m256i x) { put ? (void)(*sum = x) : add_32(sum, x); }
 
 TG_INLINE __m256i broadcast4(const void *p)
 {
@@ -58,6 +62,22 @@ TG_INLINE void clear(int m, int n, d16 (*dots)[TILE])
     }
 }
 
+/* Q4_0's dots begin with what is taken off for the middle (tg_rows.start). */
+TG_INLINE void begin_low(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE])
+{
+    if (type != TG_DTYPE_Q4_0) {
+        clear(m, n, dots);
+        return;
+    }
+    TG_UNROLL
+    for (int t = 0; t < n; t++) {
+        const __m256i start = broadcast4(in->start + b * TILE + (size_t)t);
+        TG_UNROLL
+        for (int p = 0; p < m; p++)
+            dots[p][t].half[0] = dots[p][t].half[1] = start;
+    }
+}
+
 TG_INLINE void dots_q8(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE])
 {
     clear(m, n, dots);
@@ -72,8 +92,8 @@ TG_INLINE void dots_q8(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE]
                 TG_UNROLL
                 for (int t = 0; t < n; t++) {
                     const int16_t *pairs = in->pairs + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
-                    ADD_32(dots[p][t].half[half], _mm256_madd_epi16(even, broadcast4(pairs)));
-                    ADD_32(dots[p][t].half[half], _mm256_madd_epi16(odd, broadcast4(pairs + 2)));
+                    add_32(&dots[p][t].half[half], _mm256_madd_epi16(even, broadcast4(pairs)));
+                    add_32(&dots[p][t].half[half], _mm256_madd_epi16(odd, broadcast4(pairs + 2)));
                 }
             }
         }
@@ -98,8 +118,8 @@ TG_INLINE void add_four_bits(const tile *in, size_t b, int m, int n, d16 (*dots)
                 for (int t = 0; t < n; t++) {
                     const int8_t *q = in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
                     __m256i *dot = &dots[p][t].half[half];
-                    ADD_16(*dot, _mm256_maddubs_epi16(low, broadcast4(q)));
-                    ADD_16(*dot, _mm256_maddubs_epi16(high, broadcast4(q + 16)));
+                    add_16(dot, _mm256_maddubs_epi16(low, broadcast4(q)));
+                    add_16(dot, _mm256_maddubs_epi16(high, broadcast4(q + 16)));
                 }
             }
         }
@@ -134,27 +154,28 @@ TG_INLINE void add_five_bits(const tile *in, size_t b, int m, int n, d16 (*dots)
                 for (int t = 0; t < n; t++) {
                     const int8_t *q = in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
                     __m256i *dot = &dots[p][t].half[half];
-                    ADD_32(*dot, two_groups(low, broadcast4(q), high, broadcast4(q + 16)));
+                    add_32(dot, two_groups(low, broadcast4(q), high, broadcast4(q + 16)));
                 }
             }
         }
     }
 }
 
-/* Widens sums of int16 and takes off what stands for the middle. */
+/* Widens sums of int16; of five bits takes off what stands for the middle. */
 TG_INLINE void finish_low(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE])
 {
     const __m256i ones = _mm256_set1_epi16(1);
+    const int32_t middle = tg_packed_is_five(type) ? tg_packed_middle(type) : 0;
     TG_UNROLL
     for (int t = 0; t < n; t++) {
-        const __m256i off = _mm256_set1_epi32(tg_packed_middle(type) * in->sum[b * TILE + (size_t)t]);
+        const __m256i off = _mm256_set1_epi32(middle * in->sum[b * TILE + (size_t)t]);
         TG_UNROLL
         for (int p = 0; p < m; p++) {
             TG_UNROLL
             for (size_t half = 0; half < 2; half++) {
                 __m256i *dot = &dots[p][t].half[half];
                 *dot = tg_packed_is_five(type) ? *dot : _mm256_madd_epi16(*dot, ones);
-                *dot = tg_packed_middle(type) ? _mm256_sub_epi32(*dot, off) : *dot;
+                *dot = middle ? _mm256_sub_epi32(*dot, off) : *dot;
             }
         }
     }
@@ -162,7 +183,7 @@ TG_INLINE void finish_low(const tile *in, size_t b, int m, int n, tg_dtype type,
 
 TG_INLINE void dots_low(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE])
 {
-    clear(m, n, dots);
+    begin_low(in, b, m, n, type, dots);
     if (tg_packed_is_five(type))
         add_five_bits(in, b, m, n, dots);
     else
@@ -185,7 +206,7 @@ TG_INLINE void dots_q6(const tile *in, size_t b, size_t which, int m, int n, d16
                 for (int t = 0; t < n; t++) {
                     const int8_t *q = in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
                     __m256i *dot = &dots[p][t].half[half];
-                    ADD_32(*dot, two_groups(v, broadcast4(q), w, broadcast4(q + 4)));
+                    add_32(dot, two_groups(v, broadcast4(q), w, broadcast4(q + 4)));
                 }
             }
         }

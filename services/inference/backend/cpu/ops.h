@@ -136,6 +136,7 @@ TG_ISA static void TG_OPS(tg_quantise)(const float *x, const tg_rows *rows, uint
         rows->scale[at] = scale;
         rows->sum[at] = (int32_t)sum;
         rows->scaled_sum[at] = scale * sum;
+        rows->start[at] = (int32_t)((uint16_t)(-4 * (int32_t)sum) * 0x10001u);
         if (rows->q16) { /* from registers: what was just stored in halves cannot be loaded whole at once */
             int8_t *also = rows->q16 + tg_rows_q16_at(rows, row, b) * TG_QUANT_BLOCK;
             v16_store_i8(also, y);

@@ -34,7 +34,7 @@ typedef struct tile {
     const int8_t *q; /* these at the tile's first block */
     const int16_t *pairs;
     const float *scale, *scaled_sum;
-    const int32_t *sum;
+    const int32_t *sum, *start;
     const float *x[FLOAT_ROWS_MAX];
     bool few;             /* tiles of tokens: FEW_TILES at most */
     const uint8_t *ahead; /* else, what to fetch meanwhile: ahead_bytes for each block */
@@ -241,6 +241,7 @@ TG_INLINE void run_tile(const tg_product *product, tile *in, uint32_t panel, uin
         in->scale = rows->scale + at;
         in->scaled_sum = rows->scaled_sum + at;
         in->sum = rows->sum + at;
+        in->start = rows->start + at;
         if (TG_WANTS_PAIRS && type == TG_DTYPE_Q8_0)
             in->pairs = rows->pairs + at * TG_QUANT_BLOCK;
         if (type == TG_DTYPE_Q6_K)

@@ -10,7 +10,7 @@
 #define TG_CPU_UNPACKED_AVX2_H
 
 enum {
-    STRETCH = 8,                   /* blocks */
+    STRETCH = 16,                  /* blocks */
     PASS_TILES = 16,               /* of tokens that meet a stretch: their activations stay in the second cache */
     UNPACKED_MIN = TG_ROWS_TILE + 1, /* tokens; with fewer there is nothing to share */
 };
@@ -58,29 +58,31 @@ TG_INLINE void unpack(const uint8_t *panel, size_t blocks, size_t first, size_t 
     }
 }
 
-TG_INLINE void dots_unpacked(const tile *in, const __m256i *w, size_t at, int n, tg_dtype type, d16 (*dots)[TILE])
+/* The first product of a dot that begins with nothing is not added but put there. */
+TG_INLINE void dots_unpacked(const tile *in, const __m256i *w, size_t b, int n, tg_dtype type, d16 (*dots)[TILE])
 {
     const size_t groups = type == TG_DTYPE_Q8_0 ? 8 : 4;
-    clear(1, n, dots);
-    TG_KEEP_LOOP
+    begin_low(in, b, 1, n, type, dots);
+    TG_UNROLL
     for (size_t g = 0; g < groups; g++) {
+        const bool put = g == 0 && type != TG_DTYPE_Q4_0;
         TG_UNROLL
         for (int t = 0; t < n; t++) {
-            const size_t k = at + (size_t)t * TG_QUANT_BLOCK + g * 4;
+            const size_t k = (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
             const __m256i x = type == TG_DTYPE_Q8_0 ? broadcast4(in->pairs + k) : broadcast4(in->q + k);
             const __m256i y = type == TG_DTYPE_Q8_0 ? broadcast4(in->pairs + k + 2) : broadcast4(in->q + k + 16);
             TG_UNROLL
             for (size_t half = 0; half < 2; half++) {
                 __m256i *dot = &dots[0][t].half[half];
-                const __m256i a = w[g * 4 + half * 2], b = w[g * 4 + half * 2 + 1];
+                const __m256i v = w[g * 4 + half * 2], u = w[g * 4 + half * 2 + 1];
                 if (type == TG_DTYPE_Q8_0) {
-                    ADD_32(*dot, _mm256_madd_epi16(a, x));
-                    ADD_32(*dot, _mm256_madd_epi16(b, y));
+                    add_or_put_32(put, dot, _mm256_madd_epi16(v, x));
+                    add_32(dot, _mm256_madd_epi16(u, y));
                 } else if (tg_packed_is_five(type)) {
-                    ADD_32(*dot, two_groups(a, x, b, y));
+                    add_or_put_32(put, dot, two_groups(v, x, u, y));
                 } else {
-                    ADD_16(*dot, _mm256_maddubs_epi16(a, x));
-                    ADD_16(*dot, _mm256_maddubs_epi16(b, y));
+                    add_or_put_16(put, dot, _mm256_maddubs_epi16(v, x));
+                    add_16(dot, _mm256_maddubs_epi16(u, y));
                 }
             }
         }
@@ -99,7 +101,7 @@ TG_INLINE void tile_unpacked(const tile *in, const unpacked *w, size_t first, si
         const size_t at = (first + b) * TILE;
         d16 dots[1][TILE];
         fetch_ahead(in, first + b);
-        dots_unpacked(in, w->q[b], at * TG_QUANT_BLOCK, n, type, dots);
+        dots_unpacked(in, w->q[b], first + b, n, type, dots);
         if (type != TG_DTYPE_Q8_0)
             finish_low(in, first + b, 1, n, type, dots);
         TG_UNROLL
@@ -123,6 +125,7 @@ TG_INLINE void point_at_tile(const tg_rows *rows, uint32_t row, tg_dtype type, t
     in->scale = rows->scale + at;
     in->scaled_sum = rows->scaled_sum + at;
     in->sum = rows->sum + at;
+    in->start = rows->start + at;
 }
 
 /* Blocks [first, first + len) against tokens [row, row + count). */

@@ -44,7 +44,7 @@ static void fixture_make(fixture *f, tg_dtype type, uint32_t in, uint32_t out, u
     float *row = malloc(in * sizeof(float));
     for (uint32_t o = 0; o < out; o++) {
         for (uint32_t i = 0; i < in; i++)
-            row[i] = tiny_uniform(random);
+            row[i] = o % 7 == 3 ? -1 : o % 7 == 5 ? 1 : tiny_uniform(random); /* where dots are as large as can be */
         tg_dtype_from_f32(type, row, in, f->raw + o * row_bytes);
         if (type == TG_DTYPE_Q8_0) /* the value quantisers avoid but files may hold */
             f->raw[o * row_bytes + 2 + tiny_random(random) % 32] = 0x80;
@@ -57,7 +57,7 @@ static void fixture_make(fixture *f, tg_dtype type, uint32_t in, uint32_t out, u
         tg_pack_panel(&tensor, &f->packed, p, f->panels + p * f->packed.panel_bytes);
     f->packed.data = f->panels;
     for (size_t i = 0; i < (size_t)in * rows; i++)
-        f->x[i] = tiny_uniform(random) * 4;
+        f->x[i] = i / in % 3 == 1 ? 4 : tiny_uniform(random) * 4;
     const size_t blocks = (size_t)in / 32 * tg_rows_room(rows);
     f->rows = (tg_rows){.len = rows, .in = in, .x = f->x};
     f->rows.q = malloc(blocks * 32 + 1);
@@ -66,6 +66,7 @@ static void fixture_make(fixture *f, tg_dtype type, uint32_t in, uint32_t out, u
     f->rows.scale = malloc(blocks * sizeof(float) + 1);
     f->rows.scaled_sum = malloc(blocks * sizeof(float) + 1);
     f->rows.sum = malloc(blocks * sizeof(int32_t) + 1);
+    f->rows.start = malloc(blocks * sizeof(int32_t) + 1);
     f->scratch = malloc(tg_product_scratch(in) * sizeof(int32_t));
     if (tg_packed_is_quantised(&f->packed))
         for (uint32_t r = 0; r < rows; r++)
@@ -83,6 +84,7 @@ static void fixture_free(fixture *f)
     free(f->rows.scale);
     free(f->rows.scaled_sum);
     free(f->rows.sum);
+    free(f->rows.start);
     free(f->scratch);
 }
 
@@ -212,13 +214,13 @@ static void compare_quantise(const tg_cpu_kernels *kernels, uint64_t *random)
     int8_t q[2][IN * ROWS] = {{0}};
     int16_t pairs[2][IN * ROWS] = {{0}};
     int8_t q16[2][IN * TG_ROWS_Q16] = {{0}};
-    int32_t sum[2][BLOCKS] = {{0}};
+    int32_t sum[2][BLOCKS] = {{0}}, start[2][BLOCKS] = {{0}};
     const uint32_t row = (uint32_t)(tiny_random(random) % ROWS);
     for (uint32_t i = 0; i < IN; i++)
         x[i] = i < 32 && tiny_random(random) % 4 == 0 ? 0 : tiny_uniform(random) * 100;
     for (int k = 0; k < 2; k++) {
         tg_rows rows = {.len = ROWS, .in = IN, .x = x, .q = q[k], .q16 = q16[k], .pairs = pairs[k],
-                        .scale = scale[k], .scaled_sum = scaled_sum[k], .sum = sum[k]};
+                        .scale = scale[k], .scaled_sum = scaled_sum[k], .sum = sum[k], .start = start[k]};
         (k ? kernels : &tg_kernels_scalar)->quantise(x, &rows, row);
     }
     CU_ASSERT_EQUAL(memcmp(q[0], q[1], sizeof(q[0])), 0);
@@ -229,6 +231,7 @@ static void compare_quantise(const tg_cpu_kernels *kernels, uint64_t *random)
     CU_ASSERT_EQUAL(memcmp(scale[0], scale[1], sizeof(scale[0])), 0);
     CU_ASSERT_EQUAL(memcmp(scaled_sum[0], scaled_sum[1], sizeof(scaled_sum[0])), 0);
     CU_ASSERT_EQUAL(memcmp(sum[0], sum[1], sizeof(sum[0])), 0);
+    CU_ASSERT_EQUAL(memcmp(start[0], start[1], sizeof(start[0])), 0);
 }
 
 static void vector_ops_of(const char *path)
