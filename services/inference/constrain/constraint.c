@@ -80,11 +80,15 @@ static int make_room(tg_constraint *c)
     for (uint32_t i = 0; i < p->lexemes_len && c->lexemes; i++) {
         const tg_dfa *dfa = p->lexemes[i];
         tg_lexeme_walks *l = &c->lexemes[i];
-        c->bytes += (size_t)dfa->states * (dfa->classes * sizeof(*dfa->next) + sizeof(*l->walks) + sizeof(*l->loops));
+        c->bytes += (size_t)dfa->states * (dfa->classes * sizeof(*dfa->next) + sizeof(*l->walks) + sizeof(*l->kinds));
+        c->bytes += dfa->classes * sizeof(*l->class_kinds);
         l->walks = calloc(dfa->states, sizeof(*l->walks));
-        l->loops = calloc(dfa->states, sizeof(*l->loops));
-        if (!l->walks || !l->loops)
+        l->kinds = calloc(dfa->states, sizeof(*l->kinds));
+        l->class_kinds = calloc(dfa->classes, sizeof(*l->class_kinds));
+        if (!l->walks || !l->kinds || !l->class_kinds)
             return -ENOMEM;
+        for (uint32_t b = 0; b < 256; b++)
+            l->class_kinds[dfa->class_of[b]] |= (uint16_t)(1u << tg_trie_kind((uint8_t)b));
     }
     return c->lexemes ? 0 : -ENOMEM;
 }
@@ -133,7 +137,8 @@ tg_constraint *tg_constraint_release(tg_constraint *c)
     tg_walks_drop(c);
     for (uint32_t i = 0; i < c->program.lexemes_len && c->lexemes; i++) {
         free(c->lexemes[i].walks);
-        free(c->lexemes[i].loops);
+        free(c->lexemes[i].kinds);
+        free(c->lexemes[i].class_kinds);
     }
     free(c->lexemes);
     tg_program_free(&c->program);

@@ -23,9 +23,14 @@ typedef struct tg_walk { /* what the tree says of one lexeme's state */
     uint32_t exits_len, exits_cap;
 } tg_walk;
 
+typedef struct tg_kinds { /* of bytes (trie.h), as a state takes them */
+    uint16_t loops, dead; /* those all of which leave it where it is; those none of which lead on */
+} tg_kinds;
+
 typedef struct tg_lexeme_walks { /* by the automaton's state */
     tg_walk **walks; /* NULL where not done */
-    uint16_t *loops; /* kinds of bytes (trie.h) that leave it where it is; 0: not looked at */
+    tg_kinds *kinds; /* 0 where not looked at */
+    uint16_t *class_kinds; /* by the automaton's class: of its bytes */
 } tg_lexeme_walks;
 
 struct tg_constraint {

@@ -56,7 +56,16 @@ static void allow(const uint32_t *tokens, uint32_t len, uint64_t *allowed)
         allowed[tokens[i] / 64] |= (uint64_t)1 << (tokens[i] % 64);
 }
 
-/* Adds to the walk that is being made. False without memory. */
+/* Bits for the walk that is being made, with the few tokens it has. False without memory. */
+static bool begin_bits(tg_masking *m, const tg_vocab_trie *trie)
+{
+    m->walk->bits = calloc(words_of(trie), sizeof(*m->walk->bits));
+    if (m->walk->bits)
+        allow(m->few, m->few_len, m->walk->bits);
+    return m->walk->bits != NULL;
+}
+
+/* Adds tokens to it. */
 static bool take(tg_masking *m, const tg_vocab_trie *trie, uint32_t first, uint32_t end)
 {
     const uint32_t *tokens = trie->order + first, len = end - first;
@@ -65,13 +74,19 @@ static bool take(tg_masking *m, const tg_vocab_trie *trie, uint32_t first, uint3
         m->few_len += len;
         return true;
     }
-    if (!m->walk->bits) {
-        m->walk->bits = calloc(words_of(trie), sizeof(*m->walk->bits));
-        if (!m->walk->bits)
-            return false;
-        allow(m->few, m->few_len, m->walk->bits);
-    }
+    if (!m->walk->bits && !begin_bits(m, trie))
+        return false;
     allow(tokens, len, m->walk->bits);
+    return true;
+}
+
+/* Of them those whose last run begins above `depth`. */
+static bool take_runs(tg_masking *m, const tg_vocab_trie *trie, uint32_t first, uint32_t end, uint32_t depth)
+{
+    if (!m->walk->bits && !begin_bits(m, trie))
+        return false;
+    for (; first < end; first++)
+        m->walk->bits[trie->order[first] / 64] |= (uint64_t)(trie->runs[first] < depth) << (trie->order[first] % 64);
     return true;
 }
 
@@ -89,46 +104,54 @@ static bool note_exit(tg_walk *w, uint32_t node)
     return true;
 }
 
-/* Kinds of bytes all of which leave the state as it is: a subtree of no others needs no looking at. None where texts end: there each
- * node is an exit. */
-static uint16_t loops_of(const tg_dfa *dfa, uint32_t state)
+/* `exit`: whatever is below is one, and nothing loops. */
+static tg_kinds kinds_of(const tg_dfa *dfa, const uint16_t *class_kinds, uint32_t state, bool exit)
 {
-    uint16_t kinds = TG_TRIE_KINDS_ALL;
-    for (uint32_t b = 0; b < 256; b++)
-        if (tg_dfa_next(dfa, state, (uint8_t)b) != state || dfa->accepts[state])
-            kinds &= (uint16_t)~(1u << tg_trie_kind((uint8_t)b));
-    return kinds | TG_TRIE_KINDS_KNOWN;
+    uint32_t moves = exit ? TG_TRIE_KINDS_ALL : 0, leads = 0;
+    for (uint32_t k = 0; k < dfa->classes; k++) {
+        const uint32_t next = dfa->next[state * dfa->classes + k];
+        moves |= next != state ? class_kinds[k] : 0u;
+        leads |= next != TG_DFA_DEAD ? class_kinds[k] : 0u;
+    }
+    return (tg_kinds){(uint16_t)~moves, (uint16_t)~leads}; /* TG_TRIE_KINDS_KNOWN in both */
+}
+
+/* What is below a node at which the lexeme is in a state of these kinds, as far as that can be told at once: the tokens of all of it,
+ * or those that go on in bytes of one kind. Returns the node to go on at. */
+static uint32_t take_below(tg_constraint_state *s, uint32_t i, const tg_kinds *kinds)
+{
+    const tg_vocab_trie *trie = s->constraint->trie;
+    const tg_trie_node *node = &trie->nodes[i];
+    const bool whole = (node->kinds & ~kinds->loops) == 0;
+    const bool run = !whole && (kinds->loops >> tg_trie_kind(node->byte) & 1) && (node->after & ~kinds->dead) == 0;
+    const uint32_t upto = whole || run ? node->skip : i + 1, end = trie->nodes[upto].first;
+    s->work -= (end - node->first) / 8;
+    s->broken |= run ? !take_runs(s->masking, trie, node->first, end, node->depth) : !take(s->masking, trie, node->first, end);
+    return upto;
 }
 
 /* Goes on making the walk. False: the work is used up, or memory is. */
-static bool make_some(tg_constraint_state *s, const tg_dfa *dfa, uint16_t *loops)
+static bool make_some(tg_constraint_state *s, const tg_dfa *dfa, const tg_lexeme_walks *l)
 {
     const tg_constraint *c = s->constraint;
     const tg_vocab_trie *trie = c->trie;
     tg_masking *m = s->masking;
-    tg_walk *w = m->walk;
     uint32_t i = m->node;
-    for (; i < m->until && s->work > 0; s->work--) {
+    for (; i < m->until && s->work > 0 && !s->broken; s->work--) {
         const tg_trie_node *node = &trie->nodes[i];
         const uint32_t state = m->states[node->depth - 1], next = tg_dfa_next(dfa, state, node->byte);
-        s->broken |= node->depth > 1 && dfa->accepts[state] && !c->alone && !note_exit(w, i);
+        s->broken |= node->depth > 1 && dfa->accepts[state] && !c->alone && !note_exit(m->walk, i);
         if (next == TG_DFA_DEAD) {
             i = node->skip;
             continue;
         }
-        if (loops[next] == 0)
-            loops[next] = loops_of(dfa, next);
-        const uint32_t upto = (node->kinds & ~loops[next]) == 0 ? node->skip : i + 1;
-        const uint32_t first = node->first, end = trie->nodes[upto].first;
-        s->work -= (end - first) / 8;
+        if (l->kinds[next].loops == 0)
+            l->kinds[next] = kinds_of(dfa, l->class_kinds, next, dfa->accepts[next] && !c->alone);
         m->states[node->depth] = next;
-        i = upto;
-        s->broken |= !take(m, trie, first, end);
-        if (s->broken)
-            return false;
+        i = take_below(s, i, &l->kinds[next]);
     }
     m->node = i;
-    return i >= m->until;
+    return i >= m->until && !s->broken;
 }
 
 /* By byte; of a byte they stay as they were found. */
@@ -213,7 +236,7 @@ static bool find_walk(tg_constraint_state *s, const tg_place *p)
     if (m->made)
         return true;
     s->broken |= !m->walk && !begin_walk(s, dfa, state);
-    if (s->broken || !make_some(s, dfa, l->loops))
+    if (s->broken || !make_some(s, dfa, l))
         return false;
     s->broken = !finish_walk(c, m, m->walk);
     if (s->broken)

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { RUNS_WORTH = 4 }; /* tokens to look through for one that ends in a run: cheaper than the nodes on the way to it */
+
 typedef struct word {
     tg_str bytes;
     uint32_t id;
@@ -36,6 +38,15 @@ static uint32_t plain_length(tg_str bytes)
     return characters <= TG_TRIE_PLAIN_MAX ? characters : 0;
 }
 
+/* Where the last bytes of one kind begin. */
+static uint16_t run_of(tg_str bytes)
+{
+    size_t at = bytes.len - 1;
+    while (at > 0 && tg_trie_kind((uint8_t)bytes.data[at - 1]) == tg_trie_kind((uint8_t)bytes.data[at]))
+        at--;
+    return (uint16_t)at;
+}
+
 /* A tree behind the nodes there are. Words in order: each shares a beginning with the one before, and adds the rest.
  * `some`: but for plain ones. */
 static uint32_t fill(tg_vocab_trie *trie, uint32_t root, const word *words, uint32_t len, bool some)
@@ -51,7 +62,8 @@ static uint32_t fill(tg_vocab_trie *trie, uint32_t root, const word *words, uint
         for (; depth > shared; depth--)
             trie->nodes[path[depth]].skip = end;
         for (; depth < w.len; path[++depth] = end++)
-            trie->nodes[end] = (tg_trie_node){0, tokens, (uint16_t)(depth + 1), 0, (uint8_t)w.data[depth]};
+            trie->nodes[end] = (tg_trie_node){0, tokens, (uint16_t)(depth + 1), 0, 0, (uint8_t)w.data[depth]};
+        trie->runs[tokens] = run_of(w);
         trie->order[tokens++] = words[i].id;
     }
     for (; depth > 0; depth--)
@@ -61,17 +73,36 @@ static uint32_t fill(tg_vocab_trie *trie, uint32_t root, const word *words, uint
     return end;
 }
 
+typedef struct below { /* a node */
+    uint16_t kinds, firsts;        /* of all that is below; of what is right below */
+    uint16_t after[TG_TRIE_KINDS]; /* of runs of a kind that begin there: what ends them */
+    uint32_t runs[TG_TRIE_KINDS];  /* tokens that end in such a run */
+} below;
+
 /* From the end: what is below a node comes before it. */
-static void fill_kinds(tg_vocab_trie *trie, uint32_t root, uint32_t end)
+static bool fill_kinds(tg_vocab_trie *trie, uint32_t root, uint32_t end)
 {
-    uint16_t below[TG_TRIE_DEPTH_MAX + 1] = {0};
+    below *levels = calloc(trie->depth + 2, sizeof(*levels));
+    if (!levels)
+        return false;
     for (uint32_t i = end; i-- > root + 1;) {
         tg_trie_node *node = &trie->nodes[i];
-        node->kinds = below[node->depth];
-        below[node->depth] = 0;
-        below[node->depth - 1] |= (uint16_t)(node->kinds | 1u << tg_trie_kind(node->byte));
+        below *here = &levels[node->depth], *above = here - 1;
+        const uint32_t kind = tg_trie_kind(node->byte), tokens = trie->nodes[node->skip].first - node->first;
+        const uint32_t runs = here->runs[kind] + node[1].first - node->first;
+        node->kinds = here->kinds;
+        node->after = (uint16_t)(here->after[kind] | (here->firsts & ~(1u << kind)));
+        above->firsts |= (uint16_t)(1u << kind);
+        above->kinds |= (uint16_t)(node->kinds | 1u << kind);
+        above->after[kind] |= node->after;
+        above->runs[kind] += runs;
+        if (tokens > RUNS_WORTH * runs)
+            node->after = TG_TRIE_KINDS_ALL;
+        *here = (below){0};
     }
-    trie->nodes[root].kinds = below[0];
+    trie->nodes[root].kinds = levels[0].kinds;
+    free(levels);
+    return true;
 }
 
 static void fill_plain(tg_vocab_trie *trie, const word *words, uint32_t len)
@@ -107,9 +138,10 @@ int tg_vocab_trie_new(const tg_tokenizer *tokenizer, tg_vocab_trie **ret)
         trie->tokenizer = tokenizer;
         trie->nodes = malloc(nodes * sizeof(*trie->nodes));
         trie->order = malloc((tokens + 1) * sizeof(*trie->order));
+        trie->runs = malloc((tokens + 1) * sizeof(*trie->runs));
         trie->plain = calloc((TG_TRIE_PLAIN_MAX + 1) * (((size_t)vocab + 63) / 64) + 1, sizeof(*trie->plain));
     }
-    if (!trie || !words || !trie->nodes || !trie->order || !trie->plain) {
+    if (!trie || !words || !trie->nodes || !trie->order || !trie->runs || !trie->plain) {
         free(words);
         tg_vocab_trie_free(trie);
         return -ENOMEM;
@@ -118,10 +150,13 @@ int tg_vocab_trie_new(const tg_tokenizer *tokenizer, tg_vocab_trie **ret)
     trie->nodes[0] = (tg_trie_node){0};
     trie->len = fill(trie, 0, words, len, false);
     trie->end = fill(trie, trie->len, words, len, true);
-    fill_kinds(trie, 0, trie->len);
-    fill_kinds(trie, trie->len, trie->end);
+    const bool filled = fill_kinds(trie, 0, trie->len) && fill_kinds(trie, trie->len, trie->end);
     fill_plain(trie, words, len);
     free(words);
+    if (!filled) {
+        tg_vocab_trie_free(trie);
+        return -ENOMEM;
+    }
     tg_trie_node *fit = realloc(trie->nodes, (trie->end + 1) * sizeof(*fit));
     trie->nodes = fit ? fit : trie->nodes;
     *ret = trie;
@@ -134,6 +169,7 @@ tg_vocab_trie *tg_vocab_trie_free(tg_vocab_trie *trie)
         return NULL;
     free(trie->nodes);
     free(trie->order);
+    free(trie->runs);
     free(trie->plain);
     free(trie);
     return NULL;

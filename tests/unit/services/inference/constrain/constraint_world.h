@@ -42,7 +42,7 @@ static inline void world_free(world *w)
 }
 
 /* GPT-2's spelling of a byte is not needed: SentencePiece's byte tokens and plain pieces say it. */
-static inline bool world_make(world *w)
+static inline bool world_make_of(world *w, const char *const pieces[WORLD_PIECES])
 {
     static char names[256][8];
     tg_str texts[WORLD_VOCAB];
@@ -54,7 +54,7 @@ static inline bool world_make(world *w)
         types[i] = TG_TOKEN_BYTE;
     }
     for (uint32_t i = 0; i < WORLD_PIECES; i++) {
-        texts[256 + i] = tg_str_of(world_pieces[i]);
+        texts[256 + i] = tg_str_of(pieces[i]);
         types[256 + i] = TG_TOKEN_NORMAL;
     }
     texts[WORLD_VOCAB - 2] = TG_STR("ab"); /* the same bytes twice */
@@ -67,6 +67,8 @@ static inline bool world_make(world *w)
     *w = (world){.trie = NULL};
     return tg_tokenizer_new(&conf, &err, &w->tokenizer) == 0 && tg_vocab_trie_new(w->tokenizer, &w->trie) == 0;
 }
+
+static inline bool world_make(world *w) { return world_make_of(w, world_pieces); }
 
 static inline bool world_allows(const uint64_t *allowed, uint32_t token) { return allowed[token / 64] >> (token % 64) & 1; }
 

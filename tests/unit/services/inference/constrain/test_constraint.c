@@ -159,6 +159,48 @@ static void test_masks(void)
     world_free(&w);
 }
 
+/* Words of two to six bytes, two out of three of which are letters or digits like the one before. */
+static void make_words(char words[WORLD_PIECES][8], uint64_t *random)
+{
+    for (size_t i = 0; i < WORLD_PIECES; i++) {
+        const size_t len = 2 + world_random(random) % 5;
+        memset(words[i], 0, sizeof(words[i]));
+        for (size_t at = 0; at < len; at++) {
+            const char letter = at > 0 && world_random(random) % 3 ? words[i][at - 1] : "abAB12 ,"[world_random(random) % 8];
+            words[i][at] = letter < '0' ? letter : (char)(letter / 8 * 8 + 1 + (char)(world_random(random) % 3));
+        }
+    }
+}
+
+/* The same where letters and digits come in runs, with ever other words: subtrees of such words are taken at once. */
+static void test_runs(void)
+{
+    static const char *const patterns[] = {"[A-C][a-c]+(, [A-C][a-c]+)*[.]", "[a-c]+[0-9]*", "( [a-c]+| ?[A-C]+)+", "[0-9]+,[a-c]*",
+                                           "([a-c]|[bc]1+[a-c]){2,9}"};
+    enum { PATTERNS = sizeof(patterns) / sizeof(*patterns) };
+    uint64_t random = tg_test_seed();
+    world_answer a = {.most = 6};
+    tg_buf_init(&a.text, 0);
+    for (size_t k = 0; k < 8 * PATTERNS; k++) {
+        const char *pattern = patterns[k % PATTERNS], *pieces[WORLD_PIECES];
+        const bool alone = k / PATTERNS % 2 == 0;
+        char words[WORLD_PIECES][8], schema[128];
+        world w;
+        make_words(words, &random);
+        for (size_t i = 0; i < WORLD_PIECES; i++)
+            pieces[i] = words[i];
+        CU_ASSERT_FATAL(world_make_of(&w, pieces));
+        snprintf(schema, sizeof(schema), "{\"type\":\"string\",\"pattern\":\"^(%s)$\"}", pattern);
+        const tg_str text = tg_str_of(alone ? pattern : schema);
+        tg_constraint *c = compile(&w, alone ? TG_CONSTRAINT_REGEX : TG_CONSTRAINT_JSON_SCHEMA, &text, 1);
+        for (size_t i = 0; i < tg_test_rounds(10); i++)
+            CU_ASSERT_FATAL(world_draw(&w, c, &random, 1, &a));
+        tg_constraint_release(c);
+        world_free(&w);
+    }
+    tg_buf_free(&a.text);
+}
+
 static void test_refusals(void)
 {
     const tg_str empty = TG_STR(""), broken = TG_STR("a(b"), many = TG_STR("([a-z]{4000}){4000}");
@@ -185,5 +227,6 @@ static const tg_test tests[] = {{"choice", test_choice},
                                 {"json_object", test_json_object},
                                 {"depth", test_depth},
                                 {"masks", test_masks},
+                                {"runs", test_runs},
                                 {"refusals", test_refusals}};
 TG_TEST_MAIN("services_inference_constrain_constraint", tests)
