@@ -372,14 +372,28 @@ static int offer_tools(tg_engine *engine, const options *o, tg_arena *arena, tg_
     return rc < 0 ? rc : tg_tools_offer(model, &tools, json, arena, request, ret, err);
 }
 
+static void tell_loose(const tg_constraint *calls, size_t tools)
+{
+    const char *why;
+    const uint32_t loose = tg_constraint_loose(calls, &why);
+    if (loose > 0)
+        fprintf(stderr, "tollgate generate: calls of %u of %zu tools may have any object for arguments: %s\n", loose,
+                tools, why);
+}
+
 /* Submits the request, and makes the reader of its answer where it offers tools. */
 static int submit(tg_engine *engine, const options *o, tg_gen_request *request, progress *p, tg_error *err)
 {
     tg_answer_conf conf = {.one_call = o->one_tool_call};
     tg_gen_ticket ticket;
     int rc = o->tools.len > 0 ? offer_tools(engine, o, &p->arena, request, &conf, err) : 0;
+    if (rc == 0 && request->constrains_calls)
+        rc = tg_engine_compile(engine, &request->constraint, err, &request->compiled);
     if (rc == 0)
         rc = tg_engine_submit(engine, request, err, &ticket);
+    if (rc == 0 && request->compiled)
+        tell_loose(request->compiled, conf.names_len);
+    request->compiled = tg_constraint_release(request->compiled);
     if (rc == 0 && o->tools.len > 0) {
         conf.thinking = ticket.thinking;
         rc = tg_answer_new(&conf, &p->answer);

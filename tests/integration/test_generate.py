@@ -184,6 +184,26 @@ def test_bad_tools_are_named(tiny_model, tmp_path, content, more, words):
     assert done.returncode in (1, 2) and words in done.stderr, done.stderr
 
 
+def test_loose_tools_are_told(tiny_model, tmp_path):
+    """Once, with the reason; not where all are held, nor where they are refused."""
+    tools = tmp_path / "tools.json"
+    odd = {"function": {"name": "odd", "parameters": {"properties": {"x": {"not": {}}}}}}
+    held = {"function": {"name": "held", "parameters": {"properties": {"x": {"type": "integer"}}}}}
+    words = ("--model", tiny_model, "--chat", "--chat-template", TEMPLATE, "--prompt", "x", "--max-tokens", "2", "--tools", tools)
+    tools.write_text(json.dumps([held, odd]))
+    done = generate(*words)
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.decode().splitlines() if "may have any object" in line]
+    assert len(told) == 1 and told[0].startswith("tollgate generate: calls of 1 of 2 tools may have any object for arguments: ")
+    assert "'odd'" in told[0] and "/properties/x/not" in told[0]
+    refused = generate(*words, "--tool-choice", "required")
+    assert refused.returncode == 1 and b"/properties/x/not" in refused.stderr and b"may have any object" not in refused.stderr
+    assert b"may have any object" not in generate(*words, "--tool-choice", "none").stderr
+    tools.write_text(json.dumps([held]))
+    done = generate(*words)
+    assert done.returncode == 0 and b"may have any object" not in done.stderr
+
+
 def test_what_tools_go_with(tiny_model, tmp_path):
     tools = tmp_path / "tools.json"
     tools.write_text("[]")
