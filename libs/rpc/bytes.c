@@ -1,6 +1,5 @@
 #include "libs/rpc/internal.h"
 
-#include <errno.h>
 #include <string.h>
 
 grpc_byte_buffer *tg_rpc_pack(const ProtobufCMessage *message)
@@ -47,13 +46,8 @@ ProtobufCMessage *tg_rpc_unpack(const ProtobufCMessageDescriptor *descriptor, tg
 {
     ProtobufCAllocator allocator = {arena_alloc, arena_free, arena};
     tg_rpc_view view;
-    ProtobufCMessage *message = NULL;
-    tg_str in = tg_rpc_view_open(&view, bytes);
-    if (tg_rpc_wire_check_texts(descriptor, in, err) == 0) {
-        message = protobuf_c_message_unpack(descriptor, &allocator, in.len, (const uint8_t *)in.data);
-        if (!message)
-            tg_error_set(err, -EINVAL, "the message is no %s", descriptor->name);
-    }
+    ProtobufCMessage *message =
+        tg_rpc_wire_unpack(descriptor, &allocator, tg_rpc_view_open(&view, bytes), err);
     tg_rpc_view_close(&view);
     return message;
 }

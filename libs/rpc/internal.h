@@ -4,6 +4,7 @@
 
 #include "libs/base/list.h"
 #include "libs/rpc/rpc.h"
+#include "libs/rpc/wire.h"
 
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
@@ -74,26 +75,10 @@ void tg_rpc_loop_pump(tg_rpc_loop *loop);
  * cycles at every lock, and aborts. */
 void tg_rpc_quiet_mutexes(void);
 
-/* ---- wire ---- */
-
-/* A message's fields as they stand in its bytes. */
-typedef struct tg_rpc_wire_field {
-    unsigned number;
-    uint64_t value; /* varints */
-    tg_str bytes;   /* length-delimited, and fixed */
-} tg_rpc_wire_field;
-/* The next field, taken off `in`. False: there is none, or what is there is no field. */
-bool tg_rpc_wire_next(tg_str *in, tg_rpc_wire_field *ret);
-
-/* protobuf-c keeps texts as C strings, so one with a NUL byte would be cut without a word. -EINVAL names the first such
- * field; 0 too where the bytes are no message, which unpacking says. Nests as the message types do. */
-int tg_rpc_wire_check_texts(const ProtobufCMessageDescriptor *descriptor, tg_str message, tg_error *err);
-
 /* ---- bytes ---- */
 
 grpc_byte_buffer *tg_rpc_pack(const ProtobufCMessage *message);
-/* The message in the arena, strings and bytes too. NULL with a reason: the bytes are no such message, or a text of it holds
- * a NUL byte. */
+/* As tg_rpc_wire_unpack, in the arena, strings and bytes too. */
 ProtobufCMessage *tg_rpc_unpack(const ProtobufCMessageDescriptor *descriptor, tg_arena *arena,
                                 grpc_byte_buffer *bytes, tg_error *err);
 /* A buffer's bytes in one piece: its own when they are in one, else a copy. Valid until closed. */

@@ -1,4 +1,4 @@
-#include "libs/rpc/internal.h"
+#include "libs/rpc/wire.h"
 
 #include <errno.h>
 #include <string.h>
@@ -90,4 +90,16 @@ static int check(const ProtobufCMessageDescriptor *descriptor, tg_str message, t
 int tg_rpc_wire_check_texts(const ProtobufCMessageDescriptor *descriptor, tg_str message, tg_error *err)
 {
     return has_nul(message) ? check(descriptor, message, err) : 0;
+}
+
+ProtobufCMessage *tg_rpc_wire_unpack(const ProtobufCMessageDescriptor *descriptor, ProtobufCAllocator *allocator,
+                                     tg_str bytes, tg_error *err)
+{
+    if (tg_rpc_wire_check_texts(descriptor, bytes, err) < 0)
+        return NULL;
+    ProtobufCMessage *message =
+        protobuf_c_message_unpack(descriptor, allocator, bytes.len, (const uint8_t *)bytes.data);
+    if (!message)
+        tg_error_set(err, -EINVAL, "the message is no %s", descriptor->name);
+    return message;
 }

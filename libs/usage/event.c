@@ -1,10 +1,10 @@
 #include "libs/usage/event.h"
 
-#include <errno.h>
-#include <protobuf-c/protobuf-c.h>
-#include <string.h>
-
+#include "libs/rpc/wire.h"
 #include "tollgate/v1/usage.pb-c.h"
+
+#include <errno.h>
+#include <string.h>
 
 /* What one decode may take: the message, its strings (at most the bytes themselves) and
  * submessages. Bytes that ask for more are no event of ours. */
@@ -295,10 +295,10 @@ int tg_usage_event_decode(const void *data, size_t len, tg_error *err, tg_usage_
     if (len == 0 || len > TG_USAGE_EVENT_BYTES_MAX)
         return tg_error_set(err, -EBADMSG, "%zu bytes; an event has 1 to %d", len,
                             TG_USAGE_EVENT_BYTES_MAX);
-    Tollgate__V1__UsageEvent *m = (Tollgate__V1__UsageEvent *)protobuf_c_message_unpack(
-        &tollgate__v1__usage_event__descriptor, &allocator, len, data);
+    Tollgate__V1__UsageEvent *m = (Tollgate__V1__UsageEvent *)tg_rpc_wire_unpack(
+        &tollgate__v1__usage_event__descriptor, &allocator, (tg_str){data, len}, err);
     if (!m)
-        return tg_error_set(err, -EBADMSG, "not a tollgate.v1.UsageEvent");
+        return -EBADMSG;
     tg_usage_event event;
     memset(&event, 0, sizeof event);
     int rc = copy_texts(m, err, &event);

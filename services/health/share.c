@@ -3,6 +3,7 @@
 #include "libs/base/clock.h"
 #include "libs/base/list.h"
 #include "libs/base/str.h"
+#include "libs/rpc/wire.h"
 #include "libs/usage/kafka.h"
 #include "libs/usage/publisher.h"
 #include "libs/usage/tsan.h"
@@ -59,8 +60,9 @@ void tg_share_observe(tg_share *s, const Tollgate__V1__Observation *o)
 
 static void apply(tg_share *s, const rd_kafka_message_t *message)
 {
-    Tollgate__V1__Observation *o =
-        tollgate__v1__observation__unpack(NULL, message->len, message->payload);
+    const tg_str bytes = {message->payload, message->len};
+    Tollgate__V1__Observation *o = (Tollgate__V1__Observation *)tg_rpc_wire_unpack(
+        &tollgate__v1__observation__descriptor, NULL, bytes, NULL);
     if (!o) {
         count(&s->unreadable);
         return;

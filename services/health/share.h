@@ -49,7 +49,7 @@ typedef struct tg_share_stats {
     uint64_t failed;     /* not taken by the broker in TG_PUBLISHER_WAIT_MS_MAX */
     uint64_t in_full;    /* TG_SHARE_IN_MAX were waiting */
     uint64_t late;       /* older than age_max_ms */
-    uint64_t unreadable; /* no replica's name, or no Observation */
+    uint64_t unreadable; /* no replica's name, no Observation, or a NUL byte in a text */
 } tg_share_stats;
 
 int tg_share_start(uv_loop_t *loop, const tg_share_conf *conf, tg_error *err, tg_share **ret);

@@ -23,6 +23,8 @@ IO_HEADERS = re.compile(r"(uv\.h|sqlite3\.h|time\.h|unistd\.h|fcntl\.h|threads\.
                         r"mman|epoll)\.h|(curl|grpc|librdkafka|netinet|arpa)/.*)$")
 GENERATED = re.compile(r"(tollgate|grpc)/.*\.pb-c\.h$")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:<([^>]+)>|"([^"]+)")', re.MULTILINE)
+UNPACKING = re.compile(r"\b(protobuf_c_message_unpack|\w+__unpack)\s*\(")
+CHECKED_UNPACKING = "libs/rpc/wire.c"
 LINES_MAX = 600
 SOURCES = (".c", ".h", ".cpp", ".cu", ".py", ".proto")
 
@@ -113,8 +115,14 @@ def form_problems(files):
             yield f"libs/{library} has no rank in this test"
 
 
+def unpacking_problems(files):
+    for path, text in files.items():
+        if path.startswith(("libs/", "services/", "cli/")) and path != CHECKED_UNPACKING and UNPACKING.search(text):
+            yield f"{path} unpacks a message by itself: a text with a NUL byte is refused by {CHECKED_UNPACKING} only"
+
+
 def problems(files):
-    return [*form_problems(files), *arrow_problems(files), *purity_problems(files)]
+    return [*form_problems(files), *arrow_problems(files), *purity_problems(files), *unpacking_problems(files)]
 
 
 def test_the_tree():
@@ -133,6 +141,7 @@ HEADER = "/* What it is for. */\n"
     ({"services/inference/engine/a.c": '#include "libs/json/json.h"\n'}, "the engine builds alone"),
     ({"tests/providers/a.c": '#include "libs/json/json.h"\n'}, "share no code"),
     ({"libs/base/a.c": '#include "json.h"\n'}, "rooted"),
+    ({"cli/a.c": "m = tollgate__v1__stop__unpack(NULL, len, bytes);\n"}, "unpacks a message by itself"),
     ({"services/router/policy/a.c": "#include <uv.h>\n"}, "policy/a.c → uv.h"),
     ({"services/router/dialect/a.c": "  #  include <librdkafka/rdkafka.h>\n"}, "rdkafka"),
     ({"services/router/policy/a.c": '#include "libs/money/m.h"\n', "libs/money/m.h": HEADER + "#include <time.h>\n"},

@@ -1,4 +1,5 @@
 /* The private tier's answer: each feed is one whole serialised tollgate.v1.GenerateEvent. */
+#include "libs/rpc/wire.h"
 #include "services/router/dialect/answer.h"
 #include "tollgate/v1/inference.pb-c.h"
 
@@ -68,11 +69,11 @@ static void read_end(tg_answer_decoder *decoder, const Tollgate__V1__GenerateEnd
 
 int tg_answer_private_event(tg_answer_decoder *decoder, tg_str message)
 {
-    Tollgate__V1__GenerateEvent *event =
-        tollgate__v1__generate_event__unpack(NULL, message.len, (const uint8_t *)message.data);
+    Tollgate__V1__GenerateEvent *event = (Tollgate__V1__GenerateEvent *)tg_rpc_wire_unpack(
+        &tollgate__v1__generate_event__descriptor, NULL, message, decoder->err);
     int rc = 0;
     if (!event)
-        return tg_error_set(decoder->err, -EBADMSG, "a message is no GenerateEvent");
+        return -EBADMSG;
     switch (event->event_case) {
     case TOLLGATE__V1__GENERATE_EVENT__EVENT_START:
         read_start(decoder, event->start);

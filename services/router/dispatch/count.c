@@ -1,5 +1,6 @@
 #include "services/router/dispatch/count.h"
 
+#include "libs/rpc/wire.h"
 #include "tollgate/v1/inference.pb-c.h"
 
 #include <errno.h>
@@ -17,8 +18,8 @@ static void on_event(void *user, const tg_upstream_event *event)
 {
     tg_count *count = user;
     if (event->type == TG_UPSTREAM_DATA) {
-        Tollgate__V1__CountTokensResponse *answer =
-            tollgate__v1__count_tokens_response__unpack(NULL, event->data.len, (const uint8_t *)event->data.data);
+        Tollgate__V1__CountTokensResponse *answer = (Tollgate__V1__CountTokensResponse *)tg_rpc_wire_unpack(
+            &tollgate__v1__count_tokens_response__descriptor, NULL, event->data, NULL);
         count->tokens = answer ? answer->tokens : 0;
         if (answer)
             tollgate__v1__count_tokens_response__free_unpacked(answer, NULL);

@@ -136,6 +136,19 @@ static void test_foreign_messages(void)
     CU_ASSERT_EQUAL(tg_usage_event_decode(bytes, 0, NULL, &event), -EBADMSG);
 }
 
+/* protobuf-c would cut the tenant there, and bill another one. */
+static void test_nul_bytes(void)
+{
+    static const char bytes[] = "\x22\x03" "a\0b", inside[] = "\xea\x01\x04\x0a\x02" "t\0";
+    tg_usage_event event;
+    tg_error err = {""};
+    CU_ASSERT_EQUAL(tg_usage_event_decode(bytes, sizeof bytes - 1, &err, &event), -EBADMSG);
+    CU_ASSERT_STRING_EQUAL(err.text, "tenant: a text must not hold a NUL byte");
+    err.text[0] = '\0';
+    CU_ASSERT_EQUAL(tg_usage_event_decode(inside, sizeof inside - 1, &err, &event), -EBADMSG);
+    CU_ASSERT_STRING_EQUAL(err.text, "counterfactuals[0]: target: a text must not hold a NUL byte");
+}
+
 /* Cut anywhere or with any byte changed: an answer, never a crash; a cut one never decodes to the
  * whole. */
 static void test_damaged_bytes(void)
@@ -171,6 +184,7 @@ static const tg_test tests[] = {
     {"text_becomes_utf8", test_text_becomes_utf8},
     {"refusals", test_refusals},
     {"foreign_messages", test_foreign_messages},
+    {"nul_bytes", test_nul_bytes},
     {"damaged_bytes", test_damaged_bytes},
     {"names", test_names},
 };

@@ -86,6 +86,8 @@ static void test_private(void)
     CU_ASSERT_STRING_EQUAL(events.data, private_events);
     tg_answer_decoder_free(decoder);
     expect_bad(TG_PROVIDER_PRIVATE, true, TG_STR("\xff\xff"), "GenerateEvent");
+    expect_bad(TG_PROVIDER_PRIVATE, true, TG_STR("\x12\x05\x0a\x03" "a\0b"), /* delta { text } */
+               "delta: text: a text must not hold a NUL byte");
     tg_buf_free(&message);
     tg_buf_free(&events);
 }
