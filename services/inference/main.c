@@ -160,11 +160,11 @@ static int start(tg_inference *inference, tg_arena *arena, const char *config, t
 
 static void stop(tg_inference *inference, tg_arena *arena)
 {
-    tg_inference_engine_time_stop(inference);
     while (inference->compiler.running) /* it reads what the engine owns */
         uv_run(tg_service_uv(inference->service), UV_RUN_ONCE);
-    inference->engine = tg_engine_free(inference->engine);
     tg_inference_end_generations(inference);
+    tg_inference_engine_time_stop(inference);
+    inference->engine = tg_engine_free(inference->engine);
     uv_close((uv_handle_t *)&inference->wake, NULL);
     uv_close((uv_handle_t *)&inference->tick, NULL);
     inference->service = tg_service_free(inference->service);

@@ -1,4 +1,5 @@
 """The inference service as those see it who send requests there: when it says that it is ready, and what a client leaves behind."""
+import json
 import os
 import socket
 import urllib.error
@@ -131,12 +132,14 @@ def test_watchers_come_leave_and_are_told_of_the_end(tmp_path, stubs):
 
 @pytest.mark.parametrize("reads", (True, False))
 def test_end_amid_a_generation(tmp_path, stubs, reads):
-    """A generation that outlives the time for draining is ended, whether its client reads or not, and the process with it."""
+    """A generation that outlives the time for draining is ended, whether its client reads or not, and the process with it. The request
+    log has what it took."""
     inference = stubs["inference"]
-    port, process = start(tmp_path, "drain_timeout_ms: 300ms\n")
+    port, process = start(tmp_path, f'drain_timeout_ms: 300ms\nrequest_log: "{tmp_path}/requests"\n')
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         grpc.channel_ready_future(channel).result(timeout=START_S)
-        request = inference.GenerateRequest(text="Once upon a time", max_tokens=1900, min_tokens=1900, tenant="acme")
+        request = inference.GenerateRequest(text="Once upon a time", max_tokens=1900, min_tokens=1900, tenant="acme",
+                                            request_id="cut-off", attempt=2)
         stream = stubs["inference_grpc"].InferenceStub(channel).Generate(request, timeout=300)
         assert next(stream).WhichOneof("event") == "start"
         assert next(stream).WhichOneof("event") == "delta"
@@ -148,3 +151,6 @@ def test_end_amid_a_generation(tmp_path, stubs, reads):
             assert ended.value.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
         assert process.wait(60) == 0
     assert b"drain_timeout" in process.stderr.read()
+    (line,) = map(json.loads, (tmp_path / "requests").read_text().splitlines())
+    assert (line["request_id"], line["attempt"], line["tenant"], line["finish"]) == ("cut-off", 2, "acme", "cancelled")
+    assert line["prompt_tokens"] == 4 and 1 <= line["output_tokens"] < 1900 and line["engine_ns"] > 0

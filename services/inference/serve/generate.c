@@ -241,11 +241,14 @@ void tg_inference_drain_engine(tg_inference *inference)
 
 void tg_inference_end_generations(tg_inference *inference)
 {
-    while (!tg_list_empty(&inference->generations)) {
-        generation *g = TG_CONTAINER_OF(inference->generations.next, generation, node);
+    TG_LIST_EACH(node, &inference->generations)
+    {
+        generation *g = TG_CONTAINER_OF(node, generation, node);
         g->gone = true;
-        end(g, "cancelled");
+        cancel_all(g);
     }
+    while (!tg_list_empty(&inference->generations)) /* the engine knows what they took, and the request log is to have it */
+        uv_run(tg_service_uv(inference->service), UV_RUN_ONCE);
 }
 
 static void on_cancel(tg_rpc_call *call, void *user)

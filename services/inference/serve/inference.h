@@ -58,7 +58,8 @@ tg_rpc_service tg_inference_rpc_service(tg_inference *inference);
 /* generate.c */
 void tg_inference_generate(void *service, tg_rpc_call *call, const ProtobufCMessage *request);
 void tg_inference_drain_engine(tg_inference *inference);
-void tg_inference_end_generations(tg_inference *inference); /* those still in flight when the engine is gone */
+/* Cancels those still in flight when the service's loop has stopped, and runs libuv's until the engine has ended them. */
+void tg_inference_end_generations(tg_inference *inference);
 
 /* status.c */
 void tg_inference_watch(void *service, tg_rpc_call *call, const ProtobufCMessage *request);
