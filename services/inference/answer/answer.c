@@ -48,7 +48,8 @@ static void feed(tg_answer *a, char c);
 
 static void flush(tg_answer *a)
 {
-    const tg_answer_piece piece = {a->out_kind, a->out_kind == TG_ANSWER_ARGUMENTS ? a->calls - 1 : 0, tg_buf_str(&a->out)};
+    const tg_answer_piece piece = {a->out_kind, a->out_kind == TG_ANSWER_ARGUMENTS ? a->calls - 1 : 0,
+                                   tg_buf_str(&a->out)};
     if (a->out.len > 0 && a->fn)
         a->fn(a->user, &piece);
     tg_buf_clear(&a->out);
@@ -178,7 +179,8 @@ static void head(tg_answer *a, char c)
 
 static bool is_name(char c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '-' || c == '.';
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '-' ||
+           c == '.';
 }
 
 static void begin_arguments(tg_answer *a)
@@ -249,7 +251,9 @@ static size_t marks_of(const tg_answer *a, tg_str *marks)
     case TEXT: marks[len++] = tg_tools_open(conf->tools); break;
     case THINKING: marks[len++] = tg_reasoning_close(conf->reasoning); break;
     case BROKEN: marks[len++] = tg_tools_close(conf->tools); break;
-    case BETWEEN: marks[len++] = conf->tools == TG_TOOLS_HERMES ? tg_tools_close(conf->tools) : tg_tools_open(conf->tools); break;
+    case BETWEEN:
+        marks[len++] = conf->tools == TG_TOOLS_HERMES ? tg_tools_close(conf->tools) : tg_tools_open(conf->tools);
+        break;
     case NAME: marks[len++] = TG_STR("[CALL_ID]"); /* fall through */
     case CALL_ID: marks[len++] = TG_STR("[ARGS]"); break;
     case HEAD:

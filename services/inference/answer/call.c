@@ -3,7 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
-enum { BEFORE, FIRST_KEY, KEY, IN_KEY, COLON, VALUE, IN_NAME, IN_TEXT, IN_BOX, IN_SCALAR, AFTER_VALUE, ARGUMENTS_ONLY };
+enum { BEFORE, FIRST_KEY, KEY, IN_KEY, COLON, VALUE, IN_NAME, IN_TEXT, IN_BOX, IN_SCALAR, AFTER_VALUE,
+       ARGUMENTS_ONLY };
 enum { NAME, ARGUMENTS, TYPE, OTHER };
 
 void tg_call_init(tg_call_reader *r)
@@ -104,7 +105,8 @@ static int escaped(tg_call_reader *r, char c, tg_buf *to)
 
 static int hex(tg_call_reader *r, char c, tg_buf *to)
 {
-    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
     if (digit < 0)
         return -EINVAL;
     r->unit = (uint16_t)(r->unit << 4 | digit);
@@ -131,7 +133,8 @@ static int text_byte(tg_call_reader *r, char c, tg_buf *to)
 static tg_call_step end_key(tg_call_reader *r)
 {
     const tg_str key = tg_buf_str(&r->key);
-    r->member = tg_str_is(key, "name") ? NAME : tg_str_is(key, "arguments") || tg_str_is(key, "parameters") ? ARGUMENTS
+    r->member = tg_str_is(key, "name") ? NAME
+                : tg_str_is(key, "arguments") || tg_str_is(key, "parameters") ? ARGUMENTS
                 : tg_str_is(key, "type") ? TYPE : OTHER;
     const bool again = (r->member == NAME && r->named) || (r->member == ARGUMENTS && r->begun);
     r->state = COLON;
@@ -153,7 +156,8 @@ static tg_call_step end_value(tg_call_reader *r)
 
 static bool is_scalar(char c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '+' || c == '.';
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '+' ||
+           c == '.';
 }
 
 static tg_call_step open_box(tg_call_reader *r, char c)

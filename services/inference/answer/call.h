@@ -1,8 +1,9 @@
-/* One call of a tool as a model writes it, read byte by byte: a JSON object with a name and arguments; internal to answer/.
+/* One call of a tool as a model writes it, read byte by byte: a JSON object with a name and arguments; internal to
+ * answer/.
  *
- * Of the object's members `name` is the tool, `arguments` or `parameters` what it is given, told in the model's own bytes as
- * they come; where they are a string, as some models have it, what the string holds. Others are passed over. Arguments are
- * scanned for their end rather than checked, so they are JSON where the model wrote JSON.
+ * Of the object's members `name` is the tool, `arguments` or `parameters` what it is given, told in the model's own
+ * bytes as they come; where they are a string, as some models have it, what the string holds. Others are passed over.
+ * Arguments are scanned for their end rather than checked, so they are JSON where the model wrote JSON.
  */
 #ifndef TG_INFERENCE_ANSWER_CALL_H
 #define TG_INFERENCE_ANSWER_CALL_H
@@ -39,7 +40,8 @@ void tg_call_init(tg_call_reader *reader);
 int tg_call_make_room(tg_call_reader *reader); /* for what most calls have. 0 or -ENOMEM */
 void tg_call_free(tg_call_reader *reader);
 void tg_call_begin(tg_call_reader *reader, bool only_known);         /* before the object's { */
-int tg_call_begin_arguments(tg_call_reader *reader, tg_str name);    /* the name stood elsewhere: arguments alone. 0 or -ENOMEM */
+/* The name stood elsewhere: arguments alone. 0 or -ENOMEM. */
+int tg_call_begin_arguments(tg_call_reader *reader, tg_str name);
 tg_call_step tg_call_push(tg_call_reader *reader, char c);
 
 /* Name and arguments can be told: both have come as far as that takes. */

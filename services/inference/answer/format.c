@@ -3,12 +3,16 @@
 #include <errno.h>
 #include <string.h>
 
-static bool has(tg_str text, const char *part) { return text.len > 0 && memmem(text.data, text.len, part, strlen(part)); }
+static bool has(tg_str text, const char *part)
+{
+    return text.len > 0 && memmem(text.data, text.len, part, strlen(part));
+}
 
 /* Some families have another language between the same marks: <function=…>, <arg_key>…. */
 static bool holds_json(tg_str t)
 {
-    return (has(t, "\"name\": ") || has(t, "\\\"name\\\": ")) && has(t, "arguments") && !has(t, "<function=") && !has(t, "<arg_key>");
+    return (has(t, "\"name\": ") || has(t, "\\\"name\\\": ")) && has(t, "arguments") && !has(t, "<function=") &&
+           !has(t, "<arg_key>");
 }
 
 tg_answer_format tg_answer_format_of(tg_str t)

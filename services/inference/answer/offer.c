@@ -3,9 +3,11 @@
 #include <errno.h>
 
 /* The answer, or each call in it, is to be one of the only tool, or of any, between two texts. 0 or -ENOMEM. */
-static int constrain(const tg_tools *tools, tg_tool_format format, tg_str before, tg_str behind, tg_arena *arena, tg_gen_request *out)
+static int constrain(const tg_tools *tools, tg_tool_format format, tg_str before, tg_str behind, tg_arena *arena,
+                     tg_gen_request *out)
 {
-    const size_t first = tools->only < tools->len ? tools->only : 0, end = tools->only < tools->len ? tools->only + 1 : tools->len;
+    const size_t first = tools->only < tools->len ? tools->only : 0;
+    const size_t end = tools->only < tools->len ? tools->only + 1 : tools->len;
     tg_str *texts = tg_arena_zalloc(arena, 3 + 2 * (end - first), sizeof *texts), *to = texts;
     if (!texts)
         return -ENOMEM;
@@ -21,7 +23,8 @@ static int constrain(const tg_tools *tools, tg_tool_format format, tg_str before
 }
 
 /* The answer must be a call: it is held to the form of one, behind the mark that opens it. */
-static int require_call(const tg_tools *tools, tg_arena *arena, tg_gen_request *out, tg_answer_conf *ret, tg_error *err)
+static int require_call(const tg_tools *tools, tg_arena *arena, tg_gen_request *out, tg_answer_conf *ret,
+                        tg_error *err)
 {
     const bool list = ret->tools == TG_TOOLS_MISTRAL;
     if (out->constraint.kind != TG_CONSTRAINT_NONE)
@@ -30,9 +33,10 @@ static int require_call(const tg_tools *tools, tg_arena *arena, tg_gen_request *
     return constrain(tools, ret->tools, tg_str_of(list ? "[" : ""), tg_str_of(list ? "]" : ""), arena, out);
 }
 
-/* What the model calls of its own accord is held to the form of a call from the mark that opens it on: to the end of the mark that
- * closes it, unless that is a control token, or of the object. Not where no mark opens a call. */
-static int hold_calls(const tg_model *model, const tg_tools *tools, tg_arena *arena, tg_gen_request *out, tg_answer_conf *ret)
+/* What the model calls of its own accord is held to the form of a call from the mark that opens it on: to the end of
+ * the mark that closes it, unless that is a control token, or of the object. Not where no mark opens a call. */
+static int hold_calls(const tg_model *model, const tg_tools *tools, tg_arena *arena, tg_gen_request *out,
+                      tg_answer_conf *ret)
 {
     const tg_str close = tg_tools_close(ret->tools);
     const bool control = close.len > 0 && tg_tokenizer_find_control(model->tokenizer, close) != TG_TOKEN_NONE;
@@ -43,8 +47,8 @@ static int hold_calls(const tg_model *model, const tg_tools *tools, tg_arena *ar
     return constrain(tools, ret->tools, TG_STR(""), control ? TG_STR("") : close, arena, out);
 }
 
-int tg_tools_offer(const tg_model *model, const tg_tools *tools, tg_str json, tg_arena *arena, tg_gen_request *out, tg_answer_conf *ret,
-                   tg_error *err)
+int tg_tools_offer(const tg_model *model, const tg_tools *tools, tg_str json, tg_arena *arena, tg_gen_request *out,
+                   tg_answer_conf *ret, tg_error *err)
 {
     if (tools->off)
         return 0;

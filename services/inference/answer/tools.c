@@ -5,16 +5,19 @@
 
 #include <errno.h>
 
-static int read_tool(tg_str json, const tg_json_node *tool, size_t at, tg_error *err, tg_str *ret_name, tg_str *ret_parameters)
+static int read_tool(tg_str json, const tg_json_node *tool, size_t at, tg_error *err, tg_str *ret_name,
+                     tg_str *ret_parameters)
 {
     const tg_json_node *type = tg_json_tree_get(tool, "type"), *function = tg_json_tree_get(tool, "function");
-    const tg_json_node *name = tg_json_tree_get(function, "name"), *parameters = tg_json_tree_get(function, "parameters");
+    const tg_json_node *name = tg_json_tree_get(function, "name");
+    const tg_json_node *parameters = tg_json_tree_get(function, "parameters");
     if (type && (type->kind != TG_JSON_STRING || !tg_str_is(type->text, "function")))
         return tg_error_set(err, -EINVAL, "tools[%zu].type: only \"function\" is supported", at);
     if (!function || function->kind != TG_JSON_OBJECT)
         return tg_error_set(err, -EINVAL, "tools[%zu].function: an object is needed", at);
     if (!name || name->kind != TG_JSON_STRING || name->text.len == 0 || name->text.len > TG_CALL_NAME_MAX)
-        return tg_error_set(err, -EINVAL, "tools[%zu].function.name: a string of 1 to %d bytes is needed", at, TG_CALL_NAME_MAX);
+        return tg_error_set(err, -EINVAL, "tools[%zu].function.name: a string of 1 to %d bytes is needed", at,
+                            TG_CALL_NAME_MAX);
     if (parameters && parameters->kind == TG_JSON_NULL)
         parameters = NULL;
     if (parameters && parameters->kind != TG_JSON_OBJECT)

@@ -21,19 +21,21 @@ struct tg_answers {
 
 static bool is_set(const char *text) { return text && *text; }
 
-int tg_answers_decode(tg_rpc_call *call, const Tollgate__V1__GenerateRequest *in, const tg_model *model, tg_gen_request *out,
-                      tg_answer_conf *ret, tg_error *err)
+int tg_answers_decode(tg_rpc_call *call, const Tollgate__V1__GenerateRequest *in, const tg_model *model,
+                      tg_gen_request *out, tg_answer_conf *ret, tg_error *err)
 {
     tg_tools tools;
     const char *alone = is_set(in->tools_json) ? "tools_json" : is_set(in->tool_choice) ? "tool_choice"
-                        : is_set(in->template_args_json) ? "template_args_json" : in->one_tool_call ? "one_tool_call" : NULL;
+                        : is_set(in->template_args_json) ? "template_args_json"
+                        : in->one_tool_call ? "one_tool_call" : NULL;
     *ret = (tg_answer_conf){0};
     if (!in->messages)
         return alone ? tg_error_set(err, -EINVAL, "%s goes with messages only", alone) : 0;
     ret->reasoning = model->answer.reasoning;
     ret->one_call = in->one_tool_call;
     out->template_args = tg_str_of(in->template_args_json);
-    int rc = tg_tools_read(tg_str_of(in->tools_json), tg_str_of(in->tool_choice), tg_rpc_call_arena(call), err, &tools);
+    int rc = tg_tools_read(tg_str_of(in->tools_json), tg_str_of(in->tool_choice), tg_rpc_call_arena(call), err,
+                           &tools);
     if (rc == 0)
         rc = tg_tools_offer(model, &tools, tg_str_of(in->tools_json), tg_rpc_call_arena(call), out, ret, err);
     out->marks = ret->tools != TG_TOOLS_NONE || ret->reasoning != TG_REASONING_NONE;
@@ -66,8 +68,8 @@ static int replay(tg_answers *a, const tg_gen_request *request, const tg_model *
     return rc;
 }
 
-int tg_answers_new(const tg_answer_conf *conf, const tg_gen_request *request, const tg_gen_ticket *ticket, const tg_model *model,
-                   tg_answers **ret)
+int tg_answers_new(const tg_answer_conf *conf, const tg_gen_request *request, const tg_gen_ticket *ticket,
+                   const tg_model *model, tg_answers **ret)
 {
     tg_answers *a = calloc(1, sizeof *a);
     tg_answer_conf own = *conf;
@@ -117,7 +119,8 @@ char *tg_answers_text(tg_rpc_call *call, tg_str text, char *room, size_t size)
     return out;
 }
 
-/* The same for the same request, whichever replica answers, and another one in the next turn, whose prompt is longer. */
+/* The same for the same request, whichever replica answers, and another one in the next turn, whose prompt is
+ * longer. */
 static void write_call_id(const tg_answers *a, uint32_t choice, uint32_t call, char *ret)
 {
     static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -178,7 +181,8 @@ static void on_piece(void *user, const tg_answer_piece *piece)
     s->delta->tool_calls = NULL;
 }
 
-int tg_answers_send(tg_answers *a, tg_rpc_call *call, const tg_engine_event *event, Tollgate__V1__GenerateDelta *delta)
+int tg_answers_send(tg_answers *a, tg_rpc_call *call, const tg_engine_event *event,
+                    Tollgate__V1__GenerateDelta *delta)
 {
     static char empty[] = "";
     sending s = {a, call, delta, false, 0};

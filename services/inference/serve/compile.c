@@ -113,7 +113,8 @@ int tg_compiler_add(tg_compiler *compiler, tg_compile *compile, tg_error *err)
     tg_compile *same = find(compiler, compile);
     tg_list_init(&compile->same);
     if (same && same->same_len >= TG_INFERENCE_COMPILE_SHARERS_MAX)
-        return tg_error_set(err, -EAGAIN, "%d requests of this tenant wait for the same constraint", TG_INFERENCE_COMPILE_SHARERS_MAX);
+        return tg_error_set(err, -EAGAIN, "%d requests of this tenant wait for the same constraint",
+                            TG_INFERENCE_COMPILE_SHARERS_MAX);
     if (same) {
         tg_list_add_tail(&same->same, &compile->node);
         same->same_len++;
@@ -122,7 +123,8 @@ int tg_compiler_add(tg_compiler *compiler, tg_compile *compile, tg_error *err)
     if (compiler->waiting_len >= TG_INFERENCE_COMPILES_MAX)
         return tg_error_set(err, -EAGAIN, "%d constraints wait to be compiled", TG_INFERENCE_COMPILES_MAX);
     if (waiting_of(compiler, compile->tenant) >= TG_INFERENCE_TENANT_COMPILES_MAX)
-        return tg_error_set(err, -EAGAIN, "%d constraints of this tenant wait to be compiled", TG_INFERENCE_TENANT_COMPILES_MAX);
+        return tg_error_set(err, -EAGAIN, "%d constraints of this tenant wait to be compiled",
+                            TG_INFERENCE_TENANT_COMPILES_MAX);
     tg_list_add_tail(&compiler->waiting, &compile->node);
     compiler->waiting_len++;
     next(compiler);

@@ -1,8 +1,8 @@
 /* Compiles the constraints of requests away from the loop's thread, where half a second would hold up every stream.
  *
- * One at a time; tenants take turns, so that one's expensive schemas delay another's by one of them at most. What a tenant wants several
- * times is compiled once, and waits as one: a fleet that starts with the same tools is not turned away. Threads: the loop's; compiling
- * itself runs on one of libuv's pool. */
+ * One at a time; tenants take turns, so that one's expensive schemas delay another's by one of them at most. What a
+ * tenant wants several times is compiled once, and waits as one: a fleet that starts with the same tools is not
+ * turned away. Threads: the loop's; compiling itself runs on one of libuv's pool. */
 #ifndef TG_INFERENCE_COMPILE_H
 #define TG_INFERENCE_COMPILE_H
 
@@ -11,7 +11,8 @@
 
 #include <uv.h>
 
-#define TG_INFERENCE_COMPILES_MAX 64       /* different constraints that wait to be compiled; further requests are told to come back */
+/* Different constraints that wait to be compiled; further requests are told to come back. */
+#define TG_INFERENCE_COMPILES_MAX 64
 #define TG_INFERENCE_TENANT_COMPILES_MAX 8 /* of one tenant; likewise */
 #define TG_INFERENCE_COMPILE_SHARERS_MAX 1024 /* requests of one tenant that wait for the same one; likewise */
 

@@ -204,8 +204,8 @@ void tg_embedder_serve(tg_embedder *embedder, tg_rpc_call *call, const ProtobufC
 
 /* ---- life ---- */
 
-int tg_embedder_new(uv_loop_t *loop, tg_metrics *metrics, const char *model_file, const tg_embed_conf *conf, tg_error *err,
-                    tg_embedder **ret)
+int tg_embedder_new(uv_loop_t *loop, tg_metrics *metrics, const char *model_file, const tg_embed_conf *conf,
+                    tg_error *err, tg_embedder **ret)
 {
     tg_embedder *e = calloc(1, sizeof *e);
     if (!e)

@@ -168,7 +168,8 @@ static void note_gap(tg_inference *inference)
 {
     const uint64_t now = tg_clock_mono_ns(), gap = now - inference->last_end_ns;
     if (inference->last_end_ns != 0)
-        inference->end_gap_ns = inference->end_gap_ns ? inference->end_gap_ns - inference->end_gap_ns / 8 + gap / 8 : gap;
+        inference->end_gap_ns =
+            inference->end_gap_ns ? inference->end_gap_ns - inference->end_gap_ns / 8 + gap / 8 : gap;
     inference->last_end_ns = now;
 }
 
@@ -247,7 +248,7 @@ void tg_inference_end_generations(tg_inference *inference)
         g->gone = true;
         cancel_all(g);
     }
-    while (!tg_list_empty(&inference->generations)) /* the engine knows what they took, and the request log is to have it */
+    while (!tg_list_empty(&inference->generations)) /* the engine knows what they took, for the request log */
         uv_run(tg_service_uv(inference->service), UV_RUN_ONCE);
 }
 
@@ -278,8 +279,9 @@ const tg_prompt_message *tg_inference_messages(tg_rpc_call *call, const void *ch
     }
     for (size_t i = 0; i < len; i++) {
         const Tollgate__V1__ChatMessage *m = in->messages[i];
-        out[i] = (tg_prompt_message){tg_str_of(m->role), tg_str_of(m->content), tg_str_of(m->name), tg_str_of(m->tool_call_id),
-                                     tg_str_of(m->tool_calls_json), tg_str_of(m->reasoning)};
+        out[i] = (tg_prompt_message){tg_str_of(m->role), tg_str_of(m->content), tg_str_of(m->name),
+                                     tg_str_of(m->tool_call_id), tg_str_of(m->tool_calls_json),
+                                     tg_str_of(m->reasoning)};
     }
     *ret_count = in->n_messages;
     return out;
@@ -314,14 +316,16 @@ static uint64_t deadline_of(uint64_t unix_ms)
 
 static bool is_set(const char *text) { return text && *text; }
 
-static int decode_constraint(tg_rpc_call *call, const Tollgate__V1__Constraint *in, tg_constraint_spec *ret, tg_error *err)
+static int decode_constraint(tg_rpc_call *call, const Tollgate__V1__Constraint *in, tg_constraint_spec *ret,
+                             tg_error *err)
 {
     const size_t choices = in->choice ? at_most(in->choice->n_values, TG_CONSTRAINT_CHOICES_MAX) : 0;
     tg_str *texts = tg_arena_zalloc(tg_rpc_call_arena(call), choices + 1, sizeof *texts);
     if (!texts)
         return tg_error_set(err, -ENOMEM, "out of memory");
     if (in->json_object + is_set(in->json_schema) + is_set(in->regex) + (in->choice != NULL) != 1)
-        return tg_error_set(err, -EINVAL, "constraint: exactly one of json_object, json_schema, regex and choice must be given");
+        return tg_error_set(err, -EINVAL,
+                            "constraint: exactly one of json_object, json_schema, regex and choice must be given");
     ret->texts = texts;
     if (in->json_object) {
         ret->kind = TG_CONSTRAINT_JSON_OBJECT;
@@ -441,7 +445,8 @@ static bool takes_apart(const tg_answer_conf *conf)
     return conf->tools != TG_TOOLS_NONE || conf->reasoning != TG_REASONING_NONE;
 }
 
-/* A request that is not the engine's yet. What is in it lives in the call's arena, or in `request`, as long as the call. */
+/* A request that is not the engine's yet. What is in it lives in the call's arena, or in `request`, as long as
+ * the call. */
 typedef struct admission {
     tg_inference *inference;
     tg_rpc_call *call;
@@ -532,7 +537,8 @@ void tg_inference_generate(void *service, tg_rpc_call *call, const ProtobufCMess
     if (rc == 0 && a->gen.constraint.kind != TG_CONSTRAINT_NONE) {
         a->gen.compiled = tg_engine_kept_constraint(inference->engine, &a->gen.constraint);
         if (!a->gen.compiled) {
-            a->compile = (tg_compile){.tenant = a->gen.tenant, .spec = &a->gen.constraint, .wanted = is_wanted, .done = on_compiled};
+            a->compile = (tg_compile){.tenant = a->gen.tenant, .spec = &a->gen.constraint, .wanted = is_wanted,
+                                      .done = on_compiled};
             rc = tg_compiler_add(&inference->compiler, &a->compile, &err);
             if (rc == 0)
                 return;

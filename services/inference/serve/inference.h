@@ -58,7 +58,8 @@ tg_rpc_service tg_inference_rpc_service(tg_inference *inference);
 /* generate.c */
 void tg_inference_generate(void *service, tg_rpc_call *call, const ProtobufCMessage *request);
 void tg_inference_drain_engine(tg_inference *inference);
-/* Cancels those still in flight when the service's loop has stopped, and runs libuv's until the engine has ended them. */
+/* Cancels those still in flight when the service's loop has stopped, and runs libuv's until the engine has ended
+ * them. */
 void tg_inference_end_generations(tg_inference *inference);
 
 /* status.c */
@@ -79,8 +80,8 @@ int tg_inference_metrics_init(tg_inference_metrics *metrics);
 void tg_inference_metrics_collect(tg_inference *inference);
 
 /* For the files of this folder: messages of the request as the engine wants them, in the call's arena.
- * NULL, with a message, when the arena is exhausted. *ret_count may be more than TG_PROMPT_MESSAGES_MAX, of which no more are
- * there: whoever takes them refuses by the count. */
+ * NULL, with a message, when the arena is exhausted. *ret_count may be more than TG_PROMPT_MESSAGES_MAX, of which no
+ * more are there: whoever takes them refuses by the count. */
 const struct tg_prompt_message *tg_inference_messages(tg_rpc_call *call, const void *chat_messages,
                                                     size_t *ret_count, tg_error *err);
 

@@ -28,7 +28,8 @@ int tg_inference_metrics_init(tg_inference_metrics *i)
     i->busy_ns = tg_metrics_one_counter(m, "tollgate_engine_busy_nanoseconds_total",
                                         "Wall time of steps, as it is divided among tenants.");
     i->overhead_ns = tg_metrics_one_counter(m, "tollgate_engine_overhead_nanoseconds_total",
-                                            "Wall time between steps, and of what was computed anew after giving way.");
+                                            "Wall time between steps, and of what was computed anew "
+                                            "after giving way.");
     i->idle_ns = tg_metrics_one_counter(m, "tollgate_engine_idle_nanoseconds_total", "Wall time with nothing to do.");
     i->prompt_rate = tg_metrics_one_gauge(m, "tollgate_engine_prompt_tokens_per_second",
                                           "Prompt tokens admitted in a second, over the last 30 to 60.");
@@ -37,12 +38,15 @@ int tg_inference_metrics_init(tg_inference_metrics *i)
     i->engine_time_published = tg_metrics_one_counter(m, "tollgate_engine_time_published_total",
                                                       "Intervals of engine time acknowledged by Kafka.");
     i->engine_time_dropped = tg_metrics_one_counter(m, "tollgate_engine_time_dropped_total",
-                                                    "Intervals of engine time dropped because Kafka did not take them in time.");
+                                                    "Intervals of engine time dropped because Kafka did not take "
+                                                    "them in time.");
     i->queue_ns = tg_metrics_one_histogram(m, "tollgate_engine_queue_seconds", "From submission to admission.", 1e-9);
     i->first_token_ns = tg_metrics_one_histogram(m, "tollgate_engine_first_token_seconds",
                                   "From submission to the first token.", 1e-9);
-    i->decode_ns = tg_metrics_one_histogram(m, "tollgate_engine_inter_token_seconds", "Mean time between tokens.", 1e-9);
-    return i->requests && i->refusals && i->engine_time_dropped && i->overhead_ns && i->idle_ns && i->decode_ns && i->queue_ns
+    i->decode_ns = tg_metrics_one_histogram(m, "tollgate_engine_inter_token_seconds", "Mean time between tokens.",
+                                            1e-9);
+    return i->requests && i->refusals && i->engine_time_dropped && i->overhead_ns && i->idle_ns && i->decode_ns
+           && i->queue_ns
                ? 0 : -ENOMEM;
 }
 

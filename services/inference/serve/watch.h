@@ -1,4 +1,5 @@
-/* Streams that clients watch until they leave or the service drains: WatchStatus and WatchBlocks. Threads: the loop's. */
+/* Streams that clients watch until they leave or the service drains: WatchStatus and WatchBlocks.
+ * Threads: the loop's. */
 #ifndef TG_INFERENCE_WATCH_H
 #define TG_INFERENCE_WATCH_H
 
@@ -18,8 +19,8 @@ typedef struct tg_watcher { /* the first member of whatever watches */
 
 void tg_watchers_init(tg_watchers *watchers, size_t most);
 
-/* A watcher of `size` bytes, all zero but for its first member. It ends with its call. NULL: there are too many, which the call has
- * been told. */
+/* A watcher of `size` bytes, all zero but for its first member. It ends with its call. NULL: there are too many,
+ * which the call has been told. */
 void *tg_watcher_new(tg_watchers *watchers, tg_rpc_call *call, size_t size);
 
 /* Everybody is told that the service drains. */
