@@ -11,8 +11,7 @@
 
 #include <uv.h>
 
-/* Different constraints that wait to be compiled; further requests are told to come back. */
-#define TG_INFERENCE_COMPILES_MAX 64
+#define TG_INFERENCE_COMPILES_MAX 64 /* different constraints that wait to be compiled; others are told to come back */
 #define TG_INFERENCE_TENANT_COMPILES_MAX 8 /* of one tenant; likewise */
 #define TG_INFERENCE_COMPILE_SHARERS_MAX 1024 /* requests of one tenant that wait for the same one; likewise */
 
