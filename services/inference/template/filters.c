@@ -16,7 +16,7 @@ bool tg_filter_known(tg_str name) { return tg_name_among(name, filters); }
 static tg_value attribute(tg_render *r, const tg_value *v, tg_str path)
 {
     tg_value at = *v;
-    while (path.len > 0 && r->rc == 0) {
+    while (path.len > 0 && tg_render_step(r, 1 + path.len / TG_STEP_BYTES)) {
         const char *dot = memchr(path.data, '.', path.len);
         tg_str name = {path.data, dot ? (size_t)(dot - path.data) : path.len};
         if (at.kind == TG_VALUE_LIST && name.len > 0 && name.data[0] >= '0' && name.data[0] <= '9') {
@@ -101,7 +101,7 @@ static tg_value choose(tg_render *r, tg_str name, const tg_value *v, const tg_ar
     tg_str how = tg_value_text(test.len ? &test.v[0] : NULL);
     if (test.len > 0 && !tg_test_known(how))
         tg_render_fail(r, -EINVAL, "no test is named '%.*s'", (int)(how.len < 40 ? how.len : 40), how.data);
-    for (size_t i = 0; i < from->len && r->rc == 0; i++) {
+    for (size_t i = 0; i < from->len && tg_render_step(r, 1); i++) {
         tg_value item = attribute(r, &from->items[i], path);
         bool holds = test.len > 0 ? tg_test_apply(r, how, &item, &operands) : tg_value_true(&item);
         if (holds == wanted)
@@ -209,8 +209,9 @@ static tg_value unique(tg_render *r, const tg_value *v, const tg_args *a)
     return list;
 }
 
-static tg_value convert(const tg_value *v, const tg_args *a, bool real)
+static tg_value convert(tg_render *r, const tg_value *v, const tg_args *a, bool real)
 {
+    tg_render_step(r, tg_value_text(v).len / TG_STEP_BYTES);
     const tg_value *other = tg_args_get(a, 0, "default");
     char text[64], *end = text;
     double f = v->kind == TG_VALUE_FLOAT ? v->f : v->kind == TG_VALUE_INT ? (double)v->i : v->kind == TG_VALUE_BOOL && v->b;
@@ -247,7 +248,7 @@ static tg_value arithmetic(tg_render *r, tg_str name, const tg_value *v, const t
     const tg_list_value *items = tg_value_items(r, v);
     tg_value best = {0};
     int64_t sum = 0;
-    for (size_t i = 0; i < items->len && r->rc == 0; i++) {
+    for (size_t i = 0; i < items->len && tg_render_step(r, 1); i++) {
         const tg_value *item = &items->items[i];
         if (tg_str_is(name, "sum")) {
             if (item->kind != TG_VALUE_INT || __builtin_add_overflow(sum, item->i, &sum))
@@ -317,7 +318,7 @@ tg_value tg_filter_apply(tg_render *r, tg_str name, const tg_value *v, const tg_
     if (tg_str_is(name, "dictsort"))
         return dictsort(r, v, a);
     if (tg_str_is(name, "int") || tg_str_is(name, "float"))
-        return convert(v, a, name.data[0] == 'f');
+        return convert(r, v, a, name.data[0] == 'f');
     if (tg_str_is(name, "attr"))
         return attribute(r, v, tg_value_text(tg_args_get(a, 0, "name")));
     if (tg_str_is(name, "items") && v->kind == TG_VALUE_UNDEFINED)

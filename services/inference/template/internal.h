@@ -107,6 +107,7 @@ typedef struct tg_render {
     int rc;
     int line;
     uint64_t steps;
+    size_t writing; /* bytes of the buffers in use: a macro's stands beside its caller's */
     int depth;
     int64_t loops;
     int64_t now_s;
@@ -121,6 +122,9 @@ typedef struct tg_args {
 
 void tg_render_fail(tg_render *r, int rc, const char *format, ...) __attribute__((format(printf, 3, 4)));
 bool tg_render_step(tg_render *r, uint64_t steps); /* false when the rendering has failed */
+
+/* What is looked at or copied in one step. Whatever walks over something of any length counts it so. */
+enum { TG_STEP_BYTES = 256, TG_STEP_ENTRIES = 16 };
 
 tg_value tg_value_str(tg_text s);
 tg_value tg_value_bytes(tg_render *r, const char *s, size_t len, bool trusted); /* copies the marks only */

@@ -45,7 +45,7 @@ static bool strips(tg_render *r, tg_text character, tg_str set)
     const tg_text all = {set.data, NULL, set.len};
     if (!set.data)
         return character.len == 1 && is_blank(character.s[0]);
-    for (size_t at = 0, n; at < set.len && tg_render_step(r, at % 256 == 255); at += n) {
+    for (size_t at = 0, seen = 1, n; at < set.len && tg_render_step(r, seen % TG_STEP_BYTES == 0); at += n, seen++) {
         n = tg_utf8_step(all, at);
         if (n == character.len && memcmp(set.data + at, character.s, n) == 0)
             return true;
@@ -133,7 +133,7 @@ static char cased(char c, bool up)
 static tg_value change_case(tg_render *r, tg_text s, char how)
 {
     char *to = tg_arena_alloc(&r->arena, s.len + 1);
-    if (!to || !tg_render_step(r, s.len / 256))
+    if (!to || !tg_render_step(r, s.len / TG_STEP_BYTES))
         return tg_render_fail(r, -E2BIG, "more than %zu bytes of values", TG_TEMPLATE_MEMORY_MAX), (tg_value){0};
     bool start = true;
     for (size_t i = 0; i < s.len; i++) {
@@ -150,7 +150,7 @@ static tg_value affix(tg_render *r, tg_text s, const tg_value *with, bool end)
     size_t len = with->kind == TG_VALUE_LIST ? with->list->len : 1;
     if (with->kind == TG_VALUE_LIST)
         one = with->list->items;
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; i < len && tg_render_step(r, 1 + tg_value_text(&one[i]).len / TG_STEP_BYTES); i++) {
         if (one[i].kind != TG_VALUE_STR)
             tg_render_fail(r, -EINVAL, "startswith or endswith asked with %s", tg_value_kind_name(&one[i]));
         else if (one[i].s.len <= s.len &&
@@ -188,7 +188,7 @@ static tg_value string_method(tg_render *r, const tg_value *v, tg_str name, cons
 {
     const tg_value *first = tg_args_get(a, 0, NULL), *second = tg_args_get(a, 1, "maxsplit");
     int64_t most = second && second->kind == TG_VALUE_INT ? second->i : -1;
-    if (!tg_render_step(r, v->s.len / 256))
+    if (!tg_render_step(r, v->s.len / TG_STEP_BYTES))
         return (tg_value){0};
     if (tg_str_is(name, "strip") || tg_str_is(name, "lstrip") || tg_str_is(name, "rstrip"))
         return strip(r, v->s, first, name.data[0] != 'r', name.data[0] != 'l');
@@ -242,7 +242,7 @@ tg_value tg_method_call(tg_render *r, const tg_value *v, tg_str name, const tg_a
         return a->v[v->loop->at % a->len];
     if (v->kind == TG_VALUE_LIST && tg_str_is(name, "count") && a->len == 1) {
         int64_t n = 0;
-        for (size_t i = 0; i < v->list->len; i++)
+        for (size_t i = 0; i < v->list->len && tg_render_step(r, 1); i++)
             n += tg_value_equal(r, &v->list->items[i], &a->v[0]);
         return tg_value_int(n);
     }

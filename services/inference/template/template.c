@@ -22,13 +22,22 @@ typedef enum flow { GOES_ON, BREAKS, CONTINUES } flow;
 static tg_value eval(tg_render *r, tg_scope *s, const tg_node *n);
 static flow run(tg_render *r, tg_scope *s, const tg_node *n, tg_out *o);
 
-static tg_value *lookup(tg_scope *s, tg_str name)
+static binding *find(tg_render *r, const tg_scope *s, tg_str name)
 {
-    for (; s; s = s->outer)
-        for (binding *b = s->first; b; b = b->next)
-            if (tg_str_eq(b->name, name))
-                return &b->value;
-    return NULL;
+    size_t walked = 0;
+    binding *b = s->first;
+    for (; b && !tg_str_eq(b->name, name); b = b->next)
+        walked++;
+    tg_render_step(r, walked / TG_STEP_ENTRIES);
+    return b;
+}
+
+static tg_value *lookup(tg_render *r, const tg_scope *s, tg_str name)
+{
+    binding *b = NULL;
+    for (; s && !b; s = s->outer)
+        b = find(r, s, name);
+    return b ? &b->value : NULL;
 }
 
 static void *make(tg_render *r, size_t size)
@@ -41,14 +50,10 @@ static void *make(tg_render *r, size_t size)
 
 static void bind(tg_render *r, tg_scope *s, tg_str name, tg_value v)
 {
-    for (binding *b = s->first; b; b = b->next) {
-        if (tg_str_eq(b->name, name)) {
-            b->value = v;
-            return;
-        }
-    }
-    binding *b = make(r, sizeof(*b));
+    binding *b = find(r, s, name);
     if (b) {
+        b->value = v;
+    } else if ((b = make(r, sizeof(*b)))) {
         *b = (binding){name, v, s->first};
         s->first = b;
     }
@@ -58,7 +63,7 @@ static void bind(tg_render *r, tg_scope *s, tg_str name, tg_value v)
 static void assign(tg_render *r, tg_scope *s, const tg_node *names, tg_value v)
 {
     if (names->kind == TG_NODE_ATTR) {
-        tg_value *target = lookup(s, names->a->text);
+        tg_value *target = lookup(r, s, names->a->text);
         if (target && target->kind == TG_VALUE_NAMESPACE)
             tg_dict_set(r, target->list, tg_value_bytes(r, names->text.data, names->text.len, true), v);
         else
@@ -114,7 +119,7 @@ static tg_value call_macro(tg_render *r, const tg_macro *m, const tg_args *a)
     for (const tg_node *p = m->node->args; p && r->rc == 0; p = p->next, at++) {
         char name[64];
         tg_str_copy(name, sizeof(name), p->text);
-        const tg_value *given = tg_args_get(a, at, name);
+        const tg_value *given = tg_render_step(r, a->len / TG_STEP_ENTRIES) ? tg_args_get(a, at, name) : NULL;
         bind(r, s, p->text, given ? *given : p->a ? eval(r, s, p->a) : (tg_value){.name = p->text});
     }
     if (m->caller)
@@ -313,10 +318,10 @@ static bool compare(tg_render *r, tg_op op, const tg_value *a, const tg_value *b
     return op == TG_OP_LT ? order < 0 : op == TG_OP_LE ? order <= 0 : op == TG_OP_GT ? order > 0 : order >= 0;
 }
 
-static tg_value name_of(tg_scope *s, tg_str name)
+static tg_value name_of(tg_render *r, const tg_scope *s, tg_str name)
 {
     static const char *const functions[] = {"namespace", "range", "raise_exception", "strftime_now", "dict", NULL};
-    const tg_value *found = lookup(s, name);
+    const tg_value *found = lookup(r, s, name);
     if (found)
         return *found;
     return (tg_value){.kind = tg_name_among(name, functions) ? TG_VALUE_FUNCTION : TG_VALUE_UNDEFINED, .name = name};
@@ -382,7 +387,7 @@ static tg_value eval(tg_render *r, tg_scope *s, const tg_node *n)
     case TG_NODE_INT: v = tg_value_int(n->integer); break;
     case TG_NODE_FLOAT: v = (tg_value){.kind = TG_VALUE_FLOAT, .f = n->real}; break;
     case TG_NODE_STR: v = tg_value_bytes(r, n->text.data, n->text.len, true); break;
-    case TG_NODE_NAME: v = name_of(s, n->text); break;
+    case TG_NODE_NAME: v = name_of(r, s, n->text); break;
     case TG_NODE_LIST:
     case TG_NODE_DICT: v = box(r, s, n); break;
     case TG_NODE_ITEM: v = item(r, s, n); break;

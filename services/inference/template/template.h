@@ -22,9 +22,9 @@
 
 #define TG_TEMPLATE_SOURCE_MAX ((size_t)1 << 20)  /* bytes of a chat template */
 #define TG_TEMPLATE_DEPTH_MAX 64                  /* nesting of a chat template's blocks, calls and values */
-#define TG_TEMPLATE_STEPS_MAX 4000000             /* steps one rendering of a chat template may take */
+#define TG_TEMPLATE_STEPS_MAX 4000000             /* steps of rendering a chat template, each of little work */
 #define TG_TEMPLATE_OUTPUT_MAX ((size_t)16 << 20) /* bytes a chat template may write */
-#define TG_TEMPLATE_MEMORY_MAX ((size_t)256 << 20) /* bytes one rendering's values may take */
+#define TG_TEMPLATE_MEMORY_MAX ((size_t)256 << 20) /* bytes of values in rendering a chat template, and again of texts being written */
 
 typedef struct tg_template tg_template;
 

@@ -16,6 +16,7 @@ void tg_render_fail(tg_render *r, int rc, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    text[tg_utf8_whole(text, strlen(text))] = '\0';
     r->rc = rc == -ENOMEM ? rc : tg_error_set(r->err, rc, "chat template, line %d: %s", r->line, text);
 }
 
@@ -42,7 +43,7 @@ tg_value tg_value_bool(bool b) { return (tg_value){.kind = TG_VALUE_BOOL, .b = b
 tg_value tg_value_bytes(tg_render *r, const char *s, size_t len, bool trusted)
 {
     uint8_t *marks = take(r, len);
-    tg_render_step(r, len / 256);
+    tg_render_step(r, len / TG_STEP_BYTES);
     if (!marks)
         return (tg_value){0};
     memset(marks, trusted, len);
@@ -81,10 +82,11 @@ void tg_list_add(tg_render *r, tg_list_value *list, tg_value v)
 
 const tg_value *tg_dict_get(tg_render *r, const tg_list_value *dict, const tg_value *key)
 {
-    for (size_t i = 0; i < dict->len; i++)
-        if (tg_value_equal(r, &dict->items[2 * i], key))
-            return &dict->items[2 * i + 1];
-    return NULL;
+    size_t i = 0;
+    while (i < dict->len && !tg_value_equal(r, &dict->items[2 * i], key))
+        i++;
+    tg_render_step(r, i / TG_STEP_ENTRIES);
+    return i < dict->len ? &dict->items[2 * i + 1] : NULL;
 }
 
 const tg_value *tg_dict_find(tg_render *r, const tg_list_value *dict, tg_str key)
@@ -163,7 +165,8 @@ bool tg_value_equal(tg_render *r, const tg_value *a, const tg_value *b)
     if (a->kind != b->kind)
         return false;
     if (a->kind == TG_VALUE_STR)
-        return a->s.len == b->s.len && tg_render_step(r, a->s.len / 256) && tg_str_eq(tg_value_text(a), tg_value_text(b));
+        return a->s.len == b->s.len && tg_render_step(r, a->s.len / TG_STEP_BYTES) &&
+               tg_str_eq(tg_value_text(a), tg_value_text(b));
     if (a->kind == TG_VALUE_NONE || a->kind == TG_VALUE_UNDEFINED)
         return true;
     if (a->kind != TG_VALUE_LIST && a->kind != TG_VALUE_DICT)
@@ -196,7 +199,7 @@ int tg_value_order(tg_render *r, const tg_value *a, const tg_value *b)
         return (number(a) > number(b)) - (number(a) < number(b));
     if (a->kind == TG_VALUE_STR && b->kind == TG_VALUE_STR) {
         const size_t len = a->s.len < b->s.len ? a->s.len : b->s.len;
-        int order = tg_render_step(r, len / 256) ? memcmp(a->s.s, b->s.s, len) : 0;
+        int order = tg_render_step(r, len / TG_STEP_BYTES) ? memcmp(a->s.s, b->s.s, len) : 0;
         return order ? (order > 0) - (order < 0) : (a->s.len > b->s.len) - (a->s.len < b->s.len);
     }
     if (a->kind == TG_VALUE_LIST && b->kind == TG_VALUE_LIST)
@@ -208,7 +211,7 @@ int tg_value_order(tg_render *r, const tg_value *a, const tg_value *b)
 bool tg_value_in(tg_render *r, const tg_value *item, const tg_value *box)
 {
     if (box->kind == TG_VALUE_STR && item->kind == TG_VALUE_STR) {
-        tg_render_step(r, box->s.len / 256);
+        tg_render_step(r, box->s.len / TG_STEP_BYTES);
         return item->s.len == 0 || memmem(box->s.s, box->s.len, item->s.s, item->s.len);
     }
     if (box->kind == TG_VALUE_DICT || box->kind == TG_VALUE_LIST)
@@ -261,7 +264,8 @@ const char *tg_value_kind_name(const tg_value *v)
 
 void tg_out_add(tg_render *r, tg_out *o, const char *s, const uint8_t *trusted, size_t len, bool trust)
 {
-    if (r->rc < 0 || len == 0 || !tg_render_step(r, len / 256))
+    /* So many small pieces count as much as a large one. */
+    if (r->rc < 0 || len == 0 || !tg_render_step(r, (o->len + len) / TG_STEP_BYTES - o->len / TG_STEP_BYTES))
         return;
     if (len > TG_TEMPLATE_OUTPUT_MAX - o->len) {
         tg_render_fail(r, -E2BIG, "more than %zu bytes of text", TG_TEMPLATE_OUTPUT_MAX);
@@ -269,6 +273,11 @@ void tg_out_add(tg_render *r, tg_out *o, const char *s, const uint8_t *trusted, 
     }
     if (o->len + len > o->size) {
         size_t size = (o->len + len) * 2 + 256;
+        r->writing += 2 * (size - o->size);
+        if (r->writing > TG_TEMPLATE_MEMORY_MAX) {
+            tg_render_fail(r, -E2BIG, "more than %zu bytes of unfinished texts", TG_TEMPLATE_MEMORY_MAX);
+            return;
+        }
         char *text = realloc(o->s, size);
         o->s = text ? text : o->s;
         uint8_t *marks = realloc(o->trusted, size);
@@ -305,6 +314,7 @@ tg_value tg_out_take(tg_render *r, tg_out *o)
     }
     free(o->s);
     free(o->trusted);
+    r->writing -= 2 * o->size;
     *o = (tg_out){0};
     return v;
 }
@@ -314,6 +324,7 @@ static void add_float(tg_render *r, tg_out *o, double f, bool json)
 {
     char text[48], digits[32];
     int precision = 0;
+    tg_render_step(r, TG_STEP_ENTRIES); /* so many tries at most */
     if (!isfinite(f)) {
         add(r, o, isnan(f) ? (json ? "NaN" : "nan") : f > 0 ? (json ? "Infinity" : "inf") : json ? "-Infinity" : "-inf");
         return;
@@ -461,7 +472,9 @@ void tg_out_json(tg_render *r, tg_out *o, const tg_value *v, int indent, int lev
                 add_json_string(r, o, key.s, ascii);
                 tg_out_add(r, o, colon.data, NULL, colon.len, false);
             }
-            const tg_value *item = dict ? tg_dict_get(r, v->list, &keys->items[i]) : &keys->items[i];
+            const tg_value *item = !dict  ? &keys->items[i]
+                                   : sort ? tg_dict_get(r, v->list, &keys->items[i])
+                                          : &v->list->items[2 * i + 1];
             tg_out_json(r, o, item, indent, level + 1, comma, colon, sort, ascii);
         }
         if (keys->len > 0)

@@ -1,3 +1,4 @@
+#include "libs/base/buf.h"
 #include "services/inference/template/template.h"
 #include "tests/unit/harness.h"
 
@@ -146,11 +147,108 @@ static void test_work_is_bounded(void)
     }
 }
 
+/* Renders `use` `times` times over, in a scope of `set`. */
+static int render_times(const char *set, const char *use, unsigned times, const char *variables, tg_error *err)
+{
+    tg_template_text text = {0};
+    tg_buf source;
+    tg_buf_init(&source, 0);
+    tg_buf_printf(&source, "%s{%% for i in range(%u) %%}{%% set q = %s %%}{%% endfor %%}", set, times, use);
+    const int rc = render(source.data, variables, err, &text);
+    tg_template_text_free(&text);
+    tg_buf_free(&source);
+    return rc;
+}
+
+/* Once is allowed; so many times are more than the steps. Without the count they would go through, after some 10^8
+ * comparisons. */
+static void expect_counted(const char *set, const char *use, unsigned times, const char *variables)
+{
+    tg_error err = {""};
+    const int once = render_times(set, use, 1, variables, NULL);
+    const int often = render_times(set, use, times, variables, &err);
+    if (once != 0 || often != -E2BIG || !strstr(err.text, "steps"))
+        printf("# %s: %d, %d %s\n", use, once, often, err.text);
+    CU_ASSERT_EQUAL(once, 0);
+    CU_ASSERT_EQUAL(often, -E2BIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "more than 4000000 steps"));
+}
+
+static void test_every_walk_counts(void)
+{
+    static const char *const walks[][2] = {
+        {"{% set x = [1] * 100000 %}", "x.count(2)"},
+        {"{% set x = [1] * 100000 %}", "x | sum"},
+        {"{% set x = [1] * 100000 %}", "x | max"},
+        {"{% set x = [1] * 100000 %}", "x | select('none') | length"},
+        {"{% set x = '    ' * 500000 %}", "x | int"},
+        {"{% set x = 'é' * 700 %}{% set y = 'ü' * 2000 ~ 'é' %}", "x.strip(y)"},
+        {"{% set x = 'a' * 100000 %}{% set y = [x ~ 'b'] * 20 %}{% set x = x ~ 'c' %}", "x.startswith(y)"},
+        {"{% set x = [0.1234567890123456] * 400 %}", "x | tojson"},
+        {"{% set n = namespace() %}{% set n.x = n %}{% set p = 'x' ~ '.x' * 5000 %}", "[n] | map(attribute=p)"},
+    };
+    for (size_t i = 0; i < sizeof(walks) / sizeof(*walks); i++)
+        expect_counted(walks[i][0], walks[i][1], 1000, "{}");
+}
+
+/* Names, keys and parameters are looked up one after the other. */
+static void test_look_ups_count(void)
+{
+    tg_buf variables, macro, call;
+    tg_buf_init(&variables, 0);
+    tg_buf_init(&macro, 0);
+    tg_buf_init(&call, 0);
+    tg_buf_add_text(&variables, "{\"first\":1");
+    tg_buf_add_text(&macro, "{% macro m(p");
+    tg_buf_add_text(&call, "m(1");
+    for (unsigned i = 0; i < 1500; i++) {
+        tg_buf_printf(&variables, ",\"k%u\":1", i);
+        tg_buf_printf(&macro, ",p%u", i);
+        tg_buf_add_text(&call, ",1");
+    }
+    tg_buf_add_text(&variables, "}");
+    tg_buf_add_text(&macro, ") %}{% endmacro %}");
+    tg_buf_add_text(&call, ")");
+    expect_counted("", "first", 50000, variables.data);
+    tg_buf_clear(&variables);
+    tg_buf_add_text(&variables, "{\"d\":{\"a\":1");
+    for (unsigned i = 0; i < 1500; i++)
+        tg_buf_printf(&variables, ",\"k%u\":1", i);
+    tg_buf_add_text(&variables, "}}");
+    expect_counted("", "d.k1499", 50000, variables.data);
+    expect_counted(macro.data, call.data, 30, "{}");
+    tg_buf_free(&variables);
+    tg_buf_free(&macro);
+    tg_buf_free(&call);
+}
+
+/* A macro writes while its callers' texts wait: together they are bounded, not only each. */
+static void test_waiting_texts_are_bounded(void)
+{
+    tg_error err = {""};
+    const int rc = render("{% set k = 'a' * 1024 %}{% set s = k * 8192 %}{% macro m(n) %}{{ s }}{{ m(n - 1) if n }}"
+                          "{% endmacro %}{{ m(20) }}", "{}", &err, NULL);
+    CU_ASSERT_EQUAL(rc, -E2BIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "bytes of unfinished texts"));
+}
+
+/* A reason is cut after a whole character: it goes into JSON. */
+static void test_reasons_are_whole(void)
+{
+    tg_error err = {""};
+    CU_ASSERT_EQUAL(render("{{ raise_exception('x' ~ 'é' * 500) }}", "{}", &err, NULL), -EINVAL);
+    CU_ASSERT(strstr(err.text, "xééé") && tg_utf8_valid(err.text, strlen(err.text)));
+}
+
 static const tg_test tests[] = {{"blocks", test_blocks},
                                 {"expressions", test_expressions},
                                 {"string_methods", test_string_methods},
                                 {"equality", test_equality},
                                 {"provenance", test_provenance},
                                 {"refusals", test_refusals},
-                                {"work_is_bounded", test_work_is_bounded}};
+                                {"work_is_bounded", test_work_is_bounded},
+                                {"every_walk_counts", test_every_walk_counts},
+                                {"look_ups_count", test_look_ups_count},
+                                {"waiting_texts_are_bounded", test_waiting_texts_are_bounded},
+                                {"reasons_are_whole", test_reasons_are_whole}};
 TG_TEST_MAIN("services_inference_template_template", tests)
