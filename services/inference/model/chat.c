@@ -18,8 +18,9 @@ static void find_marks(tg_model *model)
 {
     const tg_answer_format *f = &model->answer;
     const bool mistral = f->tools == TG_TOOLS_MISTRAL;
-    const tg_str marks[] = {tg_reasoning_open(f->reasoning), tg_reasoning_close(f->reasoning), tg_tools_open(f->tools),
-                            tg_tools_close(f->tools), tg_str_of(mistral ? "[ARGS]" : ""), tg_str_of(mistral ? "[CALL_ID]" : "")};
+    const tg_str marks[] = {tg_reasoning_open(f->reasoning), tg_reasoning_close(f->reasoning),
+                            tg_tools_open(f->tools), tg_tools_close(f->tools),
+                            tg_str_of(mistral ? "[ARGS]" : ""), tg_str_of(mistral ? "[CALL_ID]" : "")};
     model->marks_len = 0;
     for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
         const uint32_t id = marks[i].len > 0 ? tg_tokenizer_find_control(model->tokenizer, marks[i]) : TG_TOKEN_NONE;
@@ -105,7 +106,8 @@ int tg_chat_configure(tg_model *model, const char *template_file, const char *to
 
 static bool known_role(tg_str role)
 {
-    return tg_str_is(role, "system") || tg_str_is(role, "user") || tg_str_is(role, "assistant") || tg_str_is(role, "tool");
+    return tg_str_is(role, "system") || tg_str_is(role, "user") || tg_str_is(role, "assistant") ||
+           tg_str_is(role, "tool");
 }
 
 /* A file without a template: contents, a line end between. */
@@ -144,7 +146,8 @@ static const char *end_in(const char *run, size_t len, tg_str wanted)
     return found ? found + wanted.len : NULL;
 }
 
-/* Cuts the text where the last message's content, as the template left it, ends: in the last run of data that holds it. */
+/* Cuts the text where the last message's content, as the template left it, ends: in the last run of data that holds
+ * it. */
 static int cut_behind(tg_template_text *text, tg_str content, tg_error *err)
 {
     const tg_str wanted[] = {content, tg_str_trim(content)};
@@ -159,7 +162,8 @@ static int cut_behind(tg_template_text *text, tg_str content, tg_error *err)
             }
         }
     }
-    return tg_error_set(err, -EINVAL, "the last message is to be continued, but it is empty or the chat template does not show it");
+    return tg_error_set(err, -EINVAL, "the last message is to be continued, but it is empty or the chat template "
+                        "does not show it");
 }
 
 /* Behind the text, as the template's own. */
@@ -193,17 +197,19 @@ static const char *last_of(tg_str text, tg_str part)
 /* Whether the prompt ends within thinking: the template's last word opens it, or the answer that goes on did. */
 static bool is_thinking(const tg_model *model, const tg_prompt *prompt, const tg_template_text *text)
 {
-    const tg_str open = tg_reasoning_open(model->answer.reasoning), close = tg_reasoning_close(model->answer.reasoning);
+    const tg_str open = tg_reasoning_open(model->answer.reasoning);
     if (open.len == 0)
         return false;
     if (prompt->goes_on) {
+        const tg_str close = tg_reasoning_close(model->answer.reasoning);
         const tg_str content = prompt->messages[prompt->messages_len - 1].content;
         const char *opened = last_of(content, open), *closed = last_of(content, close);
         return opened && (!closed || closed < opened);
     }
     const tg_str end = tg_str_trim((tg_str){text->bytes, text->len});
     const size_t at = (size_t)(end.data - text->bytes) + end.len;
-    return end.len >= open.len && memcmp(end.data + end.len - open.len, open.data, open.len) == 0 && text->trusted[at - 1];
+    return end.len >= open.len && memcmp(end.data + end.len - open.len, open.data, open.len) == 0 &&
+           text->trusted[at - 1];
 }
 
 /* The mark that opens a call, behind the end of what the template has begun to think. */
@@ -255,7 +261,8 @@ static int encode_text(const tg_model *model, const tg_template_text *text, tg_t
     return rc;
 }
 
-static int encode_template(const tg_model *model, const tg_prompt *prompt, tg_error *err, tg_token_list *tokens, bool *ret_thinking)
+static int encode_template(const tg_model *model, const tg_prompt *prompt, tg_error *err, tg_token_list *tokens,
+                           bool *ret_thinking)
 {
     tg_template_text text = {0};
     int rc = render(model, prompt, err, &text);
@@ -274,7 +281,8 @@ static int encode_template(const tg_model *model, const tg_prompt *prompt, tg_er
     return rc;
 }
 
-static int encode_plain(const tg_model *model, const tg_prompt_message *messages, size_t messages_len, tg_token_list *tokens)
+static int encode_plain(const tg_model *model, const tg_prompt_message *messages, size_t messages_len,
+                        tg_token_list *tokens)
 {
     tg_token_span *spans = calloc(2 * messages_len, sizeof(*spans));
     if (!spans)
@@ -296,24 +304,30 @@ static int check_fields(const tg_model *model, const tg_prompt *prompt, tg_error
     for (size_t i = 0; i < prompt->messages_len && model->chat != TG_CHAT_TEMPLATE; i++) {
         const tg_prompt_message *m = &prompt->messages[i];
         if (m->tool_calls.len > 0 || tg_str_is(m->role, "tool"))
-            return tg_error_set(err, -EINVAL, "message %zu is about calls of tools; the model has no chat template for them", i);
+            return tg_error_set(err, -EINVAL,
+                                "message %zu is about calls of tools; the model has no chat template for them", i);
     }
     return 0;
 }
 
-int tg_chat_encode(const tg_model *model, const tg_prompt *prompt, tg_error *err, tg_token_list *tokens, bool *ret_thinking)
+int tg_chat_encode(const tg_model *model, const tg_prompt *prompt, tg_error *err, tg_token_list *tokens,
+                   bool *ret_thinking)
 {
     const size_t len = prompt->messages_len;
     *ret_thinking = false;
     if (model->chat == TG_CHAT_UNSUPPORTED)
-        return tg_error_set(err, -ENOTSUP, "the model's chat template is not supported (%s); chat_template_file (--chat-template) can "
-                            "name another, and raw text can be sent instead of messages", model->template_problem);
+        return tg_error_set(err, -ENOTSUP, "the model's chat template is not supported (%s); chat_template_file "
+                            "(--chat-template) can name another, and raw text can be sent instead of messages",
+                            model->template_problem);
     if (len == 0 || len > TG_PROMPT_MESSAGES_MAX)
         return tg_error_set(err, -EINVAL, "%zu messages; 1 to %d are allowed", len, TG_PROMPT_MESSAGES_MAX);
-    for (size_t i = 0; i < len; i++)
-        if (!known_role(prompt->messages[i].role))
-            return tg_error_set(err, -EINVAL, "message %zu has the role '%.*s'; system, user, assistant and tool are allowed", i,
-                                (int)(prompt->messages[i].role.len < 32 ? prompt->messages[i].role.len : 32), prompt->messages[i].role.data);
+    for (size_t i = 0; i < len; i++) {
+        const tg_str role = prompt->messages[i].role;
+        if (!known_role(role))
+            return tg_error_set(err, -EINVAL,
+                                "message %zu has the role '%.*s'; system, user, assistant and tool are allowed", i,
+                                (int)(role.len < 32 ? role.len : 32), role.data);
+    }
     if (prompt->goes_on && !tg_str_is(prompt->messages[len - 1].role, "assistant"))
         return tg_error_set(err, -EINVAL, "the last message is to be continued, but it is not the assistant's");
     if (prompt->goes_on && prompt->calls)

@@ -82,7 +82,8 @@ static void lex_string(tg_parser *p)
         for (size_t i = 0; i < digits && value >= 0; i++)
             value = p->at + 2 + i < end && hex(peek(p, 2 + i)) >= 0 ? value * 16 + hex(peek(p, 2 + i)) : -1;
         if (value < 0 || (value >= 0xD800 && value <= 0xDFFF)) {
-            tg_parse_fail(p, value < 0 ? -EINVAL : -ENOTSUP, value < 0 ? "an escape without its digits:" : "half a character:",
+            tg_parse_fail(p, value < 0 ? -EINVAL : -ENOTSUP,
+                          value < 0 ? "an escape without its digits:" : "half a character:",
                           (tg_str){p->src.data + p->at, end - p->at});
             return;
         }
@@ -155,8 +156,16 @@ void tg_parse_next(tg_parser *p)
     }
 }
 
-static bool is_op(const tg_parser *p, const char *op) { return p->kind == TG_TOKEN_KIND_OP && tg_str_is(p->text, op); }
-bool tg_parse_at_name(const tg_parser *p, const char *name) { return p->kind == TG_TOKEN_KIND_NAME && tg_str_is(p->text, name); }
+static bool is_op(const tg_parser *p, const char *op)
+{
+    return p->kind == TG_TOKEN_KIND_OP && tg_str_is(p->text, op);
+}
+
+bool tg_parse_at_name(const tg_parser *p, const char *name)
+{
+    return p->kind == TG_TOKEN_KIND_NAME && tg_str_is(p->text, name);
+}
+
 
 bool tg_parse_accept(tg_parser *p, const char *text)
 {
@@ -191,7 +200,8 @@ tg_node *tg_parse_args(tg_parser *p, const char *close, bool defaults)
         size_t at = p->at;
         while (at < p->src.len && tg_parse_is_space(p->src.data[at]))
             at++;
-        bool named = p->kind == TG_TOKEN_KIND_NAME && at + 1 < p->src.len && p->src.data[at] == '=' && p->src.data[at + 1] != '=';
+        bool named = p->kind == TG_TOKEN_KIND_NAME && at + 1 < p->src.len && p->src.data[at] == '=' &&
+                     p->src.data[at + 1] != '=';
         if (defaults || named) {
             arg->text = tg_parse_name(p);
             if (tg_parse_accept(p, "="))
@@ -350,6 +360,16 @@ tg_node *tg_parse_postfix(tg_parser *p, tg_node *n)
     return n;
 }
 
+/* Whether a test's one operand without parentheses stands here. */
+static bool at_operand(const tg_parser *p)
+{
+    static const char *const others[] = {"else", "or", "and", "is", "if", "in", "not", NULL};
+    if (p->kind == TG_TOKEN_KIND_NAME)
+        return !tg_name_among(p->text, others);
+    return p->kind == TG_TOKEN_KIND_STR || p->kind == TG_TOKEN_KIND_INT || p->kind == TG_TOKEN_KIND_FLOAT ||
+           is_op(p, "[") || is_op(p, "{");
+}
+
 static tg_node *parse_test(tg_parser *p, tg_node *of)
 {
     bool negated = tg_parse_accept(p, "not");
@@ -360,9 +380,7 @@ static tg_node *parse_test(tg_parser *p, tg_node *of)
         tg_parse_fail(p, -ENOTSUP, "a test that is not supported:", n->text);
     if (tg_parse_accept(p, "(")) {
         n->args = tg_parse_args(p, ")", false);
-    } else if ((p->kind == TG_TOKEN_KIND_NAME && !tg_parse_at_name(p, "else") && !tg_parse_at_name(p, "or") && !tg_parse_at_name(p, "and") &&
-                !tg_parse_at_name(p, "is") && !tg_parse_at_name(p, "if") && !tg_parse_at_name(p, "in") && !tg_parse_at_name(p, "not")) ||
-               p->kind == TG_TOKEN_KIND_STR || p->kind == TG_TOKEN_KIND_INT || p->kind == TG_TOKEN_KIND_FLOAT || is_op(p, "[") || is_op(p, "{")) {
+    } else if (at_operand(p)) {
         n->args = tg_parse_node(p, TG_NODE_GROUP);
         n->args->a = tg_parse_postfix(p, parse_primary(p));
     }

@@ -188,8 +188,8 @@ static tg_value dictsort(tg_render *r, const tg_value *v, const tg_args *a)
     tg_value list = tg_method_call(r, v, TG_STR("items"), &(tg_args){0});
     bool by_value = tg_str_is(tg_value_text(tg_args_get(a, 1, "by")), "value");
     if (r->rc == 0)
-        tg_sort_values(r, list.list->items, list.list->len, flag(a, 2, "reverse"), by_value ? TG_STR("1") : TG_STR("0"),
-                       !flag(a, 0, "case_sensitive"));
+        tg_sort_values(r, list.list->items, list.list->len, flag(a, 2, "reverse"),
+                       by_value ? TG_STR("1") : TG_STR("0"), !flag(a, 0, "case_sensitive"));
     return list;
 }
 
@@ -214,7 +214,9 @@ static tg_value convert(tg_render *r, const tg_value *v, const tg_args *a, bool 
     tg_render_step(r, tg_value_text(v).len / TG_STEP_BYTES);
     const tg_value *other = tg_args_get(a, 0, "default");
     char text[64], *end = text;
-    double f = v->kind == TG_VALUE_FLOAT ? v->f : v->kind == TG_VALUE_INT ? (double)v->i : v->kind == TG_VALUE_BOOL && v->b;
+    double f = v->kind == TG_VALUE_FLOAT ? v->f
+               : v->kind == TG_VALUE_INT ? (double)v->i
+                                         : v->kind == TG_VALUE_BOOL && v->b;
     if (v->kind == TG_VALUE_INT && !real)
         return *v;
     if (v->kind == TG_VALUE_STR && tg_str_copy(text, sizeof(text), tg_str_trim(tg_value_text(v)))) {

@@ -153,8 +153,10 @@ tg_value tg_value_string(tg_render *r, const tg_value *v);
 /* indent < 0: on one line. */
 void tg_out_json(tg_render *r, tg_out *o, const tg_value *v, int indent, int level, tg_str comma, tg_str colon,
                  bool sort, bool ascii);
-tg_value tg_json_value(tg_render *r, tg_str json, const char *what); /* `what` is named where it fails the rendering, with -EINVAL */
-bool tg_json_object_in(tg_render *r, tg_str text, tg_value *ret);    /* false, and nothing else, when the text is no JSON object */
+/* `what` is named where it fails the rendering, with -EINVAL. */
+tg_value tg_json_value(tg_render *r, tg_str json, const char *what);
+/* False, and nothing else, when the text is no JSON object. */
+bool tg_json_object_in(tg_render *r, tg_str text, tg_value *ret);
 
 /* conversation.c: the list of the messages. Fails the rendering with -EINVAL. */
 tg_value tg_conversation(tg_render *r, const tg_template_message *messages, size_t len);

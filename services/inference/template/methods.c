@@ -6,8 +6,8 @@
 #include <string.h>
 
 static const char *const methods[] = {"strip", "lstrip", "rstrip", "split", "startswith", "endswith", "replace",
-                                      "upper", "lower", "title", "capitalize", "items", "keys", "values", "get", "find",
-                                      "count", "join", "cycle", NULL};
+                                      "upper", "lower", "title", "capitalize", "items", "keys", "values", "get",
+                                      "find", "count", "join", "cycle", NULL};
 static const char *const tests[] = {"defined", "undefined", "none", "string", "mapping", "iterable", "sequence",
                                     "number", "integer", "float", "boolean", "true", "false", "sameas", "equalto",
                                     "eq", "ne", "lt", "gt", "le", "ge", "in", "callable", "odd", "even",
@@ -100,7 +100,8 @@ static tg_value split(tg_render *r, tg_text s, tg_str by, int64_t most)
     return list;
 }
 
-/* Every `from` becomes `to`, which brings its own marks along; an empty one is before every character and behind the last. */
+/* Every `from` becomes `to`, which brings its own marks along; an empty one is before every character and behind the
+ * last. */
 static tg_value replace(tg_render *r, tg_text s, tg_str from, tg_text to, int64_t most)
 {
     tg_out o = {0};
@@ -199,13 +200,17 @@ static tg_value string_method(tg_render *r, const tg_value *v, tg_str name, cons
         return split(r, v->s, tg_value_text(first), most);
     if (first && (tg_str_is(name, "startswith") || tg_str_is(name, "endswith")))
         return affix(r, v->s, first, name.data[0] == 'e');
-    if (first && first->kind == TG_VALUE_STR && (tg_str_is(name, "find") || tg_str_is(name, "count")))
-        return tg_value_int(name.data[0] == 'f' ? find(v->s, tg_value_text(first)) : count(v->s, tg_value_text(first)));
+    if (first && first->kind == TG_VALUE_STR && tg_str_is(name, "find"))
+        return tg_value_int(find(v->s, tg_value_text(first)));
+    if (first && first->kind == TG_VALUE_STR && tg_str_is(name, "count"))
+        return tg_value_int(count(v->s, tg_value_text(first)));
     if (first && tg_str_is(name, "join"))
         return tg_filter_apply(r, TG_STR("join"), first, &(tg_args){(tg_value[]){*v}, (tg_str[]){{0}}, 1});
-    if (first && second && first->kind == TG_VALUE_STR && second->kind == TG_VALUE_STR && tg_str_is(name, "replace")) {
+    if (tg_str_is(name, "replace") && first && second && first->kind == TG_VALUE_STR &&
+        second->kind == TG_VALUE_STR) {
         const tg_value *limit = tg_args_get(a, 2, "count");
-        return replace(r, v->s, tg_value_text(first), second->s, limit && limit->kind == TG_VALUE_INT ? limit->i : -1);
+        most = limit && limit->kind == TG_VALUE_INT ? limit->i : -1;
+        return replace(r, v->s, tg_value_text(first), second->s, most);
     }
     tg_render_fail(r, -EINVAL, "a string's method '%.*s' with such arguments", TG_STR_ARG(name));
     return (tg_value){0};
@@ -349,7 +354,8 @@ static void civil(int64_t days, int64_t *year, int *month, int *day, int *yearda
 {
     static const int before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
     int64_t z = days + 719468, era = (z >= 0 ? z : z - 146096) / 146097, doe = z - era * 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365, doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
     int64_t mp = (5 * doy + 2) / 153;
     *day = (int)(doy - (153 * mp + 2) / 5 + 1);
     *month = (int)(mp < 10 ? mp + 3 : mp - 9);

@@ -187,7 +187,8 @@ static tg_value slice(tg_render *r, tg_scope *s, const tg_node *n)
     if (step == 0)
         tg_render_fail(r, -EINVAL, "a slice with a step of 0");
     int64_t low = step > 0 ? 0 : -1, high = step > 0 ? len : len - 1;
-    int64_t from = bound(r, s, n->b, step > 0 ? 0 : INT64_MAX), to = bound(r, s, n->c, step > 0 ? INT64_MAX : INT64_MIN);
+    int64_t from = bound(r, s, n->b, step > 0 ? 0 : INT64_MAX);
+    int64_t to = bound(r, s, n->c, step > 0 ? INT64_MAX : INT64_MIN);
     from = from < 0 ? from + len : from;
     to = to == INT64_MIN ? -1 : to < 0 ? to + len : to;
     from = from < low ? low : from > high ? high : from;
@@ -282,8 +283,13 @@ static tg_value arithmetic(tg_render *r, tg_op op, const tg_value *a, const tg_v
     double f = a->kind == TG_VALUE_FLOAT ? a->f : (double)x, g = b->kind == TG_VALUE_FLOAT ? b->f : (double)y;
     if (g == 0 && (op == TG_OP_DIV || op == TG_OP_FLOORDIV || op == TG_OP_MOD))
         tg_render_fail(r, -EINVAL, "a division by zero");
-    double value = op == TG_OP_ADD ? f + g : op == TG_OP_SUB ? f - g : op == TG_OP_MUL ? f * g : op == TG_OP_DIV ? f / g
-                   : op == TG_OP_FLOORDIV ? floor(f / g) : op == TG_OP_POW ? pow(f, g) : f - g * floor(f / g);
+    double value = op == TG_OP_ADD        ? f + g
+                   : op == TG_OP_SUB      ? f - g
+                   : op == TG_OP_MUL      ? f * g
+                   : op == TG_OP_DIV      ? f / g
+                   : op == TG_OP_FLOORDIV ? floor(f / g)
+                   : op == TG_OP_POW      ? pow(f, g)
+                                          : f - g * floor(f / g);
     return (tg_value){.kind = TG_VALUE_FLOAT, .f = value};
 }
 

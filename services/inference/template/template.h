@@ -24,7 +24,7 @@
 #define TG_TEMPLATE_DEPTH_MAX 64                  /* nesting of a chat template's blocks, calls and values */
 #define TG_TEMPLATE_STEPS_MAX 4000000             /* steps of rendering a chat template, each of little work */
 #define TG_TEMPLATE_OUTPUT_MAX ((size_t)16 << 20) /* bytes a chat template may write */
-#define TG_TEMPLATE_MEMORY_MAX ((size_t)256 << 20) /* bytes of values in rendering a chat template, and again of texts being written */
+#define TG_TEMPLATE_MEMORY_MAX ((size_t)256 << 20) /* bytes of a chat template's values, and of unfinished texts */
 
 typedef struct tg_template tg_template;
 
@@ -43,8 +43,8 @@ typedef struct tg_template_input {
     const tg_template_message *messages; /* become `messages` */
     size_t messages_len;
     tg_str tools;     /* a JSON array, becomes `tools`; empty: none */
-    tg_str variables; /* a JSON object: whatever else the template asks for; empty: none. Beside messages it must not hold what
-                       * is named here, without them it may */
+    tg_str variables; /* a JSON object: whatever else the template asks for; empty: none. Beside messages it must not
+                       * hold what is named here, without them it may */
     tg_str bos_token; /* trusted */
     tg_str eos_token; /* trusted */
     bool add_generation_prompt;

@@ -141,8 +141,8 @@ static double number(const tg_value *v)
     return v->kind == TG_VALUE_FLOAT ? v->f : v->kind == TG_VALUE_BOOL ? (double)v->b : (double)v->i;
 }
 
-/* Lists in lists are compared one within the other. A value may hold another many times, so that writing it took few steps and
- * comparing it would take very many: each counts. */
+/* Lists in lists are compared one within the other. A value may hold another many times, so that writing it took few
+ * steps and comparing it would take very many: each counts. */
 static bool boxes_equal(tg_render *r, const tg_value *a, const tg_value *b)
 {
     bool equal = a->list->len == b->list->len;
@@ -257,8 +257,9 @@ const tg_list_value *tg_value_items(tg_render *r, const tg_value *v)
 
 const char *tg_value_kind_name(const tg_value *v)
 {
-    static const char *const names[] = {"an undefined value", "none", "a boolean", "an integer", "a float", "a string",
-                                        "a list", "a mapping", "a namespace", "a loop", "a macro", "a function"};
+    static const char *const names[] = {"an undefined value", "none", "a boolean", "an integer", "a float",
+                                        "a string", "a list", "a mapping", "a namespace", "a loop", "a macro",
+                                        "a function"};
     return names[v->kind];
 }
 
@@ -326,7 +327,8 @@ static void add_float(tg_render *r, tg_out *o, double f, bool json)
     int precision = 0;
     tg_render_step(r, TG_STEP_ENTRIES); /* so many tries at most */
     if (!isfinite(f)) {
-        add(r, o, isnan(f) ? (json ? "NaN" : "nan") : f > 0 ? (json ? "Infinity" : "inf") : json ? "-Infinity" : "-inf");
+        add(r, o, !isnan(f) && f < 0 ? "-" : "");
+        add(r, o, isnan(f) ? (json ? "NaN" : "nan") : json ? "Infinity" : "inf");
         return;
     }
     do
