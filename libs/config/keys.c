@@ -50,8 +50,8 @@ static const tg_field entry_fields[] = {
     {"sha256", TG_FIELD_STRING, AT(entry, sha256), .required = true,
      .doc = "SHA-256 of salt and key, 64 hexadecimal digits."},
     {"named", TG_FIELD_BOOL, AT(entry, named),
-     .doc = "Whether the key's text begins with 'tg_live_', its id and a '~': it is then found by its id, at the cost of "
-            "one hash however many keys there are; without it every such key's salt costs a hash a request."},
+     .doc = "Whether the key's text begins with 'tg_live_', its id and a '~': it is then found by its id, at the "
+            "cost of one hash however many keys there are; without it every such key's salt costs a hash a request."},
     {"pin", TG_FIELD_BOOL, AT(entry, key.pin), .fallback = "true",
      .doc = "Whether a request may name a target instead of leaving the choice to the policy."},
 };

@@ -35,7 +35,8 @@ enum { TG_DAY_MS = 86400000 };
          .doc = "Certificates of this service; none: plain text, on loopback only."},              \
         {"metrics_listen", TG_FIELD_ADDRESS, TG_AT(type, common.metrics_listen),                          \
          .fallback = "127.0.0.1:0",                                                                \
-         .doc = "Address of /metrics, /healthz and /readyz: over HTTP on loopback, HTTPS elsewhere; port 0: any free one."},     \
+         .doc = "Address of /metrics, /healthz and /readyz: over HTTP on loopback, HTTPS elsewhere; "      \
+                "port 0: any free one."},                                                          \
     {                                                                                              \
         "drain_timeout_ms", TG_FIELD_DURATION, TG_AT(type, common.drain_timeout_ms),                      \
             .fallback = "30s", .max = TG_DAY_MS,                                                   \
@@ -44,7 +45,8 @@ enum { TG_DAY_MS = 86400000 };
 
 /* The keys of a tg_kafka_link but for `brokers`, which only some services need. LINK(member) is the offset. */
 #define TG_KAFKA_FIELDS(LINK)                                                                      \
-    {"security", TG_FIELD_ENUM, LINK(security), .fallback = "plaintext", .names = tg_kafka_security_names,             \
+    {"security", TG_FIELD_ENUM, LINK(security), .fallback = "plaintext",                           \
+     .names = tg_kafka_security_names,                                                             \
      .doc = "How brokers are spoken to."},                                                         \
         {"ca_file", TG_FIELD_STRING, LINK(ca_file), .fallback = "",                                \
          .doc = "PEM file of the CA that brokers' certificates must be of; empty: the system's."}, \
@@ -53,8 +55,10 @@ enum { TG_DAY_MS = 86400000 };
         {"key_file", TG_FIELD_STRING, LINK(key_file), .fallback = "",                              \
          .doc = "PEM file of its private key."},                                                   \
         {"sasl_mechanism", TG_FIELD_ENUM, LINK(mechanism), .fallback = "PLAIN", .names = tg_kafka_mechanism_names, \
-         .doc = "How we prove who we are, with sasl_plaintext and sasl_ssl. Kafka 4 takes SCRAM only from librdkafka 2.6.1 or later."},                     \
-        {"sasl_username", TG_FIELD_STRING, LINK(username), .fallback = "", .doc = "Our name there."},                  \
+         .doc = "How we prove who we are, with sasl_plaintext and sasl_ssl. Kafka 4 takes SCRAM only from " \
+                "librdkafka 2.6.1 or later."},                                                     \
+        {"sasl_username", TG_FIELD_STRING, LINK(username), .fallback = "",                         \
+         .doc = "Our name there."},                                                                \
     {                                                                                              \
         "sasl_password", TG_FIELD_STRING, LINK(password), .fallback = "",                          \
             .doc = "Its password; from the environment: \"${NAME}\"."                              \

@@ -65,7 +65,8 @@ static const tg_field target_fields[] = {
      .min = 1, .max = 10000000,
      .doc = "Output assumed for the cost bound when a client states no maximum."},
     {"count_tokens", TG_FIELD_ENUM, AT(tg_target, count_tokens), .fallback = "near", .names = count_whens,
-     .doc = "Private: ask the target for its own count of a prompt's tokens where the router's guess is near a limit, always, or never."},
+     .doc = "Private: ask the target for its own count of a prompt's tokens where the router's guess is near a "
+            "limit, always, or never."},
     {"connect_timeout_ms", TG_FIELD_DURATION, AT(tg_target, connect_timeout_ms), .fallback = "2s",
      .min = 1, .max = 60000, .doc = "Longest wait for a connection."},
     {"first_token_timeout_ms", TG_FIELD_DURATION, AT(tg_target, first_token_timeout_ms),
@@ -156,8 +157,10 @@ static int check_targets(const document *doc, const tg_yaml_node *root, tg_error
     int rc = ids ? 0 : -ENOMEM;
     for (size_t i = 0; rc == 0 && i < doc->target_count; i++, item = item->next) {
         rc = tg_mesh_index(ids, doc->targets[i].id, item, &doc->targets[i], err);
-        if (rc == 0 && doc->targets[i].count_tokens == TG_COUNT_ALWAYS && doc->targets[i].provider != TG_PROVIDER_PRIVATE)
-            rc = tg_yaml_error(tg_yaml_get(item, "count_tokens"), err, "count_tokens: always needs provider: private");
+        if (rc == 0 && doc->targets[i].count_tokens == TG_COUNT_ALWAYS &&
+            doc->targets[i].provider != TG_PROVIDER_PRIVATE)
+            rc = tg_yaml_error(tg_yaml_get(item, "count_tokens"), err,
+                               "count_tokens: always needs provider: private");
         if (rc == 0)
             rc = check_endpoints(&doc->targets[i], item, err);
     }

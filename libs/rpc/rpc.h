@@ -23,7 +23,7 @@
 #include <stdint.h>
 #include <uv.h>
 
-#define TG_RPC_MESSAGE_MAX (16u << 20) /* one message, either way; a larger one ends its call with RESOURCE_EXHAUSTED */
+#define TG_RPC_MESSAGE_MAX (16u << 20) /* one message, either way; a larger one ends its call: RESOURCE_EXHAUSTED */
 #define TG_RPC_SEND_QUEUE_MAX 1024 /* messages waiting on one stream; past it tg_rpc_send refuses */
 
 /* Status codes of gRPC (https://grpc.github.io/grpc/core/md_doc_statuscodes.html). */

@@ -96,13 +96,14 @@ static int encode_all(encoder *e, tg_str text, const tg_token_span *spans, size_
     return rc < 0 || from == text.len ? rc : encode_fragment(e, (tg_str){text.data + from, text.len - from});
 }
 
-/* Whether the text must have more tokens than the list takes, whichever they are. WordPiece drops spaces, and makes one token of
- * a word that it does not know, however long. */
+/* Whether the text must have more tokens than the list takes, whichever they are. WordPiece drops spaces, and makes
+ * one token of a word that it does not know, however long. */
 static bool is_too_long(const tg_tokenizer *tokenizer, size_t bytes, const tg_token_list *tokens)
 {
     const size_t special = tokenizer->special_lengths_len ? tokenizer->special_lengths[0] : 1;
     const size_t longest = tokenizer->longest > special ? tokenizer->longest : special;
-    return tokens->most > 0 && tokenizer->kind != TG_TOKENIZER_WORDPIECE && bytes / longest > tokens->most - tokens->len;
+    return tokens->most > 0 && tokenizer->kind != TG_TOKENIZER_WORDPIECE &&
+           bytes / longest > tokens->most - tokens->len;
 }
 
 int tg_tokenizer_encode(const tg_tokenizer *tokenizer, const tg_token_span *spans, size_t spans_len,

@@ -89,8 +89,9 @@ typedef struct tg_token_span {
 /* Appends the ids of the spans' concatenation: words may cross spans, control tokens may not. BOS
  * comes first when `add_bos` and the model wants it, unless the text begins with it; then EOS comes
  * last where the model wants that.
- * 0, -EMSGSIZE past TG_TOKENIZER_TEXT_BYTES_MAX or what the list takes, or -ENOMEM. A text with more bytes than so many of the
- * vocabulary's longest tokens is refused before any work, but for WordPiece, where spaces and unknown words can be that long. */
+ * 0, -EMSGSIZE past TG_TOKENIZER_TEXT_BYTES_MAX or what the list takes, or -ENOMEM. A text with more bytes than so
+ * many of the vocabulary's longest tokens is refused before any work, but for WordPiece, where spaces and unknown
+ * words can be that long. */
 int tg_tokenizer_encode(const tg_tokenizer *tokenizer, const tg_token_span *spans, size_t spans_len,
                         bool add_bos, tg_token_list *tokens);
 

@@ -10,15 +10,16 @@ static int check(const char *what, const tg_kafka_link *link, tg_error *err)
     const bool encrypted = link->security == TG_KAFKA_SSL || link->security == TG_KAFKA_SASL_SSL;
     const bool named = link->security == TG_KAFKA_SASL_PLAINTEXT || link->security == TG_KAFKA_SASL_SSL;
     if (!encrypted && (given(link->ca_file) || given(link->cert_file) || given(link->key_file)))
-        return tg_error_set(err, -EINVAL, "%s: certificates are given and security is '%s'; ssl and sasl_ssl use them",
-                            what, tg_kafka_security_names[link->security]);
+        return tg_error_set(err, -EINVAL,
+                            "%s: certificates are given and security is '%s'; ssl and sasl_ssl use them", what,
+                            tg_kafka_security_names[link->security]);
     if (given(link->cert_file) != given(link->key_file))
         return tg_error_set(err, -EINVAL, "%s: cert_file and key_file belong together; %s is missing", what,
                             given(link->cert_file) ? "key_file" : "cert_file");
     if (!named && (given(link->username) || given(link->password)))
         return tg_error_set(err, -EINVAL,
-                            "%s: a username or password is given and security is '%s'; sasl_plaintext and sasl_ssl use "
-                            "them",
+                            "%s: a username or password is given and security is '%s'; sasl_plaintext and sasl_ssl "
+                            "use them",
                             what, tg_kafka_security_names[link->security]);
     if (named && (!given(link->username) || !given(link->password)))
         return tg_error_set(err, -EINVAL, "%s: security is '%s' and %s is missing", what,

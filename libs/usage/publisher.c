@@ -65,7 +65,8 @@ void tg_publisher_send(tg_publisher *p, tg_str key, const ProtobufCMessage *reco
     if (value) {
         size_t size = protobuf_c_message_pack(record, value);
         code = rd_kafka_producev(
-            p->kafka, RD_KAFKA_V_TOPIC(p->conf.topic), RD_KAFKA_V_KEY(key.data, key.len), RD_KAFKA_V_VALUE(value, size),
+            p->kafka, RD_KAFKA_V_TOPIC(p->conf.topic), RD_KAFKA_V_KEY(key.data, key.len),
+            RD_KAFKA_V_VALUE(value, size),
             RD_KAFKA_V_HEADER(p->conf.header, p->conf.client_id, (ssize_t)strlen(p->conf.client_id)),
             RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE), RD_KAFKA_V_END);
     }

@@ -30,8 +30,8 @@ typedef struct tg_publisher_conf {
 typedef struct tg_publisher_stats {
     uint64_t published; /* acknowledged by the broker */
     /* Dropped: */
-    uint64_t full;   /* at once: TG_PUBLISHER_WAITING_MAX were waiting, no memory was left, or the topic is known to be
-                        refused to us */
+    uint64_t full;   /* at once: TG_PUBLISHER_WAITING_MAX were waiting, no memory was left, or the topic is known to
+                        be refused to us */
     uint64_t failed; /* not taken by the broker in TG_PUBLISHER_WAIT_MS_MAX */
 } tg_publisher_stats;
 
