@@ -81,14 +81,16 @@ static int make_room(tg_constraint *c)
         const tg_dfa *dfa = p->lexemes[i];
         tg_lexeme_walks *l = &c->lexemes[i];
         c->bytes += (size_t)dfa->states * (dfa->classes * sizeof(*dfa->next) + sizeof(*l->walks) + sizeof(*l->kinds));
-        c->bytes += dfa->classes * sizeof(*l->class_kinds);
+        c->bytes += dfa->classes * sizeof(*l->classes);
         l->walks = calloc(dfa->states, sizeof(*l->walks));
         l->kinds = calloc(dfa->states, sizeof(*l->kinds));
-        l->class_kinds = calloc(dfa->classes, sizeof(*l->class_kinds));
-        if (!l->walks || !l->kinds || !l->class_kinds)
+        l->classes = calloc(dfa->classes, sizeof(*l->classes));
+        if (!l->walks || !l->kinds || !l->classes)
             return -ENOMEM;
-        for (uint32_t b = 0; b < 256; b++)
-            l->class_kinds[dfa->class_of[b]] |= (uint16_t)(1u << tg_trie_kind((uint8_t)b));
+        for (uint32_t b = 0; b < 256; b++) {
+            l->classes[dfa->class_of[b]].kinds |= (uint16_t)(1u << tg_trie_kind((uint8_t)b));
+            l->classes[dfa->class_of[b]].bytes++;
+        }
     }
     return c->lexemes ? 0 : -ENOMEM;
 }
@@ -138,7 +140,7 @@ tg_constraint *tg_constraint_release(tg_constraint *c)
     for (uint32_t i = 0; i < c->program.lexemes_len && c->lexemes; i++) {
         free(c->lexemes[i].walks);
         free(c->lexemes[i].kinds);
-        free(c->lexemes[i].class_kinds);
+        free(c->lexemes[i].classes);
     }
     free(c->lexemes);
     tg_program_free(&c->program);

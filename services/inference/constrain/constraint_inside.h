@@ -24,13 +24,18 @@ typedef struct tg_walk { /* what the tree says of one lexeme's state */
 } tg_walk;
 
 typedef struct tg_kinds { /* of bytes (trie.h), as a state takes them */
-    uint16_t loops, dead; /* those all of which leave it where it is; those none of which lead on */
+    uint16_t on, dead; /* those all of which lead to one state, which most bytes do that lead on; those none of which lead on */
+    uint16_t to;       /* that state */
 } tg_kinds;
+
+typedef struct tg_class {
+    uint16_t kinds, bytes; /* which its bytes are of; how many they are */
+} tg_class;
 
 typedef struct tg_lexeme_walks { /* by the automaton's state */
     tg_walk **walks; /* NULL where not done */
     tg_kinds *kinds; /* 0 where not looked at */
-    uint16_t *class_kinds; /* by the automaton's class: of its bytes */
+    tg_class *classes; /* of the automaton's */
 } tg_lexeme_walks;
 
 struct tg_constraint {

@@ -104,26 +104,54 @@ static bool note_exit(tg_walk *w, uint32_t node)
     return true;
 }
 
-/* `exit`: whatever is below is one, and nothing loops. */
-static tg_kinds kinds_of(const tg_dfa *dfa, const uint16_t *class_kinds, uint32_t state, bool exit)
+/* `exit`: whatever is below is one, and nothing goes on. */
+static tg_kinds kinds_of(const tg_dfa *dfa, const tg_class *classes, uint32_t state, bool exit)
 {
-    uint32_t moves = exit ? TG_TRIE_KINDS_ALL : 0, leads = 0;
+    const uint16_t *next = dfa->next + (size_t)state * dfa->classes;
+    uint32_t to = TG_DFA_DEAD, most = 0, leads = 0;
+    for (uint32_t k = 0; k < dfa->classes; k++)
+        if (next[k] != TG_DFA_DEAD && classes[k].bytes > most) {
+            to = next[k];
+            most = classes[k].bytes;
+        }
+    uint32_t others = exit || to == TG_DFA_DEAD ? TG_TRIE_KINDS_ALL : 0;
     for (uint32_t k = 0; k < dfa->classes; k++) {
-        const uint32_t next = dfa->next[state * dfa->classes + k];
-        moves |= next != state ? class_kinds[k] : 0u;
-        leads |= next != TG_DFA_DEAD ? class_kinds[k] : 0u;
+        leads |= next[k] != TG_DFA_DEAD ? classes[k].kinds : 0u;
+        others |= next[k] != to ? classes[k].kinds : 0u;
     }
-    return (tg_kinds){(uint16_t)~moves, (uint16_t)~leads}; /* TG_TRIE_KINDS_KNOWN in both */
+    return (tg_kinds){(uint16_t)~others, (uint16_t)~leads, (uint16_t)to}; /* TG_TRIE_KINDS_KNOWN in both */
 }
 
-/* What is below a node at which the lexeme is in a state of these kinds, as far as that can be told at once: the tokens of all of it,
- * or those that go on in bytes of one kind. Returns the node to go on at. */
-static uint32_t take_below(tg_constraint_state *s, uint32_t i, const tg_kinds *kinds)
+static const tg_kinds *kinds_at(const tg_constraint *c, const tg_dfa *dfa, const tg_lexeme_walks *l, uint32_t state)
+{
+    if (l->kinds[state].on == 0)
+        l->kinds[state] = kinds_of(dfa, l->classes, state, dfa->accepts[state] && !c->alone);
+    return &l->kinds[state];
+}
+
+/* Whether all texts of so many bytes of these kinds stay alive behind a state, one state for all of a length. */
+static bool goes_on(const tg_constraint *c, const tg_dfa *dfa, const tg_lexeme_walks *l, uint32_t state, uint32_t kinds, uint32_t bytes)
+{
+    for (; bytes > 0; bytes--) {
+        const tg_kinds *k = kinds_at(c, dfa, l, state);
+        if ((kinds & ~k->on) != 0 || k->to == state)
+            return (kinds & ~k->on) == 0;
+        if (bytes == UINT8_MAX)
+            return false;
+        state = k->to;
+    }
+    return true;
+}
+
+/* What is below a node at which the lexeme is in this state, as far as that can be told at once: the tokens of all of it, or those that
+ * go on in bytes of one kind. Returns the node to go on at. */
+static uint32_t take_below(tg_constraint_state *s, const tg_dfa *dfa, const tg_lexeme_walks *l, uint32_t i, uint32_t state)
 {
     const tg_vocab_trie *trie = s->constraint->trie;
     const tg_trie_node *node = &trie->nodes[i];
-    const bool whole = (node->kinds & ~kinds->loops) == 0;
-    const bool run = !whole && (kinds->loops >> tg_trie_kind(node->byte) & 1) && (node->after & ~kinds->dead) == 0;
+    const tg_kinds *kinds = kinds_at(s->constraint, dfa, l, state);
+    const bool whole = (node->kinds & ~kinds->on) == 0 && goes_on(s->constraint, dfa, l, state, node->kinds, node->height);
+    const bool run = !whole && kinds->to == state && (kinds->on >> tg_trie_kind(node->byte) & 1) && (node->after & ~kinds->dead) == 0;
     const uint32_t upto = whole || run ? node->skip : i + 1, end = trie->nodes[upto].first;
     s->work -= (end - node->first) / 8;
     s->broken |= run ? !take_runs(s->masking, trie, node->first, end, node->depth) : !take(s->masking, trie, node->first, end);
@@ -145,10 +173,8 @@ static bool make_some(tg_constraint_state *s, const tg_dfa *dfa, const tg_lexeme
             i = node->skip;
             continue;
         }
-        if (l->kinds[next].loops == 0)
-            l->kinds[next] = kinds_of(dfa, l->class_kinds, next, dfa->accepts[next] && !c->alone);
         m->states[node->depth] = next;
-        i = take_below(s, i, &l->kinds[next]);
+        i = take_below(s, dfa, l, i, next);
     }
     m->node = i;
     return i >= m->until && !s->broken;

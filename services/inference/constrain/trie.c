@@ -62,7 +62,7 @@ static uint32_t fill(tg_vocab_trie *trie, uint32_t root, const word *words, uint
         for (; depth > shared; depth--)
             trie->nodes[path[depth]].skip = end;
         for (; depth < w.len; path[++depth] = end++)
-            trie->nodes[end] = (tg_trie_node){0, tokens, (uint16_t)(depth + 1), 0, 0, (uint8_t)w.data[depth]};
+            trie->nodes[end] = (tg_trie_node){0, tokens, (uint16_t)(depth + 1), 0, 0, 0, (uint8_t)w.data[depth]};
         trie->runs[tokens] = run_of(w);
         trie->order[tokens++] = words[i].id;
     }
@@ -75,6 +75,7 @@ static uint32_t fill(tg_vocab_trie *trie, uint32_t root, const word *words, uint
 
 typedef struct below { /* a node */
     uint16_t kinds, firsts;        /* of all that is below; of what is right below */
+    uint32_t height;               /* bytes that may follow */
     uint16_t after[TG_TRIE_KINDS]; /* of runs of a kind that begin there: what ends them */
     uint32_t runs[TG_TRIE_KINDS];  /* tokens that end in such a run */
 } below;
@@ -90,8 +91,10 @@ static bool fill_kinds(tg_vocab_trie *trie, uint32_t root, uint32_t end)
         below *here = &levels[node->depth], *above = here - 1;
         const uint32_t kind = tg_trie_kind(node->byte), tokens = trie->nodes[node->skip].first - node->first;
         const uint32_t runs = here->runs[kind] + node[1].first - node->first;
+        node->height = (uint8_t)(here->height < UINT8_MAX ? here->height : UINT8_MAX);
         node->kinds = here->kinds;
         node->after = (uint16_t)(here->after[kind] | (here->firsts & ~(1u << kind)));
+        above->height = above->height > here->height ? above->height : here->height + 1;
         above->firsts |= (uint16_t)(1u << kind);
         above->kinds |= (uint16_t)(node->kinds | 1u << kind);
         above->after[kind] |= node->after;

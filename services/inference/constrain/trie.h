@@ -4,7 +4,7 @@
  * the same way, a bitmap says so at once (dfa.h, tg_dfa_plain_room), and only the others need a walk: they have a tree of their own
  * behind the first one.
  *
- * A walk need not look at each node either. Where all kinds of bytes below one leave the automaton where it is, its subtree's tokens
+ * A walk need not look at each node either. Where all kinds of bytes below one take the automaton the same way, its subtree's tokens
  * are allowed; where one kind does and whatever ends a run of it does not lead on, those are that end in the run.
  *
  * Control tokens and tokens without bytes are not in it. Read-only once made; any thread. */
@@ -22,6 +22,7 @@ typedef struct tg_trie_node {
     uint16_t depth;  /* bytes from the root, whose depth is 0 */
     uint16_t kinds;  /* of the bytes below: bits of tg_trie_kind */
     uint16_t after;  /* those of them that end a run of this byte's kind; all kinds where few tokens below end in the run */
+    uint8_t height;  /* bytes that may follow at most; UINT8_MAX: as many or more */
     uint8_t byte;
 } tg_trie_node;
 

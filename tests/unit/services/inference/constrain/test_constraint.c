@@ -176,7 +176,7 @@ static void make_words(char words[WORLD_PIECES][8], uint64_t *random)
 static void test_runs(void)
 {
     static const char *const patterns[] = {"[A-C][a-c]+(, [A-C][a-c]+)*[.]", "[a-c]+[0-9]*", "( [a-c]+| ?[A-C]+)+", "[0-9]+,[a-c]*",
-                                           "([a-c]|[bc]1+[a-c]){2,9}"};
+                                           "([a-c]|[bc]1+[a-c]){2,9}", "[a-cA-C ]{0,7}[,1]?"};
     enum { PATTERNS = sizeof(patterns) / sizeof(*patterns) };
     uint64_t random = tg_test_seed();
     world_answer a = {.most = 6};

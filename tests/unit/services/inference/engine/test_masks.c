@@ -37,13 +37,14 @@ static int open_looked_at(const tg_model *model, const tg_backend_conf *conf, tg
 /* ---- the requests ---- */
 
 /* Strings of capitals and a digit, of so many lengths. Another sequence's are others, so that it finds none of its walks made; and each
- * position is a state of its own, behind which all tokens of capitals are to be looked at, for each alternative. */
+ * position is a state of its own, behind which all tokens of capitals are to be looked at, for each alternative: one letter is not
+ * allowed, so that no subtree of capitals can be taken at once. */
 static void write_schema(uint32_t i, tg_buf *ret)
 {
     tg_buf_init(ret, 0);
     tg_buf_add_text(ret, "{\"anyOf\":[");
     for (uint32_t k = 0; k < ALTERNATIVES; k++)
-        tg_buf_printf(ret, "%s{\"type\":\"string\",\"pattern\":\"^[A-Z]{%u}%u[0-9]$\"}", k ? "," : "", LETTERS + k, i);
+        tg_buf_printf(ret, "%s{\"type\":\"string\",\"pattern\":\"^[A-PR-Z]{%u}%u[0-9]$\"}", k ? "," : "", LETTERS + k, i);
     tg_buf_add_text(ret, "]}");
 }
 
