@@ -87,8 +87,10 @@ TG_INLINE void dots_q8(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE]
         for (int p = 0; p < m; p++) {
             TG_UNROLL
             for (size_t half = 0; half < 2; half++) {
-                const __m256i w = load32(in->weights + (size_t)p * in->panel_bytes + ((b * 8 + g) * 2 + half) * 32);
-                const __m256i even = even_of(w), odd = odd_of(w);
+                const uint8_t *from = in->weights + (size_t)p * in->panel_bytes + ((b * 8 + g) * 2 + half) * 32;
+                const __m256i w = load32(from), even = even_of(w), odd = odd_of(w);
+                if (half == 0)
+                    fetch_further(in, from);
                 TG_UNROLL
                 for (int t = 0; t < n; t++) {
                     const int16_t *pairs = in->pairs + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
@@ -110,8 +112,10 @@ TG_INLINE void add_four_bits(const tile *in, size_t b, int m, int n, d16 (*dots)
         for (int p = 0; p < m; p++) {
             TG_UNROLL
             for (size_t half = 0; half < 2; half++) {
-                const __m256i w =
-                    load32(in->weights + (size_t)p * in->panel_bytes + ((b * 4 + g) * 2 + half) * 32);
+                const uint8_t *from = in->weights + (size_t)p * in->panel_bytes + ((b * 4 + g) * 2 + half) * 32;
+                const __m256i w = load32(from);
+                if (half == 0)
+                    fetch_further(in, from);
                 const __m256i low = _mm256_and_si256(w, mask);
                 const __m256i high = _mm256_and_si256(_mm256_srli_epi16(w, 4), mask);
                 TG_UNROLL
@@ -145,6 +149,10 @@ TG_INLINE void add_five_bits(const tile *in, size_t b, int m, int n, d16 (*dots)
             for (size_t half = 0; half < 2; half++) {
                 const uint8_t *from = block + (size_t)p * in->panel_bytes + half * 32;
                 const __m256i w = load32(from + g * 64), bits = load32(from + 4 * 64);
+                if (half == 0)
+                    fetch_further(in, from + g * 64);
+                if (half == 0 && g == 0)
+                    fetch_further(in, from + 4 * 64);
                 const __m256i to_low = _mm256_sll_epi16(bits, _mm_cvtsi32_si128((int)(4 - g)));
                 const __m256i to_high = _mm256_srl_epi16(bits, _mm_cvtsi32_si128((int)g));
                 const __m256i low = _mm256_or_si256(_mm256_and_si256(w, mask), _mm256_and_si256(to_low, fifth));
@@ -202,6 +210,10 @@ TG_INLINE void dots_q6(const tile *in, size_t b, size_t which, int m, int n, d16
             for (size_t half = 0; half < 2; half++) {
                 const uint8_t *from = in->weights + (size_t)p * in->panel_bytes + ((b * 8 + g) * 2 + half) * 32;
                 const __m256i v = load32(from), w = load32(from + 64);
+                if (half == 0) {
+                    fetch_further(in, from);
+                    fetch_further(in, from + 64);
+                }
                 TG_UNROLL
                 for (int t = 0; t < n; t++) {
                     const int8_t *q = in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;

@@ -53,9 +53,11 @@ TG_INLINE void dots_q8(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE]
     for (size_t g = 0; g < 8; g++) {
         __m512i w[GROUP_MAX];
         TG_UNROLL
-        for (int p = 0; p < m; p++)
-            w[p] = _mm512_xor_si512(
-                _mm512_loadu_si512(in->weights + (size_t)p * in->panel_bytes + (b * 8 + g) * 64), up);
+        for (int p = 0; p < m; p++) {
+            const uint8_t *line = in->weights + (size_t)p * in->panel_bytes + (b * 8 + g) * LINE;
+            fetch_further(in, line);
+            w[p] = _mm512_xor_si512(_mm512_loadu_si512(line), up);
+        }
         TG_UNROLL
         for (int t = 0; t < n; t++) {
             const __m512i x = broadcast4(in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4);
@@ -77,11 +79,14 @@ TG_INLINE void dots_low(const tile *in, size_t b, int m, int n, tg_dtype type, d
         TG_UNROLL
         for (int p = 0; p < m; p++) {
             const uint8_t *panel = block + (size_t)p * in->panel_bytes;
-            const __m512i w = _mm512_loadu_si512(panel + g * 64);
+            const __m512i w = _mm512_loadu_si512(panel + g * LINE);
+            fetch_further(in, panel + g * LINE);
             low[p] = _mm512_and_si512(w, mask);
             high[p] = _mm512_and_si512(_mm512_srli_epi16(w, 4), mask);
             if (tg_packed_is_five(type)) { /* a | (b & c), which is 0xf8 */
-                const __m512i bits = _mm512_loadu_si512(panel + 4 * 64);
+                const __m512i bits = _mm512_loadu_si512(panel + 4 * LINE);
+                if (g == 0)
+                    fetch_further(in, panel + 4 * LINE);
                 low[p] = _mm512_ternarylogic_epi32(low[p], u16_left(bits, 4 - g), fifth, 0xf8);
                 high[p] = _mm512_ternarylogic_epi32(high[p], u16_right(bits, g), fifth, 0xf8);
             }
@@ -107,8 +112,11 @@ TG_INLINE void dots_q6(const tile *in, size_t b, size_t half, int m, int n, d16 
     for (size_t g = half * 4; g < half * 4 + 4; g++) {
         __m512i w[GROUP_MAX];
         TG_UNROLL
-        for (int p = 0; p < m; p++)
-            w[p] = _mm512_loadu_si512(in->weights + (size_t)p * in->panel_bytes + (b * 8 + g) * 64);
+        for (int p = 0; p < m; p++) {
+            const uint8_t *line = in->weights + (size_t)p * in->panel_bytes + (b * 8 + g) * LINE;
+            fetch_further(in, line);
+            w[p] = _mm512_loadu_si512(line);
+        }
         TG_UNROLL
         for (int t = 0; t < n; t++) {
             const __m512i x = broadcast4(in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4);

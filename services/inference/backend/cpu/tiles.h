@@ -37,7 +37,7 @@ typedef struct tile {
     const int32_t *sum, *start;
     const float *x[FLOAT_ROWS_MAX];
     bool few;             /* tiles of tokens: FEW_TILES at most */
-    const uint8_t *ahead; /* else, what to fetch meanwhile: ahead_bytes for each block */
+    const uint8_t *ahead; /* else, what to fetch meanwhile: ahead_bytes for each block (0 with few) */
     size_t ahead_bytes;
 } tile;
 
@@ -46,33 +46,25 @@ TG_INLINE void dots_q8(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE]
 TG_INLINE void dots_low(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE]);
 TG_INLINE void dots_q6(const tile *in, size_t b, size_t half, int m, int n, d16 (*dots)[TILE]);
 
+/* Weights to come: where these meet few tokens, what lies a little further on in the same panel than the line that is read
+ * now; else the next panels', in equal parts while these meet all. */
+TG_INLINE void fetch_further(const tile *in, const uint8_t *line)
+{
+    if (in->few)
+        __builtin_prefetch(line + FURTHER, 0, 3);
+}
+
 TG_INLINE void fetch_ahead(const tile *in, size_t b)
 {
     for (size_t i = 0; i < in->ahead_bytes; i += LINE)
         __builtin_prefetch(in->ahead + b * in->ahead_bytes + i, 0, 2);
 }
 
-/* Weights to come: a little further on in the same panels where they meet few tokens; else the next panels', in equal
- * parts while these meet all. `bytes`: of a block's numbers. */
-TG_INLINE void fetch(const tile *in, size_t b, int m, size_t bytes)
-{
-    if (!in->few) {
-        fetch_ahead(in, b);
-        return;
-    }
-    TG_UNROLL
-    for (int p = 0; p < m; p++) {
-        TG_UNROLL
-        for (size_t i = 0; i < bytes; i += LINE)
-            __builtin_prefetch(in->weights + (size_t)p * in->panel_bytes + b * bytes + FURTHER + i, 0, 3);
-    }
-}
-
 TG_INLINE void add_quant_block(const tile *in, size_t b, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
 {
     const uint8_t *scales = in->weights + in->blocks * tg_packed_quants(type);
     d16 dots[GROUP_MAX][TILE];
-    fetch(in, b, m, tg_packed_quants(type));
+    fetch_ahead(in, b);
     if (type == TG_DTYPE_Q8_0)
         dots_q8(in, b, m, n, dots);
     else
@@ -151,7 +143,7 @@ TG_INLINE void tile_q6(const tile *in, int m, int n, v16 (*acc)[FLOAT_ROWS_MAX])
     const uint8_t *scales = in->weights + in->blocks * tg_packed_quants(type);
     for (size_t b = 0; b < in->blocks; b++) {
         int32_t low[TILE];
-        fetch(in, b, m, tg_packed_quants(type));
+        fetch_ahead(in, b);
         TG_UNROLL
         for (int t = 0; t < n; t++)
             low[t] = half_sum(in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK);
@@ -196,15 +188,31 @@ TG_INLINE void add_float_input(const tile *in, size_t k, int m, int n, tg_dtype 
     }
 }
 
+/* A line at a time where rows are few; with more, which keep the processor busy for longer, a block at once, whose test is
+ * the cheaper one. */
+TG_INLINE void fetch_floats(const tile *in, size_t k, int m, int n, size_t width)
+{
+    const size_t inputs = n <= 4 ? LINE / (TG_PANEL * width) : TG_QUANT_BLOCK;
+    if (k % TG_QUANT_BLOCK == 0)
+        fetch_ahead(in, k / TG_QUANT_BLOCK);
+    if (k % inputs != 0 || !in->few)
+        return;
+    TG_UNROLL
+    for (int p = 0; p < m; p++) {
+        TG_UNROLL
+        for (size_t i = 0; i < inputs * TG_PANEL * width; i += LINE)
+            fetch_further(in, in->weights + (size_t)p * in->panel_bytes + k * TG_PANEL * width + i);
+    }
+}
+
 TG_INLINE void tile_float(const tile *in, size_t inputs, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
 {
-    const size_t bytes = (size_t)TG_QUANT_BLOCK * TG_PANEL * (type == TG_DTYPE_F32 ? 4 : 2);
+    const size_t width = type == TG_DTYPE_F32 ? 4 : 2;
     v16 odd[GROUP_MAX][FLOAT_ROWS_MAX];
     if (two_chains(m, n))
         clear_sums(m, n, odd);
     for (size_t k = 0; k < inputs; k++) {
-        if (k % TG_QUANT_BLOCK == 0)
-            fetch(in, k / TG_QUANT_BLOCK, m, bytes);
+        fetch_floats(in, k, m, n, width);
         if (two_chains(m, n) && k + 1 < inputs)
             add_float_input(in, k++, m, n, type, odd);
         add_float_input(in, k, m, n, type, acc);
@@ -294,7 +302,7 @@ TG_INLINE void run_panels(const tg_product *product, uint32_t first, uint32_t la
         const size_t next = left < group ? left : group, pieces = tiles * in.blocks;
         in.weights = w->data + panel * w->panel_bytes;
         in.ahead = in.weights + m * w->panel_bytes;
-        in.ahead_bytes = pieces ? (next * w->panel_bytes + pieces * LINE - 1) / (pieces * LINE) * LINE : 0;
+        in.ahead_bytes = pieces && !in.few ? (next * w->panel_bytes + pieces * LINE - 1) / (pieces * LINE) * LINE : 0;
         switch (m) {
         case 4: run_group(product, &in, panel, 4, type); break;
         case 3: run_group(product, &in, panel, 3, type); break;
