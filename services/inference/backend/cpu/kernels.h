@@ -59,8 +59,8 @@ typedef struct tg_rows {
     float *scale;
     float *scaled_sum; /* scale × sum of q */
     int32_t *sum;
-    int32_t *start;    /* −4 × sum as two int16: AVX2's dots of nibbles, of two halves each, start there and end up less by 8
-                        * for each input */
+    int32_t *start;    /* −4 × sum as two int16: AVX2's dots of nibbles, of two halves each, start there and
+                        * end up less by 8 for each input */
 } tg_rows;
 
 static inline size_t tg_rows_at(const tg_rows *rows, size_t row, size_t block)
