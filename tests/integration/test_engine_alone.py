@@ -22,7 +22,7 @@ def run(*command, **more):
 def test_it_builds_alone(tmp_path):
     env = os.environ | {"CXX": "/bin/false", "PKG_CONFIG": "/bin/false", "CCACHE_NOHASHDIR": "1"}  # built once, found again in the next folder
     hidden = [f"-DCMAKE_DISABLE_FIND_PACKAGE_{name}=ON" for name in HIDDEN]
-    run("cmake", "-S", ROOT, "-B", tmp_path, "-DTOLLGATE_ENGINE_ONLY=ON", "-DCMAKE_BUILD_TYPE=Release", *hidden, env=env)
+    run("cmake", "-G", "Ninja", "-S", ROOT, "-B", tmp_path, "-DTOLLGATE_ENGINE_ONLY=ON", "-DCMAKE_BUILD_TYPE=Release", *hidden, env=env)
     run("cmake", "--build", tmp_path, "-j2", env=env)
     program = tmp_path / "bin" / "tollgate-generate"
     linked = [line.split()[0] for line in run("ldd", program).splitlines()]

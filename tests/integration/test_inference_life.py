@@ -65,7 +65,8 @@ def test_ready_only_when_warm(tmp_path, stubs):
 
 @pytest.fixture
 def open_service(tmp_path, stubs):
-    """open_service(settings) → (its stub, its process), which has to end well, at the latest behind the test."""
+    """open_service(settings) → (its stub, its process), which has to end well, at the latest behind the test. A test that
+    ends it waits for that."""
     opened = []
 
     def open_it(settings):
@@ -140,6 +141,7 @@ def test_watchers_come_leave_and_are_told_of_the_end(open_service, stubs):
                 pass
         assert ended.value.code() == grpc.StatusCode.UNAVAILABLE and ended.value.details() == "draining"
         assert stream is not status or last.draining, "the last status does not tell of it"
+    assert process.wait(30) == 0
 
 
 @pytest.mark.parametrize("reads", (True, False))
