@@ -426,11 +426,12 @@ static void plan_chunk(tg_sched *sched, tg_seq *seq, budget *left)
 static void plan_guesses(tg_sched *sched, tg_seq *seq, float *expected, budget *left)
 {
     tg_speculation *s = &seq->speculation;
+    const float base = tg_step_cost_base(&sched->cost);
     const uint32_t room = seq->limit - 1 - seq->len, most = smaller32(room, smaller32(left->tokens, left->rows));
     s->len = sched->drafter.guess(sched->drafter.user, seq->tokens, seq->len, smaller32(room, TG_GUESSES_MAX), s->guesses);
     for (uint32_t i = 0; i < s->len && i < most; i++) {
         const float chance = tg_speculation_chance(s, i + 1), rows = (float)(sched->budget - left->tokens);
-        if (!tg_guess_worth(chance, TG_STEP_BASE_ROWS, rows, *expected))
+        if (!tg_guess_worth(chance, base, rows, *expected))
             break;
         seq->tokens[seq->len + i] = s->guesses[i];
         plan_tokens(sched, seq, 1, left);

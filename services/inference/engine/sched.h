@@ -35,7 +35,6 @@
 
 #define TG_PRIORITIES 2
 #define TG_BATCH_PATIENCE 16 /* interactive sequences admitted past a batch one that waits */
-#define TG_STEP_BASE_ROWS 6.0f /* what a step costs besides its rows, in rows: ./dev bench engine, decode 1 against 8 */
 #define TG_FAIR_CREDIT_STEPS 4 /* budgets that a tenant's count may be from the virtual time */
 
 typedef struct tg_tenant_share { /* while it has a sequence here */
@@ -52,6 +51,7 @@ typedef struct tg_sched {
     uint32_t max_seqs, max_queue, budget;
     uint32_t spare_rows; /* of logits in a step, besides one for each sequence */
     tg_drafter drafter;  /* guess NULL: no speculation */
+    tg_step_cost cost;   /* of steps so far; whoever runs them tells it */
     tg_seq *first[TG_PRIORITIES], *last[TG_PRIORITIES]; /* waiting */
     uint32_t waiting_len;
     tg_seq *running[TG_ENGINE_SEQS_MAX]; /* in order of admission */

@@ -317,18 +317,20 @@ static bool take_token(tg_engine *e, tg_seq *seq, const tg_row_result *row, uint
         emit(e, seq, &what, finish);
         return true;
     }
-    tg_seq_flush(seq, &e->ready.text);
+    if (tg_seq_flush(seq, &e->ready.text) < 0)
+        finish = TG_FINISH_ERROR;
     finish_seq(e, seq, &what, finish);
     return false;
 }
 
-/* Shows the prompt: at once, or each token when its log-probabilities are known. */
-static void echo(tg_engine *e, tg_seq *seq, const tg_row_result *row, uint32_t rows, uint32_t first)
+/* Shows the prompt: at once, or each token when its log-probabilities are known. 0 or -ENOMEM. */
+static int echo(tg_engine *e, tg_seq *seq, const tg_row_result *row, uint32_t rows, uint32_t first)
 {
     const uint32_t upto = seq->scores_prompt ? first + rows : seq->prompt_len;
     told what = {.token = TG_TOKEN_NONE, .prompt = true, .text_at = e->ready.text.len};
     for (; seq->told < upto && seq->told < seq->prompt_len; seq->told++) {
-        tg_seq_show(seq, e->model, seq->tokens[seq->told], &e->ready.text);
+        if (tg_seq_show(seq, e->model, seq->tokens[seq->told], &e->ready.text) < 0)
+            return -ENOMEM;
         if (!seq->scores_prompt)
             continue;
         what.token = seq->tokens[seq->told];
@@ -338,6 +340,7 @@ static void echo(tg_engine *e, tg_seq *seq, const tg_row_result *row, uint32_t r
     }
     if (!seq->scores_prompt && e->ready.text.len > what.text_at)
         emit(e, seq, &what, TG_FINISH_NONE);
+    return 0;
 }
 
 /* Under the lock: what the step brought to one sequence. */
@@ -345,8 +348,11 @@ static void settle_one(tg_engine *e, tg_seq *seq, const tg_step_seq *step, const
 {
     const uint32_t first = step->first_position + step->tokens_len - step->logits + 1; /* what the first row predicts */
     uint32_t sampled[1 + TG_GUESSES_MAX], right = 0;
-    if (seq->echo && seq->told < seq->prompt_len)
-        echo(e, seq, row, step->logits, first);
+    if (seq->echo && seq->told < seq->prompt_len && echo(e, seq, row, step->logits, first) < 0) {
+        const told last = nothing(e);
+        finish_seq(e, seq, &last, TG_FINISH_ERROR);
+        return;
+    }
     if (step->first_position + step->tokens_len < seq->len) { /* of a prompt that is not computed to its end */
         tg_sched_advance(&e->sched, seq, 0);
         return;
@@ -371,10 +377,24 @@ static void settle_one(tg_engine *e, tg_seq *seq, const tg_step_seq *step, const
         ;
 }
 
-static void settle(tg_engine *e, uint32_t len, int rc)
+/* What guesses may cost is seen from steps of one row a token, which those with prompts are not. */
+static void learn_cost(tg_engine *e, uint32_t len, uint64_t took_ns)
+{
+    uint32_t rows = 0;
+    for (uint32_t i = 0; i < len; i++) {
+        if (e->step_seqs[i].tokens_len != 1 + e->step_owners[i]->guesses)
+            return;
+        rows += e->step_seqs[i].tokens_len;
+    }
+    tg_step_cost_learn(&e->sched.cost, rows, took_ns);
+}
+
+static void settle(tg_engine *e, uint32_t len, int rc, uint64_t began_ns)
 {
     const uint64_t now = tg_clock_mono_ns();
     e->totals.steps_total++;
+    if (rc == 0)
+        learn_cost(e, len, now - began_ns);
     tg_account_enter(&e->account, TG_ACCOUNT_OVERHEAD, now);
     for (uint32_t i = 0; i < len; i++) {
         tg_seq *seq = e->step_owners[i];
@@ -416,13 +436,14 @@ void *tg_engine_main(void *engine)
             finish_due(e, now_ns);
         uint32_t len = prepare(e, now_ns);
         if (len + e->sitting_len > 0) {
+            const uint64_t began_ns = tg_clock_mono_ns();
             if (len > 0)
-                tg_account_begin_step(&e->account, e->parts, len, tg_clock_mono_ns());
+                tg_account_begin_step(&e->account, e->parts, len, began_ns);
             pthread_mutex_unlock(&e->lock);
             int rc = run(e, len);
             pthread_mutex_lock(&e->lock);
             if (len > 0)
-                settle(e, len, rc);
+                settle(e, len, rc, began_ns);
         }
         if (!e->told && e->conf.notify) {
             e->told = true;

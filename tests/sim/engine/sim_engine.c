@@ -209,6 +209,8 @@ static void step(world *w)
         }
     }
     w->copied += copied;
+    if (planned > 0) /* whatever steps seem to cost, guesses stay within the budgets */
+        tg_step_cost_learn(&w->sched.cost, planned, below(2) == 0 ? below(1000) : planned * 1000);
     MUST(sum == planned, "planned are %u tokens, said was %u", sum, planned);
     check(w, planned);
 }

@@ -56,5 +56,46 @@ static void test_worth(void)
     CU_ASSERT(!tg_guess_worth(0, 6, 1, 1));
 }
 
-static const tg_test tests[] = {{"lookup", test_lookup}, {"learns", test_learns}, {"worth", test_worth}};
+static void learn(tg_step_cost *cost, uint32_t steps, uint32_t rows, uint32_t more, float base)
+{
+    for (uint32_t i = 0; i < steps; i++) {
+        const uint32_t n = rows + (more ? i * 5 % (more + 1) : 0);
+        tg_step_cost_learn(cost, n, (uint64_t)(1e6f * (base + (float)n)));
+    }
+}
+
+static void test_cost(void)
+{
+    tg_step_cost cost = {0};
+    CU_ASSERT_EQUAL(tg_step_cost_base(&cost), TG_STEP_BASE_ROWS);
+    learn(&cost, 200, 8, 0, 0); /* always as many rows: nothing to see */
+    CU_ASSERT_DOUBLE_EQUAL(tg_step_cost_base(&cost), TG_STEP_BASE_ROWS, 0.01);
+    learn(&cost, 200, 8, 6, 0); /* every row costs as much */
+    CU_ASSERT(tg_step_cost_base(&cost) < 1.5f);
+    CU_ASSERT(!tg_guess_worth(0.9f, tg_step_cost_base(&cost), 8, 8));
+    const float dear = tg_step_cost_base(&cost);
+    learn(&cost, 20, 8, 0, 0); /* not forgotten at once */
+    CU_ASSERT(tg_step_cost_base(&cost) < dear + 1);
+    learn(&cost, 1000, 8, 0, 0); /* but tried again some time */
+    CU_ASSERT_DOUBLE_EQUAL(tg_step_cost_base(&cost), TG_STEP_BASE_ROWS, 0.01);
+    learn(&cost, 300, 1, 8, 12);
+    CU_ASSERT_DOUBLE_EQUAL(tg_step_cost_base(&cost), 12, 1.5);
+    for (int i = 0; i < 300; i++) /* further rows cost nothing, or less */
+        tg_step_cost_learn(&cost, 1 + (uint32_t)i % 9, 1000000 - 1000 * ((uint64_t)i % 9));
+    CU_ASSERT_EQUAL(tg_step_cost_base(&cost), TG_STEP_BASE_ROWS_MAX);
+}
+
+/* What the machine did meanwhile is not what a row costs. */
+static void test_cost_outlier(void)
+{
+    tg_step_cost cost = {0};
+    learn(&cost, 200, 1, 8, 6);
+    tg_step_cost_learn(&cost, 1, 1000000000);
+    learn(&cost, 10, 1, 8, 6);
+    CU_ASSERT(tg_step_cost_base(&cost) > 3);
+    learn(&cost, 200, 1, 8, 6);
+    CU_ASSERT_DOUBLE_EQUAL(tg_step_cost_base(&cost), 6, 1);
+}
+
+static const tg_test tests[] = {{"cost", test_cost}, {"cost_outlier", test_cost_outlier}, {"lookup", test_lookup}, {"learns", test_learns}, {"worth", test_worth}};
 TG_TEST_MAIN("services_inference_engine_speculate", tests)
