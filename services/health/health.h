@@ -5,8 +5,8 @@
 #ifndef TG_HEALTH_HEALTH_H
 #define TG_HEALTH_HEALTH_H
 
-#include "libs/base/list.h"
 #include "libs/config/settings.h"
+#include "libs/rpc/watch.h"
 #include "libs/service/service.h"
 #include "services/health/fleet.h"
 #include "services/health/share.h"
@@ -29,8 +29,7 @@ typedef struct tg_health {
     tg_targets *targets;
     tg_health_fleet fleet;
     tg_share *share; /* NULL: this replica shares nothing */
-    tg_list watchers; /* of WatchFleet */
-    size_t watcher_count;
+    tg_watchers watchers; /* of WatchFleet */
     uv_timer_t tick;   /* circuits */
     uv_timer_t push;   /* latencies */
     uint64_t pushed_version;

@@ -102,7 +102,7 @@ static int start_share(tg_health *health, tg_error *err)
 static int start(tg_health *health, tg_arena *arena, const char *config, tg_error *err)
 {
     tg_rpc_service service = tg_health_rpc_service(health);
-    tg_list_init(&health->watchers);
+    tg_watchers_init(&health->watchers, TG_HEALTH_WATCHERS_MAX);
     int rc = tg_health_settings_load(config, err, arena, &health->settings);
     if (rc == 0)
         rc = tg_health_metrics_init(&health->metrics);

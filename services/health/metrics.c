@@ -74,7 +74,7 @@ void tg_health_metrics_collect(tg_health *health)
         const char *const labels[] = {e->target, e->endpoint};
         tg_gauge_set(tg_gauge_of(m->state, labels), (int64_t)e->state);
     }
-    tg_gauge_set(m->watchers, (int64_t)health->watcher_count);
+    tg_gauge_set(m->watchers, (int64_t)health->watchers.len);
     tg_gauge_set(m->version, (int64_t)health->fleet.version);
     set_counter(m->observations, health->fleet.observations);
     set_counter(m->unknown, health->fleet.unknown);

@@ -3,12 +3,9 @@
 
 #include "libs/base/clock.h"
 
-#include <stdlib.h>
-
 typedef struct watcher {
-    tg_list node;
+    tg_watcher base;
     tg_health *health;
-    tg_rpc_call *call;
     uint64_t sent_version; /* 0: nothing yet */
 } watcher;
 
@@ -39,31 +36,15 @@ static void on_observe(void *service, tg_rpc_call *call, const ProtobufCMessage 
 
 /* ---- the view ---- */
 
-static void watcher_end(watcher *w, tg_rpc_code code, const char *why)
-{
-    tg_list_remove(&w->node);
-    w->health->watcher_count--;
-    tg_rpc_call_set_user(w->call, NULL);
-    tg_rpc_finish(w->call, code, why);
-    free(w);
-}
-
-static void on_watcher_cancel(tg_rpc_call *call, void *user)
-{
-    (void)call;
-    if (user)
-        watcher_end(user, TG_RPC_CANCELLED, "");
-}
-
 static void send_view(watcher *w)
 {
     tg_arena arena;
-    if (tg_rpc_send_queued(w->call) > 0) /* it has not read the last one: the next push says it all */
+    if (tg_rpc_send_queued(w->base.call) > 0) /* it has not read the last one: the next push says it all */
         return;
     tg_arena_init(&arena, 0);
     const Tollgate__V1__FleetUpdate *update =
         tg_health_fleet_update(&w->health->fleet, w->sent_version, tg_health_now_ms(), &arena);
-    if (update && tg_rpc_send(w->call, &update->base) == 0)
+    if (update && tg_rpc_send(w->base.call, &update->base) == 0)
         w->sent_version = w->health->fleet.version;
     tg_arena_free(&arena);
 }
@@ -72,21 +53,10 @@ static void on_watch(void *service, tg_rpc_call *call, const ProtobufCMessage *m
 {
     tg_health *health = service;
     (void)message; /* a router that reconnects is sent everything: versions of two replicas differ */
-    if (health->watcher_count == TG_HEALTH_WATCHERS_MAX) {
-        tg_rpc_fail(call, TG_RPC_RESOURCE_EXHAUSTED, "at most %d watchers", TG_HEALTH_WATCHERS_MAX);
+    watcher *w = tg_watcher_new(&health->watchers, call, sizeof *w);
+    if (!w)
         return;
-    }
-    watcher *w = calloc(1, sizeof *w);
-    if (!w) {
-        tg_rpc_fail(call, TG_RPC_RESOURCE_EXHAUSTED, "out of memory");
-        return;
-    }
     w->health = health;
-    w->call = call;
-    tg_list_add_tail(&health->watchers, &w->node);
-    health->watcher_count++;
-    tg_rpc_call_set_user(call, w);
-    tg_rpc_call_on_cancel(call, on_watcher_cancel);
     send_view(w);
 }
 
@@ -104,9 +74,9 @@ static void on_get(void *service, tg_rpc_call *call, const ProtobufCMessage *mes
 
 void tg_health_push(tg_health *health)
 {
-    TG_LIST_EACH(node, &health->watchers)
+    TG_LIST_EACH(node, &health->watchers.list)
     {
-        watcher *w = TG_CONTAINER_OF(node, watcher, node);
+        watcher *w = TG_CONTAINER_OF(node, watcher, base.node);
         if (w->sent_version < health->fleet.version)
             send_view(w);
     }
@@ -115,9 +85,7 @@ void tg_health_push(tg_health *health)
 
 void tg_health_end_watchers(tg_health *health)
 {
-    while (!tg_list_empty(&health->watchers))
-        watcher_end(TG_CONTAINER_OF(health->watchers.next, watcher, node), TG_RPC_UNAVAILABLE,
-                    "this health replica is going away; use another");
+    tg_watchers_end(&health->watchers, "this health replica is going away; use another");
 }
 
 tg_rpc_service tg_health_rpc_service(tg_health *health)

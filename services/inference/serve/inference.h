@@ -11,7 +11,7 @@
 #include "libs/usage/publisher.h"
 #include "services/inference/engine/engine.h"
 #include "services/inference/serve/compile.h"
-#include "services/inference/serve/watch.h"
+#include "libs/rpc/watch.h"
 
 #define TG_INFERENCE_WATCHERS_MAX 256 /* WatchStatus streams; more are refused */
 #define TG_INFERENCE_BLOCK_WATCHERS_MAX 64 /* of WatchBlocks at a time */

@@ -110,8 +110,8 @@ void tg_inference_end_watchers(tg_inference *inference)
 {
     TG_LIST_EACH(node, &inference->watchers.list)
         send_status(inference, TG_CONTAINER_OF(node, watcher, base.node));
-    tg_watchers_end(&inference->watchers);
-    tg_watchers_end(&inference->block_watchers);
+    tg_watchers_end(&inference->watchers, "draining");
+    tg_watchers_end(&inference->block_watchers, "draining");
 }
 
 static int count_tokens(tg_inference *inference, tg_rpc_call *call,

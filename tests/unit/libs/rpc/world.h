@@ -5,6 +5,7 @@
 #define TG_TESTS_UNIT_LIBS_RPC_WORLD_H
 
 #include "libs/rpc/transport_rpc.h"
+#include "libs/rpc/watch.h"
 #include "tests/unit/harness.h"
 
 #include "tollgate/v1/health.pb-c.h"
@@ -35,6 +36,7 @@ struct world {
     bool timed_out;
     char *padding; /* a text in every message of WatchFleet, or NULL */
     char address[64];
+    tg_watchers *watchers; /* or NULL: of WatchFleet, who get one message */
     void (*observe)(world *w, tg_rpc_call *call,
                     const Tollgate__V1__ObserveRequest *in); /* or NULL */
 };
@@ -103,6 +105,11 @@ static void on_watch(void *service, tg_rpc_call *call, const ProtobufCMessage *r
     const Tollgate__V1__WatchFleetRequest *in = (const Tollgate__V1__WatchFleetRequest *)request;
     Tollgate__V1__FleetUpdate update = TOLLGATE__V1__FLEET_UPDATE__INIT;
     world *w = service;
+    if (w->watchers) {
+        if (tg_watcher_new(w->watchers, call, sizeof(tg_watcher)))
+            tg_rpc_send(call, &update.base);
+        return;
+    }
     tg_rpc_call_set_user(call, w);
     tg_rpc_call_on_cancel(call, on_stream_cancel);
     if (in->known_version == 7) { /* one message, then silence until cancelled */

@@ -1,4 +1,4 @@
-#include "services/inference/serve/watch.h"
+#include "libs/rpc/watch.h"
 
 #include <stdlib.h>
 
@@ -27,11 +27,14 @@ static void on_cancel(tg_rpc_call *call, void *user)
 
 void *tg_watcher_new(tg_watchers *watchers, tg_rpc_call *call, size_t size)
 {
-    tg_watcher *w = watchers->len < watchers->most ? calloc(1, size) : NULL;
-    if (!w) {
+    const bool full = watchers->len >= watchers->most;
+    tg_watcher *w = full ? NULL : calloc(1, size);
+    if (full)
         tg_rpc_fail(call, TG_RPC_RESOURCE_EXHAUSTED, "at most %zu watchers", watchers->most);
+    else if (!w)
+        tg_rpc_fail(call, TG_RPC_RESOURCE_EXHAUSTED, "out of memory");
+    if (!w)
         return NULL;
-    }
     w->among = watchers;
     w->call = call;
     tg_list_add_tail(&watchers->list, &w->node);
@@ -41,8 +44,8 @@ void *tg_watcher_new(tg_watchers *watchers, tg_rpc_call *call, size_t size)
     return w;
 }
 
-void tg_watchers_end(tg_watchers *watchers)
+void tg_watchers_end(tg_watchers *watchers, const char *why)
 {
     while (!tg_list_empty(&watchers->list))
-        end(TG_CONTAINER_OF(watchers->list.next, tg_watcher, node), TG_RPC_UNAVAILABLE, "draining");
+        end(TG_CONTAINER_OF(watchers->list.next, tg_watcher, node), TG_RPC_UNAVAILABLE, why);
 }

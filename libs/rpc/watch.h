@@ -1,7 +1,7 @@
-/* Streams that clients watch until they leave or the service drains: WatchStatus and WatchBlocks.
- * Threads: the loop's. */
-#ifndef TG_INFERENCE_WATCH_H
-#define TG_INFERENCE_WATCH_H
+/* Streams that clients watch until they leave or the service drains: WatchStatus, WatchBlocks,
+ * WatchFleet. Threads: the loop's. */
+#ifndef TG_RPC_WATCH_H
+#define TG_RPC_WATCH_H
 
 #include "libs/base/list.h"
 #include "libs/rpc/rpc.h"
@@ -23,7 +23,7 @@ void tg_watchers_init(tg_watchers *watchers, size_t most);
  * which the call has been told. */
 void *tg_watcher_new(tg_watchers *watchers, tg_rpc_call *call, size_t size);
 
-/* Everybody is told that the service drains. */
-void tg_watchers_end(tg_watchers *watchers);
+/* Everybody is told UNAVAILABLE, and why: the service drains. */
+void tg_watchers_end(tg_watchers *watchers, const char *why);
 
 #endif
