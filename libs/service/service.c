@@ -299,6 +299,8 @@ tg_service *tg_service_free(tg_service *s)
         uv_close((uv_handle_t *)&s->on_term, NULL);
         uv_close((uv_handle_t *)&s->on_int, NULL);
         uv_close((uv_handle_t *)&s->on_hup, NULL);
+        signal(SIGTERM, SIG_IGN); /* it ends already: another one must not make it end by a signal */
+        signal(SIGINT, SIG_IGN);
         uv_close((uv_handle_t *)&s->drain_timer, NULL);
     }
     s->loop = tg_rpc_loop_free(s->loop); /* runs libuv until every closed handle is gone */

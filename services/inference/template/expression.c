@@ -16,11 +16,11 @@ void tg_parse_fail(tg_parser *p, int rc, const char *what, tg_str text)
 
 tg_node *tg_parse_node(tg_parser *p, tg_node_kind kind)
 {
-    static tg_node none;
     tg_node *n = tg_arena_zalloc(p->arena, 1, sizeof(*n));
     if (!n) {
         tg_parse_fail(p, -ENOMEM, "", TG_STR(""));
-        return &none;
+        p->none = (tg_node){0};
+        return &p->none;
     }
     n->kind = kind;
     n->line = p->line;

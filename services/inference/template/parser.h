@@ -21,6 +21,7 @@ typedef struct tg_parser {
     tg_token_kind kind;
     tg_str text; /* of the token */
     tg_str tag;  /* parse.c: the name that ended the body read last */
+    tg_node none; /* what there is instead of a node when memory is out; `rc` says so */
 } tg_parser;
 
 static inline bool tg_parse_is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
