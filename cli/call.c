@@ -23,8 +23,8 @@ static void on_message(void *user, const ProtobufCMessage *message)
     }
 }
 
-static void on_done(void *user, tg_rpc_code code, const char *message, const tg_rpc_metadata *trailing,
-                    size_t count)
+static void on_done(void *user, tg_rpc_code code, const char *message,
+                    const tg_rpc_metadata *trailing, size_t count)
 {
     call *c = user;
     (void)trailing, (void)count;
@@ -46,8 +46,8 @@ int tg_cli_timeout(const char *program, const char *seconds, uint32_t *ret_ms)
 {
     uint64_t value;
     if (tg_str_u64(tg_str_of(seconds), &value) < 0 || value < 1 || value > TG_CLI_TIMEOUT_S_MAX) {
-        fprintf(stderr, "tollgate %s: --timeout is '%s'; whole seconds from 1 to %d are allowed\n", program, seconds,
-                TG_CLI_TIMEOUT_S_MAX);
+        fprintf(stderr, "tollgate %s: --timeout is '%s'; whole seconds from 1 to %d are allowed\n",
+                program, seconds, TG_CLI_TIMEOUT_S_MAX);
         return -EINVAL;
     }
     *ret_ms = (uint32_t)value * 1000;
@@ -56,7 +56,8 @@ int tg_cli_timeout(const char *program, const char *seconds, uint32_t *ret_ms)
 
 int tg_cli_call(const char *program, const char *address, const char *method,
                 const ProtobufCMessage *request, const ProtobufCMessageDescriptor *response,
-                uint32_t timeout_ms, bool (*use)(void *user, const ProtobufCMessage *reply), void *user)
+                uint32_t timeout_ms, bool (*use)(void *user, const ProtobufCMessage *reply),
+                void *user)
 {
     call c = {.use = use, .user = user, .program = program, .address = address};
     tg_rpc_channel *channel = NULL;

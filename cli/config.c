@@ -1,7 +1,7 @@
 /* tollgate config print [DOCUMENT] [--config FILE]
  *
- * Every key of a document (a service's settings, or one that services share) with its meaning, bounds and
- * default; with --config the values a file gives. */
+ * Every key of a document (a service's settings, or one that services share) with its meaning,
+ * bounds and default; with --config the values a file gives. */
 #include "cli/commands.h"
 
 #include "libs/config/mesh.h"
@@ -41,7 +41,8 @@ static int print_document(size_t i, const char *file)
 
 int tg_cli_config(int argc, char **argv)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {NULL, 0, NULL, 0}};
     const char *file = NULL;
     int status = 0, printed = 0;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {

@@ -1,9 +1,9 @@
 /* tollgate events [--kafka HOST:PORT] [--topic NAME] [--follow]: usage events as JSON lines.
  *
- * Reads every partition from the beginning to the end known at the start (or on, with --follow), outside
- * any consumer group, so that looking changes nothing. Every record is one line, duplicates included.
- * TOLLGATE_KAFKA_SECURITY, _CA_FILE, _CERT_FILE, _KEY_FILE, _SASL_MECHANISM, _SASL_USERNAME and _SASL_PASSWORD are what
- * the services' settings under `kafka` are. */
+ * Reads every partition from the beginning to the end known at the start (or on, with --follow),
+ * outside any consumer group, so that looking changes nothing. Every record is one line, duplicates
+ * included. TOLLGATE_KAFKA_SECURITY, _CA_FILE, _CERT_FILE, _KEY_FILE, _SASL_MECHANISM,
+ * _SASL_USERNAME and _SASL_PASSWORD are what the services' settings under `kafka` are. */
 #include "cli/commands.h"
 
 #include "libs/json/json.h"
@@ -104,7 +104,8 @@ static int assign(reader *r, const char *topic)
         rc = rd_kafka_query_watermark_offsets(r->kafka, topic, id, &low, &high, METADATA_MS);
         if (rc)
             break;
-        rd_kafka_topic_partition_list_add(r->assigned, topic, id)->offset = RD_KAFKA_OFFSET_BEGINNING;
+        rd_kafka_topic_partition_list_add(r->assigned, topic, id)->offset =
+            RD_KAFKA_OFFSET_BEGINNING;
         r->end[id] = high;
         r->left += high > low;
     }
@@ -128,8 +129,8 @@ static int read_all(reader *r)
             if (tg_usage_event_decode(message->payload, message->len, &err, &event) == 0) {
                 print_event(&event);
             } else {
-                fprintf(stderr, "tollgate events: partition %d offset %lld: %s\n", message->partition,
-                        (long long)message->offset, err.text);
+                fprintf(stderr, "tollgate events: partition %d offset %lld: %s\n",
+                        message->partition, (long long)message->offset, err.text);
                 status = 1;
             }
             if (message->offset + 1 == r->end[message->partition])
@@ -156,11 +157,13 @@ static int index_in(const char *const *names, const char *name)
     return names[i] ? i : -1;
 }
 
-/* How brokers are spoken to comes from the environment: a password has no place among a process's arguments. */
+/* How brokers are spoken to comes from the environment: a password has no place among a process's
+ * arguments. */
 static int connect_to(const char *brokers, rd_kafka_t **ret)
 {
-    static const tg_kafka_property properties[] = {{"group.id", "tollgate-events"}, /* required, unused */
-                                                   {"enable.auto.commit", "false"}};
+    static const tg_kafka_property properties[] = {
+        {"group.id", "tollgate-events"}, /* required, unused */
+        {"enable.auto.commit", "false"}};
     const char *security = from_environment("TOLLGATE_KAFKA_SECURITY");
     const char *mechanism = from_environment("TOLLGATE_KAFKA_SASL_MECHANISM");
     const tg_kafka_link link = {
@@ -178,14 +181,17 @@ static int connect_to(const char *brokers, rd_kafka_t **ret)
     int rc = 0;
     if (link.security < 0)
         rc = tg_error_set(&err, -EINVAL,
-                          "TOLLGATE_KAFKA_SECURITY is '%s'; plaintext, ssl, sasl_plaintext and sasl_ssl are allowed", security);
+                          "TOLLGATE_KAFKA_SECURITY is '%s'; plaintext, ssl, sasl_plaintext and "
+                          "sasl_ssl are allowed",
+                          security);
     if (rc == 0 && link.mechanism < 0)
         rc = tg_error_set(&err, -EINVAL,
-                          "TOLLGATE_KAFKA_SASL_MECHANISM is '%s'; PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512 are allowed",
+                          "TOLLGATE_KAFKA_SASL_MECHANISM is '%s'; PLAIN, SCRAM-SHA-256 and "
+                          "SCRAM-SHA-512 are allowed",
                           mechanism);
     if (rc == 0)
-        rc = tg_kafka_configure("kafka", &link, "tollgate-events", properties, sizeof properties / sizeof *properties, &err,
-                                &conf);
+        rc = tg_kafka_configure("kafka", &link, "tollgate-events", properties,
+                                sizeof properties / sizeof *properties, &err, &conf);
     if (rc == 0)
         rc = tg_kafka_new("kafka", RD_KAFKA_CONSUMER, conf, &err, ret);
     if (rc < 0)
@@ -220,7 +226,8 @@ int tg_cli_events(int argc, char **argv)
     rd_kafka_poll_set_consumer(r.kafka);
     int rc = assign(&r, topic), status = 1;
     if (rc)
-        fprintf(stderr, "tollgate events: %s: %s\n", brokers, rd_kafka_err2str((rd_kafka_resp_err_t)rc));
+        fprintf(stderr, "tollgate events: %s: %s\n", brokers,
+                rd_kafka_err2str((rd_kafka_resp_err_t)rc));
     else
         status = read_all(&r);
     if (r.assigned)

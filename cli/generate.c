@@ -18,7 +18,8 @@ static const char usage_text[] =
     "  --chat             the prompt is a user's message: apply the model's chat template\n"
     "  --system TEXT      with --chat: the system message\n"
     "  --answer TEXT      with --chat: the beginning of the answer, which goes on from there\n"
-    "  --tools FILE       with --chat: the tools in FILE, a JSON array as OpenAI writes it; calls come as lines of JSON,\n"
+    "  --tools FILE       with --chat: the tools in FILE, a JSON array as OpenAI writes it; calls "
+    "come as lines of JSON,\n"
     "                     and what the model thinks before its answer goes to stderr\n"
     "  --tool-choice C    with --tools: auto (default), none, required, or a tool's name\n"
     "  --one-tool-call    with --tools: the answer ends behind its first call\n"
@@ -36,7 +37,8 @@ static const char usage_text[] =
     "  --json-schema FILE the answer is JSON that the JSON schema in FILE describes\n"
     "  --regex R          the answer matches R as a whole\n"
     "  --choice TEXT      the answer is this text, or one of several; may be given up to 16 times\n"
-    "  --logprobs N       after the answer, a line for each token: its log-probability and the N likeliest\n"
+    "  --logprobs N       after the answer, a line for each token: its log-probability and the N "
+    "likeliest\n"
     "  --no-speculation   never guess tokens (the output is the same)\n"
     "  --threads N        default: one per processor\n"
     "  --kv-type T        what keys and values are rounded to: f16 (default) or q8\n";
@@ -67,8 +69,8 @@ static int parse_number(const char *name, const char *text, double least, double
     *ret = strtod(text, &end);
     if (errno == 0 && *text != '\0' && *end == '\0' && *ret >= least && *ret <= most)
         return 0;
-    fprintf(stderr, "tollgate generate: --%s is '%s'; a number from %g to %g is allowed\n", name, text, least,
-            most);
+    fprintf(stderr, "tollgate generate: --%s is '%s'; a number from %g to %g is allowed\n", name,
+            text, least, most);
     return -EINVAL;
 }
 
@@ -102,7 +104,9 @@ static int parse_bias(const char *text, options *o)
     const float bias = both ? strtof(end + 1, &end) : 0;
     if (!both || errno != 0 || *text < '0' || *text > '9' || *end != '\0' || id > UINT32_MAX ||
         o->adjustments.bias_len == BIAS_MAX) {
-        fprintf(stderr, "tollgate generate: --logit-bias is '%s'; up to %d times ID:BIAS is allowed\n", text, BIAS_MAX);
+        fprintf(stderr,
+                "tollgate generate: --logit-bias is '%s'; up to %d times ID:BIAS is allowed\n",
+                text, BIAS_MAX);
         return -EINVAL;
     }
     o->bias[o->adjustments.bias_len++] = (tg_logit_bias){(uint32_t)id, bias};
@@ -112,9 +116,12 @@ static int parse_bias(const char *text, options *o)
 
 static int add_constraint(options *o, tg_constraint_kind kind)
 {
-    const bool again = kind == TG_CONSTRAINT_CHOICE && o->constraint.kind == kind && o->constraint.texts_len < CHOICES_MAX;
+    const bool again = kind == TG_CONSTRAINT_CHOICE && o->constraint.kind == kind &&
+                       o->constraint.texts_len < CHOICES_MAX;
     if (o->constraint.kind != TG_CONSTRAINT_NONE && !again) {
-        fputs("tollgate generate: one of --json, --json-schema, --regex and up to 16 times --choice is allowed\n", stderr);
+        fputs("tollgate generate: one of --json, --json-schema, --regex and up to 16 times "
+              "--choice is allowed\n",
+              stderr);
         return -EINVAL;
     }
     o->constraint.kind = kind;
@@ -228,30 +235,48 @@ static int parse_option(int which, const char *name, options *o)
 
 static int parse(int argc, char **argv, options *o)
 {
-    static const struct option known[] = {
-        {"model", required_argument, NULL, 'm'},       {"prompt", required_argument, NULL, 'p'},
-        {"system", required_argument, NULL, 'y'},      {"chat", no_argument, NULL, 'c'},
-        {"answer", required_argument, NULL, 'A'},      {"chat-template", required_argument, NULL, 'T'},
-        {"echo", no_argument, NULL, 'e'},              {"max-tokens", required_argument, NULL, 'n'},
-        {"temperature", required_argument, NULL, 't'}, {"top-p", required_argument, NULL, 'P'},
-        {"top-k", required_argument, NULL, 'k'},       {"min-p", required_argument, NULL, 'M'},
-        {"seed", required_argument, NULL, 's'},        {"stop", required_argument, NULL, 'S'},
-        {"repetition-penalty", required_argument, NULL, 'R'}, {"presence-penalty", required_argument, NULL, 'Q'},
-        {"frequency-penalty", required_argument, NULL, 'F'},  {"logit-bias", required_argument, NULL, 'B'},
-        {"min-tokens", required_argument, NULL, 'N'},  {"threads", required_argument, NULL, 'j'},
-        {"logprobs", required_argument, NULL, 'L'},    {"no-speculation", no_argument, NULL, 'G'},
-        {"json", no_argument, NULL, 'O'},              {"regex", required_argument, NULL, 'X'},
-        {"choice", required_argument, NULL, 'C'},      {"json-schema", required_argument, NULL, 'J'},
-        {"kv-type", required_argument, NULL, 'K'},     {"tools", required_argument, NULL, 'U'},
-        {"tool-choice", required_argument, NULL, 'H'}, {"one-tool-call", no_argument, NULL, '1'},
-        {NULL, 0, NULL, 0}};
+    static const struct option known[] = {{"model", required_argument, NULL, 'm'},
+                                          {"prompt", required_argument, NULL, 'p'},
+                                          {"system", required_argument, NULL, 'y'},
+                                          {"chat", no_argument, NULL, 'c'},
+                                          {"answer", required_argument, NULL, 'A'},
+                                          {"chat-template", required_argument, NULL, 'T'},
+                                          {"echo", no_argument, NULL, 'e'},
+                                          {"max-tokens", required_argument, NULL, 'n'},
+                                          {"temperature", required_argument, NULL, 't'},
+                                          {"top-p", required_argument, NULL, 'P'},
+                                          {"top-k", required_argument, NULL, 'k'},
+                                          {"min-p", required_argument, NULL, 'M'},
+                                          {"seed", required_argument, NULL, 's'},
+                                          {"stop", required_argument, NULL, 'S'},
+                                          {"repetition-penalty", required_argument, NULL, 'R'},
+                                          {"presence-penalty", required_argument, NULL, 'Q'},
+                                          {"frequency-penalty", required_argument, NULL, 'F'},
+                                          {"logit-bias", required_argument, NULL, 'B'},
+                                          {"min-tokens", required_argument, NULL, 'N'},
+                                          {"threads", required_argument, NULL, 'j'},
+                                          {"logprobs", required_argument, NULL, 'L'},
+                                          {"no-speculation", no_argument, NULL, 'G'},
+                                          {"json", no_argument, NULL, 'O'},
+                                          {"regex", required_argument, NULL, 'X'},
+                                          {"choice", required_argument, NULL, 'C'},
+                                          {"json-schema", required_argument, NULL, 'J'},
+                                          {"kv-type", required_argument, NULL, 'K'},
+                                          {"tools", required_argument, NULL, 'U'},
+                                          {"tool-choice", required_argument, NULL, 'H'},
+                                          {"one-tool-call", no_argument, NULL, '1'},
+                                          {NULL, 0, NULL, 0}};
     int which, index = 0;
     optind = 1;
     while ((which = getopt_long(argc, argv, "", known, &index)) != -1)
         if (which == '?' || parse_option(which, known[index].name, o) < 0)
             return -EINVAL;
-    if ((o->tools.len > 0 && !o->chat) || ((o->tool_choice || o->one_tool_call) && o->tools.len == 0)) {
-        const char *more = !o->chat ? "tools" : o->tool_choice ? "tool-choice" : "one-tool-call", *with = o->chat ? "tools" : "chat";
+    if ((o->tools.len > 0 && !o->chat) ||
+        ((o->tool_choice || o->one_tool_call) && o->tools.len == 0)) {
+        const char *more = !o->chat         ? "tools"
+                           : o->tool_choice ? "tool-choice"
+                                            : "one-tool-call",
+                   *with = o->chat ? "tools" : "chat";
         fprintf(stderr, "tollgate generate: --%s goes with --%s only\n", more, with);
         return -EINVAL;
     }
@@ -277,8 +302,12 @@ static void add_logprobs(progress *p, const tg_engine_event *event)
 {
     for (uint32_t i = 0; i < event->logprobs_len; i++) {
         const tg_str piece = tg_tokenizer_piece(p->tokenizer, event->logprobs[i].id);
-        tg_buf_printf(&p->logprobs, "%s%u '%.*s' %.4f", i == 0 ? "" : i == 1 ? "   " : ", ", event->logprobs[i].id, (int)piece.len,
-                    piece.data, (double)event->logprobs[i].logprob);
+        tg_buf_printf(&p->logprobs, "%s%u '%.*s' %.4f",
+                      i == 0   ? ""
+                      : i == 1 ? "   "
+                               : ", ",
+                      event->logprobs[i].id, (int)piece.len, piece.data,
+                      (double)event->logprobs[i].logprob);
     }
     if (event->logprobs_len > 0)
         tg_buf_add(&p->logprobs, "\n", 1);
@@ -360,8 +389,8 @@ static double per_second(uint32_t tokens, uint64_t ns)
     return ns ? (double)tokens * 1e9 / (double)ns : 0;
 }
 
-static int offer_tools(tg_engine *engine, const options *o, tg_arena *arena, tg_gen_request *request, tg_answer_conf *ret,
-                       tg_error *err)
+static int offer_tools(tg_engine *engine, const options *o, tg_arena *arena,
+                       tg_gen_request *request, tg_answer_conf *ret, tg_error *err)
 {
     const tg_model *model = tg_engine_model(engine);
     const tg_str json = tg_buf_str(&o->tools);
@@ -377,12 +406,15 @@ static void tell_loose(const tg_constraint *calls, size_t tools)
     const char *why;
     const uint32_t loose = tg_constraint_loose(calls, &why);
     if (loose > 0)
-        fprintf(stderr, "tollgate generate: calls of %u of %zu tools may have any object for arguments: %s\n", loose,
-                tools, why);
+        fprintf(
+            stderr,
+            "tollgate generate: calls of %u of %zu tools may have any object for arguments: %s\n",
+            loose, tools, why);
 }
 
 /* Submits the request, and makes the reader of its answer where it offers tools. */
-static int submit(tg_engine *engine, const options *o, tg_gen_request *request, progress *p, tg_error *err)
+static int submit(tg_engine *engine, const options *o, tg_gen_request *request, progress *p,
+                  tg_error *err)
 {
     tg_answer_conf conf = {.one_call = o->one_tool_call};
     tg_gen_ticket ticket;
@@ -403,12 +435,19 @@ static int submit(tg_engine *engine, const options *o, tg_gen_request *request, 
 
 static int generate(tg_engine *engine, const options *o, progress *p, tg_error *err)
 {
-    const tg_prompt_message messages[3] = {{.role = TG_STR("system"), .content = tg_str_of(o->system)},
-                                           {.role = TG_STR("user"), .content = tg_str_of(o->prompt)},
-                                           {.role = TG_STR("assistant"), .content = tg_str_of(o->answer)}};
+    const tg_prompt_message messages[3] = {
+        {.role = TG_STR("system"), .content = tg_str_of(o->system)},
+        {.role = TG_STR("user"), .content = tg_str_of(o->prompt)},
+        {.role = TG_STR("assistant"), .content = tg_str_of(o->answer)}};
     const tg_str text = tg_str_of(o->prompt);
-    tg_gen_request request = {.sampling = o->sampling, .adjustments = o->adjustments, .max_tokens = o->max_tokens, .stop = o->stop,
-                              .stop_len = o->stop_len, .constraint = o->constraint, .logprobs = o->logprobs, .top_logprobs = o->top_logprobs};
+    tg_gen_request request = {.sampling = o->sampling,
+                              .adjustments = o->adjustments,
+                              .max_tokens = o->max_tokens,
+                              .stop = o->stop,
+                              .stop_len = o->stop_len,
+                              .constraint = o->constraint,
+                              .logprobs = o->logprobs,
+                              .top_logprobs = o->top_logprobs};
     if (o->chat) {
         request.messages = o->system ? messages : messages + 1;
         request.messages_len = (o->system ? 2u : 1u) + (o->answer ? 1u : 0u);
@@ -432,8 +471,11 @@ static int generate(tg_engine *engine, const options *o, progress *p, tg_error *
     if (p->rc < 0)
         return p->rc;
     if (p->finish == TG_FINISH_ERROR)
-        return tg_error_set(err, -EDOM, "the generation failed: the model's logits are not numbers%s",
-                            o->constraint.kind == TG_CONSTRAINT_NONE ? "" : ", or it has no token that goes on in the form asked for");
+        return tg_error_set(err, -EDOM,
+                            "the generation failed: the model's logits are not numbers%s",
+                            o->constraint.kind == TG_CONSTRAINT_NONE
+                                ? ""
+                                : ", or it has no token that goes on in the form asked for");
     return 0;
 }
 
@@ -472,9 +514,17 @@ int tg_cli_generate(int argc, char **argv)
         o.sampling.seed = 0;
     sem_init(&p.ready, 0, 0);
     tg_buf_init(&p.logprobs, 0);
-    const tg_engine_conf conf = {.model_path = o.model, .chat_template_file = o.chat_template, .threads = o.threads, .max_seqs = 1,
-                                 .max_queue = 1, .kv_type = o.kv_type, .no_speculation = o.no_speculation, .notify = on_ready, .notify_user = &p,
-                                 .progress = tg_load_bar_progress, .progress_user = &bar};
+    const tg_engine_conf conf = {.model_path = o.model,
+                                 .chat_template_file = o.chat_template,
+                                 .threads = o.threads,
+                                 .max_seqs = 1,
+                                 .max_queue = 1,
+                                 .kv_type = o.kv_type,
+                                 .no_speculation = o.no_speculation,
+                                 .notify = on_ready,
+                                 .notify_user = &p,
+                                 .progress = tg_load_bar_progress,
+                                 .progress_user = &bar};
     int rc = tg_engine_new(&conf, &err, &engine);
     if (rc == 0) {
         p.tokenizer = tg_engine_model(engine)->tokenizer;

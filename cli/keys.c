@@ -1,7 +1,7 @@
 /* tollgate keys new --id ID --tenant TENANT [--secret-file FILE]
  *
- * Prints the line for keys.yaml (which holds a salted hash, never the key) on stdout. The key itself goes
- * to FILE (mode 600), or to stderr once; it cannot be shown again. */
+ * Prints the line for keys.yaml (which holds a salted hash, never the key) on stdout. The key
+ * itself goes to FILE (mode 600), or to stderr once; it cannot be shown again. */
 #include "cli/commands.h"
 
 #include "libs/config/mesh.h"
@@ -48,8 +48,8 @@ int tg_cli_keys(int argc, char **argv)
         return 2;
     }
     if (tg_keys_make(id, tenant, secret, yaml) < 0) {
-        fprintf(stderr, "tollgate keys: '%s' or '%s' is no name (letters, digits, '-', '_', '.')\n", id,
-                tenant);
+        fprintf(stderr, "tollgate keys: '%s' or '%s' is no name (letters, digits, '-', '_', '.')\n",
+                id, tenant);
         return 1;
     }
     if (file && write_secret(file, secret) != 0)

@@ -48,7 +48,8 @@ static int parse(int argc, char **argv, options *ret)
         {"csv", no_argument, NULL, 'c'},           {"timeout", required_argument, NULL, 'w'},
         {NULL, 0, NULL, 0},
     };
-    options o = {.tenant = "", .billing = getenv("TOLLGATE_BILLING_GRPC"), .timeout_ms = TG_CLI_TIMEOUT_MS};
+    options o = {
+        .tenant = "", .billing = getenv("TOLLGATE_BILLING_GRPC"), .timeout_ms = TG_CLI_TIMEOUT_MS};
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         switch (c) {
         case 't':
@@ -117,7 +118,8 @@ static int statement(options *o)
     request.from_unix_ns = (int64_t)o->from_unix_ns;
     request.to_unix_ns = (int64_t)o->to_unix_ns;
     return tg_cli_call("ledger", o->billing, "/tollgate.v1.Billing/Statement", &request.base,
-                       &tollgate__v1__statement_response__descriptor, o->timeout_ms, use_statement, o);
+                       &tollgate__v1__statement_response__descriptor, o->timeout_ms, use_statement,
+                       o);
 }
 
 typedef struct verified {
@@ -138,9 +140,9 @@ static int verify(options *o)
 {
     Tollgate__V1__VerifyRequest request = TOLLGATE__V1__VERIFY_REQUEST__INIT;
     verified v = {.options = o};
-    int status =
-        tg_cli_call("ledger", o->billing, "/tollgate.v1.Billing/Verify", &request.base,
-                    &tollgate__v1__verify_response__descriptor, o->timeout_ms, use_verification, &v);
+    int status = tg_cli_call("ledger", o->billing, "/tollgate.v1.Billing/Verify", &request.base,
+                             &tollgate__v1__verify_response__descriptor, o->timeout_ms,
+                             use_verification, &v);
     return status ? status : !v.ok;
 }
 
@@ -157,7 +159,8 @@ static int compare(options *o)
     request.target = (char *)(uintptr_t)o->target;
     request.tenant = (char *)(uintptr_t)o->tenant;
     return tg_cli_call("ledger", o->billing, "/tollgate.v1.Billing/Compare", &request.base,
-                       &tollgate__v1__compare_response__descriptor, o->timeout_ms, use_comparison, o);
+                       &tollgate__v1__compare_response__descriptor, o->timeout_ms, use_comparison,
+                       o);
 }
 
 /* ---- offline ---- */

@@ -1,9 +1,10 @@
-/* tollgate model inspect FILE [--json] [--chat-template F] [--tool-format T] [--kv-tokens N] [--kv-type f16|q8]
+/* tollgate model inspect FILE [--json] [--chat-template F] [--tool-format T] [--kv-tokens N]
+ * [--kv-type f16|q8]
  *                             [--max-seqs N] [--threads N]
  *
- * What is in a GGUF file, split ones included, and what serving it will take. A file that cannot be served is shown all
- * the same as far as it can be read, with the reason and exit status 1. Strings are the file's own: in text bytes that
- * are not printable are shown as '.'. */
+ * What is in a GGUF file, split ones included, and what serving it will take. A file that cannot be
+ * served is shown all the same as far as it can be read, with the reason and exit status 1. Strings
+ * are the file's own: in text bytes that are not printable are shown as '.'. */
 #include "cli/commands.h"
 
 #include "libs/json/json.h"
@@ -18,13 +19,14 @@
 #define SHOWN_BYTES_MAX 80 /* of a string of metadata, in text */
 #define TYPES_MAX 64       /* tensor types with a number below it */
 
-static const char usage_text[] = "usage: tollgate model inspect FILE [--json] [options]\n"
-                                 "  --chat-template F  the template in file F instead of the model's own\n"
-                                 "  --tool-format T    none, hermes, llama3 or mistral, whatever the template says\n"
-                                 "  --kv-tokens N      tokens whose keys and values are held (16384)\n"
-                                 "  --kv-type T        f16 or q8: what keys and values are rounded to (f16)\n"
-                                 "  --max-seqs N       sequences computed together (8)\n"
-                                 "  --threads N        0: one per processor (0)\n";
+static const char usage_text[] =
+    "usage: tollgate model inspect FILE [--json] [options]\n"
+    "  --chat-template F  the template in file F instead of the model's own\n"
+    "  --tool-format T    none, hermes, llama3 or mistral, whatever the template says\n"
+    "  --kv-tokens N      tokens whose keys and values are held (16384)\n"
+    "  --kv-type T        f16 or q8: what keys and values are rounded to (f16)\n"
+    "  --max-seqs N       sequences computed together (8)\n"
+    "  --threads N        0: one per processor (0)\n";
 
 typedef struct type_sum {
     const char *name;
@@ -90,8 +92,8 @@ static void print_chat(const tg_model *m)
     printf("chat       template %s", chat_state(m));
     if (m->chat == TG_CHAT_UNSUPPORTED)
         printf(" (%s)", m->template_problem);
-    printf("; tools %s, calls %s, thinking %s\n", m->answer.takes_tools ? "offered" : "not offered", tg_tool_format_name(m->answer.tools),
-           tg_reasoning_format_name(m->answer.reasoning));
+    printf("; tools %s, calls %s, thinking %s\n", m->answer.takes_tools ? "offered" : "not offered",
+           tg_tool_format_name(m->answer.tools), tg_reasoning_format_name(m->answer.reasoning));
 }
 
 static void print_model(const report *r)
@@ -101,7 +103,8 @@ static void print_model(const report *r)
     printf("model      ");
     print_str(tg_str_of(m->name));
     printf(", %s, %s\n", m->arch->name, m->quantisation);
-    printf("shape      %u layers of width %u, %u heads of %u on %u key heads, feed-forward %u, vocabulary %u%s\n",
+    printf("shape      %u layers of width %u, %u heads of %u on %u key heads, feed-forward %u, "
+           "vocabulary %u%s\n",
            s->layers, s->width, s->heads, s->head_dim, s->kv_heads, s->ffn_width, s->vocab,
            m->output == m->token_embd ? ", tied" : "");
     printf("tokenizer  ");
@@ -113,18 +116,19 @@ static void print_model(const report *r)
     printf("context    %u tokens", s->context);
     if (s->window)
         printf(", of which the latest %u are seen", s->window);
-    printf("; RoPE base %g%s%s\nends with ", (double)s->rope_theta, s->rope_scale > 1 ? ", scaled" : "",
-           m->rope_freqs ? ", with rope_freqs" : "");
+    printf("; RoPE base %g%s%s\nends with ", (double)s->rope_theta,
+           s->rope_scale > 1 ? ", scaled" : "", m->rope_freqs ? ", with rope_freqs" : "");
     for (size_t i = 0; i < m->stop_ids_len; i++) {
         printf(" %u ", m->stop_ids[i]);
         print_str(tg_tokenizer_piece(m->tokenizer, m->stop_ids[i]));
     }
     const tg_backend_needs *n = &r->needs;
-    printf("\nneeds      %.0f MB: weights %.0f MB, KV of %u tokens in %s %.0f MB, scratch %.0f MB, the rest %.0f MB\n",
-           mb(tg_memory_total(n)), mb(n->weights_bytes), r->kv_tokens, kv_name(r), mb(n->kv_bytes), mb(n->scratch_bytes),
-           mb(TG_MEMORY_OVERHEAD_BYTES));
-    printf("fits       %s: %s leaves %.0f MB\n", tg_memory_total(n) <= r->room.bytes ? "yes" : "no", r->room.what,
-           mb(r->room.bytes));
+    printf("\nneeds      %.0f MB: weights %.0f MB, KV of %u tokens in %s %.0f MB, scratch %.0f MB, "
+           "the rest %.0f MB\n",
+           mb(tg_memory_total(n)), mb(n->weights_bytes), r->kv_tokens, kv_name(r), mb(n->kv_bytes),
+           mb(n->scratch_bytes), mb(TG_MEMORY_OVERHEAD_BYTES));
+    printf("fits       %s: %s leaves %.0f MB\n", tg_memory_total(n) <= r->room.bytes ? "yes" : "no",
+           r->room.what, mb(r->room.bytes));
 }
 
 static void print_text(const report *r)
@@ -140,8 +144,8 @@ static void print_text(const report *r)
     printf("\ntensors\n");
     for (size_t i = 0; i < TYPES_MAX; i++)
         if (r->types[i].tensors)
-            printf("  %-6s %6llu  %10.1f MB\n", r->types[i].name, (unsigned long long)r->types[i].tensors,
-                   mb(r->types[i].bytes));
+            printf("  %-6s %6llu  %10.1f MB\n", r->types[i].name,
+                   (unsigned long long)r->types[i].tensors, mb(r->types[i].bytes));
     printf("\nmetadata\n");
     for (size_t i = 0; i < tg_gguf_key_count(r->file); i++) {
         tg_gguf_value value;
@@ -154,7 +158,9 @@ static void print_text(const report *r)
         case TG_GGUF_IS_F64: printf("%g", value.f64); break;
         case TG_GGUF_IS_BOOL: printf(value.u64 ? "true" : "false"); break;
         case TG_GGUF_IS_STR: print_str(value.str); break;
-        case TG_GGUF_IS_ARRAY: printf("%llu x %s", (unsigned long long)value.u64, value.type); break;
+        case TG_GGUF_IS_ARRAY:
+            printf("%llu x %s", (unsigned long long)value.u64, value.type);
+            break;
         }
         printf("\n");
     }
@@ -222,16 +228,26 @@ static void put_model(tg_json_out *out, const report *r)
     const struct {
         const char *key;
         uint64_t value;
-    } numbers[] = {{"layers", s->layers}, {"width", s->width}, {"heads", s->heads}, {"kv_heads", s->kv_heads},
-                   {"head_dim", s->head_dim}, {"ffn_width", s->ffn_width}, {"vocab", s->vocab},
-                   {"context", s->context}, {"window", s->window},
-                   {"kv_bytes_per_token", tg_backend_kv_block_bytes(m, r->kv_type) / TG_KV_BLOCK_TOKENS}};
+    } numbers[] = {
+        {"layers", s->layers},
+        {"width", s->width},
+        {"heads", s->heads},
+        {"kv_heads", s->kv_heads},
+        {"head_dim", s->head_dim},
+        {"ffn_width", s->ffn_width},
+        {"vocab", s->vocab},
+        {"context", s->context},
+        {"window", s->window},
+        {"kv_bytes_per_token", tg_backend_kv_block_bytes(m, r->kv_type) / TG_KV_BLOCK_TOKENS}};
     const struct {
         const char *key;
         uint64_t value;
-    } needs[] = {{"weights_bytes", r->needs.weights_bytes}, {"kv_bytes", r->needs.kv_bytes},
-                 {"kv_tokens", r->kv_tokens}, {"scratch_bytes", r->needs.scratch_bytes},
-                 {"overhead_bytes", TG_MEMORY_OVERHEAD_BYTES}, {"total_bytes", tg_memory_total(&r->needs)},
+    } needs[] = {{"weights_bytes", r->needs.weights_bytes},
+                 {"kv_bytes", r->needs.kv_bytes},
+                 {"kv_tokens", r->kv_tokens},
+                 {"scratch_bytes", r->needs.scratch_bytes},
+                 {"overhead_bytes", TG_MEMORY_OVERHEAD_BYTES},
+                 {"total_bytes", tg_memory_total(&r->needs)},
                  {"room_bytes", r->room.bytes}};
     tg_json_out_key(out, "model");
     tg_json_out_begin_object(out);
@@ -319,8 +335,11 @@ static int inspect(report *r)
     }
     r->file = r->gguf;
     sum_types(r);
-    const tg_backend_conf conf = {.threads = r->threads, .kv_blocks = r->kv_tokens / TG_KV_BLOCK_TOKENS, .kv_type = r->kv_type,
-                                  .step_tokens_max = 256, .step_logits_max = r->max_seqs};
+    const tg_backend_conf conf = {.threads = r->threads,
+                                  .kv_blocks = r->kv_tokens / TG_KV_BLOCK_TOKENS,
+                                  .kv_type = r->kv_type,
+                                  .step_tokens_max = 256,
+                                  .step_logits_max = r->max_seqs};
     rc = tg_model_open(r->path, &r->why, &r->model); /* its own view: a refused one is gone */
     if (rc == 0)
         rc = tg_chat_configure(r->model, r->chat_template, r->tool_format, &r->why);
@@ -336,7 +355,8 @@ static int inspect(report *r)
     return rc < 0;
 }
 
-static int parse_u32(const char *name, const char *text, uint32_t least, uint32_t most, uint32_t *ret)
+static int parse_u32(const char *name, const char *text, uint32_t least, uint32_t most,
+                     uint32_t *ret)
 {
     char *end;
     unsigned long value = strtoul(text, &end, 10);
@@ -344,7 +364,8 @@ static int parse_u32(const char *name, const char *text, uint32_t least, uint32_
         *ret = (uint32_t)value;
         return 0;
     }
-    fprintf(stderr, "tollgate model: --%s is '%s'; %u to %u are allowed\n", name, text, least, most);
+    fprintf(stderr, "tollgate model: --%s is '%s'; %u to %u are allowed\n", name, text, least,
+            most);
     return 2;
 }
 

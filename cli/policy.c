@@ -40,7 +40,8 @@ static int usage(void)
           "[--task-type T]\n"
           "                 [--model M] [--input-tokens N] [--max-tokens N] [--data-class C]\n"
           "                 [--tenant T --tenants FILE] [--latency-budget-ms N]\n"
-          "                 [--down TARGET[/ENDPOINT]]... [--p95 TARGET[/ENDPOINT]=FIRST_TOKEN_MS[,ANSWER_MS]]...\n",
+          "                 [--down TARGET[/ENDPOINT]]... [--p95 "
+          "TARGET[/ENDPOINT]=FIRST_TOKEN_MS[,ANSWER_MS]]...\n",
           stderr);
     return 2;
 }
@@ -181,8 +182,8 @@ static int check(const options *o)
 /* ---- explain ---- */
 
 /* Gives a status to what an option names: all endpoints of a target, or one. */
-static int mark(const char *option, tg_str name, const tg_endpoint_status *status, const tg_targets *targets,
-                tg_endpoint_status **rows)
+static int mark(const char *option, tg_str name, const tg_endpoint_status *status,
+                const tg_targets *targets, tg_endpoint_status **rows)
 {
     const char *slash = memchr(name.data, '/', name.len);
     tg_str id = {name.data, slash ? (size_t)(slash - name.data) : name.len};
@@ -191,14 +192,16 @@ static int mark(const char *option, tg_str name, const tg_endpoint_status *statu
     if (index >= 0) {
         const tg_target *target = tg_targets_at(targets, (size_t)index);
         for (size_t i = 0; i < target->endpoint_count; i++) {
-            if (slash && !tg_str_is((tg_str){slash + 1, name.len - id.len - 1}, target->endpoints[i].id))
+            if (slash &&
+                !tg_str_is((tg_str){slash + 1, name.len - id.len - 1}, target->endpoints[i].id))
                 continue;
             rows[index][i] = *status;
             marked++;
         }
     }
     if (marked == 0)
-        fprintf(stderr, "error: %s %.*s: there is no such target or endpoint\n", option, (int)name.len, name.data);
+        fprintf(stderr, "error: %s %.*s: there is no such target or endpoint\n", option,
+                (int)name.len, name.data);
     return marked > 0 ? 0 : -EINVAL;
 }
 
@@ -218,12 +221,15 @@ static int mark_p95(const char *text, const tg_targets *targets, tg_endpoint_sta
     uint64_t first_ms = 0, total_ms = 0;
     int rc = -EINVAL;
     if (equals)
-        rc = tg_str_u64((tg_str){equals + 1, (size_t)((comma ? comma : end) - equals - 1)}, &first_ms);
+        rc = tg_str_u64((tg_str){equals + 1, (size_t)((comma ? comma : end) - equals - 1)},
+                        &first_ms);
     if (rc == 0 && comma)
         rc = tg_str_u64((tg_str){comma + 1, (size_t)(end - comma - 1)}, &total_ms);
     if (rc < 0 || first_ms > TG_POLICY_BUDGET_MS_MAX || total_ms > TG_POLICY_BUDGET_MS_MAX) {
-        fprintf(stderr, "error: --p95 %s: allowed: TARGET[/ENDPOINT]=FIRST_TOKEN_MS[,ANSWER_MS], up to %d ms\n", text,
-                TG_POLICY_BUDGET_MS_MAX);
+        fprintf(
+            stderr,
+            "error: --p95 %s: allowed: TARGET[/ENDPOINT]=FIRST_TOKEN_MS[,ANSWER_MS], up to %d ms\n",
+            text, TG_POLICY_BUDGET_MS_MAX);
         return -EINVAL;
     }
     seen.first_token_p95_us = first_ms * 1000;

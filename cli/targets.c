@@ -1,4 +1,5 @@
-/* tollgate targets [--watch] [--health HOST:PORT] [--timeout SECONDS]: the fleet as the health service sees it. */
+/* tollgate targets [--watch] [--health HOST:PORT] [--timeout SECONDS]: the fleet as the health
+ * service sees it. */
 #include "cli/call.h"
 #include "cli/commands.h"
 
@@ -47,7 +48,8 @@ static bool print_update(void *user, const ProtobufCMessage *reply)
     const bool *watch = user;
     if (update->full)
         printf("%-28s %-12s %-10s %8s %7s %9s %9s %9s %6s %9s  %s\n", "target", "endpoint", "state",
-               "requests", "errors", "ttft p50", "ttft p95", "total p95", "queue", "left/min", "reason");
+               "requests", "errors", "ttft p50", "ttft p95", "total p95", "queue", "left/min",
+               "reason");
     for (size_t i = 0; i < update->n_endpoints; i++)
         print_one(update->endpoints[i]);
     fflush(stdout);
@@ -77,8 +79,10 @@ int tg_cli_targets(int argc, char **argv)
         }
     }
     if (!address || optind < argc) {
-        fprintf(stderr, "usage: tollgate targets [--watch | --timeout SECONDS] [--health HOST:PORT]\n"
-                        "       (or TOLLGATE_HEALTH_GRPC in the environment); times shown are milliseconds\n");
+        fprintf(
+            stderr,
+            "usage: tollgate targets [--watch | --timeout SECONDS] [--health HOST:PORT]\n"
+            "       (or TOLLGATE_HEALTH_GRPC in the environment); times shown are milliseconds\n");
         return 2;
     }
     Tollgate__V1__WatchFleetRequest request = TOLLGATE__V1__WATCH_FLEET_REQUEST__INIT;

@@ -11,7 +11,8 @@ typedef struct tg_list {
 } tg_list;
 
 #define TG_CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
-#define TG_LIST_EACH(node, head) for (tg_list *node = (head)->next; node != (head); node = node->next)
+#define TG_LIST_EACH(node, head)                                                                   \
+    for (tg_list *node = (head)->next; node != (head); node = node->next)
 
 static inline void tg_list_init(tg_list *head) { head->next = head->prev = head; }
 static inline bool tg_list_empty(const tg_list *head) { return head->next == head; }

@@ -1,7 +1,8 @@
 /* A hash map from byte strings to pointers: open addressing over FNV-1a.
  *
  * Ownership: keys are copied; values are the caller's. Threads: one at a time.
- * Iteration order is unspecified. Not for keys chosen by an attacker without a bound on their number.
+ * Iteration order is unspecified. Not for keys chosen by an attacker without a bound on their
+ * number.
  */
 #ifndef TG_BASE_MAP_H
 #define TG_BASE_MAP_H
@@ -16,8 +17,8 @@ size_t tg_map_count(const tg_map *map);
 
 void *tg_map_get(const tg_map *map, tg_str key); /* NULL when absent */
 
-/* Puts or replaces; the old value is returned in *ret_old if given. 0 or -ENOMEM. `value` must not be
- * NULL. */
+/* Puts or replaces; the old value is returned in *ret_old if given. 0 or -ENOMEM. `value` must not
+ * be NULL. */
 int tg_map_put(tg_map *map, tg_str key, void *value, void **ret_old);
 void *tg_map_remove(tg_map *map, tg_str key); /* the value that was there, or NULL */
 

@@ -63,7 +63,8 @@ bool tg_str_copy(char *to, size_t size, tg_str from)
     return len == from.len;
 }
 
-/* Length of the character at p (1..4), 0 when it is invalid, or -1 when it is a valid start cut off. */
+/* Length of the character at p (1..4), 0 when it is invalid, or -1 when it is a valid start cut
+ * off. */
 static int utf8_char(const unsigned char *p, size_t left)
 {
     unsigned char c = p[0];

@@ -31,7 +31,8 @@ bool tg_str_copy(char *to, size_t size, tg_str from);
 /* Valid UTF-8 in the sense of RFC 3629: no overlong forms, no surrogates, at most U+10FFFF. */
 bool tg_utf8_valid(const char *data, size_t len);
 
-/* Length of the longest prefix that ends on a whole UTF-8 character (at most 3 bytes are left over). */
+/* Length of the longest prefix that ends on a whole UTF-8 character (at most 3 bytes are left
+ * over). */
 size_t tg_utf8_whole(const char *data, size_t len);
 
 /* Edit distance for "did you mean …?"; both bounded to 63 bytes, longer counts as far away. */

@@ -5,7 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LEN = TG_TRACEPARENT_TEXT - 1, TRACE_AT = 3, TRACE_LEN = 32, PARENT_AT = 36, PARENT_LEN = 16, FLAGS_AT = 53 };
+enum {
+    LEN = TG_TRACEPARENT_TEXT - 1,
+    TRACE_AT = 3,
+    TRACE_LEN = 32,
+    PARENT_AT = 36,
+    PARENT_LEN = 16,
+    FLAGS_AT = 53
+};
 
 /* Lower-case hexadecimal digits, not all of them zero unless that is allowed. */
 static bool is_hex(const char *text, size_t len, bool may_be_zero)
@@ -26,8 +33,9 @@ static bool is_valid(tg_str given)
     const bool first_version = memcmp(given.data, "00", 2) == 0;
     if (given.len > LEN && (first_version || given.data[LEN] != '-'))
         return false;
-    return given.data[TRACE_AT - 1] == '-' && given.data[PARENT_AT - 1] == '-' && given.data[FLAGS_AT - 1] == '-' &&
-           is_hex(given.data + TRACE_AT, TRACE_LEN, false) && is_hex(given.data + PARENT_AT, PARENT_LEN, false) &&
+    return given.data[TRACE_AT - 1] == '-' && given.data[PARENT_AT - 1] == '-' &&
+           given.data[FLAGS_AT - 1] == '-' && is_hex(given.data + TRACE_AT, TRACE_LEN, false) &&
+           is_hex(given.data + PARENT_AT, PARENT_LEN, false) &&
            is_hex(given.data + FLAGS_AT, 2, true);
 }
 

@@ -23,7 +23,8 @@ typedef struct entry {
 
 struct tg_keys {
     tg_arena arena;
-    entry *list; /* those not named first, sorted by salt, so that keys with one salt share one hash */
+    entry *
+        list; /* those not named first, sorted by salt, so that keys with one salt share one hash */
     size_t unnamed;
     tg_map *named; /* id → entry */
     EVP_MD *sha256;
@@ -50,8 +51,10 @@ static const tg_field entry_fields[] = {
     {"sha256", TG_FIELD_STRING, AT(entry, sha256), .required = true,
      .doc = "SHA-256 of salt and key, 64 hexadecimal digits."},
     {"named", TG_FIELD_BOOL, AT(entry, named),
-     .doc = "Whether the key's text begins with 'tg_live_', its id and a '~': it is then found by its id, at the "
-            "cost of one hash however many keys there are; without it every such key's salt costs a hash a request."},
+     .doc = "Whether the key's text begins with 'tg_live_', its id and a '~': it is then found by "
+            "its id, at the "
+            "cost of one hash however many keys there are; without it every such key's salt costs "
+            "a hash a request."},
     {"pin", TG_FIELD_BOOL, AT(entry, key.pin), .fallback = "true",
      .doc = "Whether a request may name a target instead of leaving the choice to the policy."},
 };
@@ -129,7 +132,8 @@ static int check_keys(const document *doc, const tg_yaml_node *root, const tg_te
 static int compare_entries(const void *a, const void *b)
 {
     const entry *left = a, *right = b;
-    return left->named != right->named ? left->named - right->named : strcmp(left->salt, right->salt);
+    return left->named != right->named ? left->named - right->named
+                                       : strcmp(left->salt, right->salt);
 }
 
 static int index_keys(tg_keys *keys, entry *list, size_t count)
@@ -189,7 +193,8 @@ static int hash(EVP_MD_CTX *ctx, const EVP_MD *sha256, const char *salt, tg_str 
     return ok ? 0 : -EIO;
 }
 
-/* The entry that the key's text names, or NULL: no id in it, or none that exists. Ids are public. */
+/* The entry that the key's text names, or NULL: no id in it, or none that exists. Ids are
+ * public. */
 static const entry *find_named(const tg_keys *keys, tg_str secret)
 {
     const char *mark = secret.len > PREFIX_LEN && memcmp(secret.data, PREFIX, PREFIX_LEN) == 0
@@ -208,7 +213,8 @@ static const entry *find_unnamed(const tg_keys *keys, EVP_MD_CTX *ctx, tg_str se
     uint8_t digest[HASH_BYTES];
     for (size_t i = 0; i < keys->unnamed; i++) {
         const entry *e = &keys->list[i];
-        if ((i == 0 || strcmp(e[-1].salt, e->salt) != 0) && hash(ctx, keys->sha256, e->salt, secret, digest) < 0)
+        if ((i == 0 || strcmp(e[-1].salt, e->salt) != 0) &&
+            hash(ctx, keys->sha256, e->salt, secret, digest) < 0)
             return NULL;
         if (tg_equal_constant_time(digest, e->hash, HASH_BYTES))
             found = e;
@@ -247,7 +253,8 @@ static void base64url(const uint8_t *data, size_t len, char *to)
     *to = '\0';
 }
 
-int tg_keys_make(const char *id, const char *tenant, char ret_secret[TG_KEY_TEXT], char ret_yaml[512])
+int tg_keys_make(const char *id, const char *tenant, char ret_secret[TG_KEY_TEXT],
+                 char ret_yaml[512])
 {
     uint8_t random[SECRET_BYTES], salt[SALT_BYTES], digest[HASH_BYTES];
     char secret[TG_KEY_TEXT], salt_hex[2 * SALT_BYTES + 1], digest_hex[2 * HASH_BYTES + 1];
@@ -265,7 +272,8 @@ int tg_keys_make(const char *id, const char *tenant, char ret_secret[TG_KEY_TEXT
         return rc;
     tg_hex(digest, sizeof digest, digest_hex);
     memcpy(ret_secret, secret, sizeof secret);
-    snprintf(ret_yaml, 512, "  - {id: \"%s\", tenant: \"%s\", named: true, salt: \"%s\", sha256: \"%s\"}\n", id,
+    snprintf(ret_yaml, 512,
+             "  - {id: \"%s\", tenant: \"%s\", named: true, salt: \"%s\", sha256: \"%s\"}\n", id,
              tenant, salt_hex, digest_hex);
     return 0;
 }

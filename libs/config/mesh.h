@@ -27,7 +27,8 @@ typedef enum tg_provider {
 
 const char *tg_provider_name(tg_provider provider); /* openai, anthropic, bedrock, private */
 
-/* When a private target is asked for its own count of a prompt's tokens before a request goes there. */
+/* When a private target is asked for its own count of a prompt's tokens before a request goes
+ * there. */
 typedef enum tg_count_when {
     TG_COUNT_NEAR,   /* where the guess is so near a limit that the count may decide */
     TG_COUNT_ALWAYS,
@@ -118,13 +119,14 @@ typedef struct tg_keys tg_keys;
 /* Every tenant named must exist in `tenants`. */
 int tg_keys_load(const char *path, const tg_tenants *tenants, tg_error *err, tg_keys **ret);
 tg_keys *tg_keys_free(tg_keys *keys);
-/* NULL: no such key. A text "tg_live_ID~…" whose ID is that of a `named` key costs one hash (about a microsecond),
- * compared in constant time; any other is compared with every key that is not named, at one hash for each distinct
- * salt among those. */
+/* NULL: no such key. A text "tg_live_ID~…" whose ID is that of a `named` key costs one hash (about
+ * a microsecond), compared in constant time; any other is compared with every key that is not
+ * named, at one hash for each distinct salt among those. */
 const tg_key *tg_keys_check(const tg_keys *keys, tg_str secret);
-/* A new named key, "tg_live_ID~" and 43 random characters; and the line for the `keys:` list of keys.yaml.
- * 0, -EINVAL for an id or a tenant that is not a name, -ENOMEM. */
-int tg_keys_make(const char *id, const char *tenant, char ret_secret[TG_KEY_TEXT], char ret_yaml[512]);
+/* A new named key, "tg_live_ID~" and 43 random characters; and the line for the `keys:` list of
+ * keys.yaml. 0, -EINVAL for an id or a tenant that is not a name, -ENOMEM. */
+int tg_keys_make(const char *id, const char *tenant, char ret_secret[TG_KEY_TEXT],
+                 char ret_yaml[512]);
 
 /* The documents' keys as tables (libs/config/schema.h), for `tollgate config print`. */
 extern const struct tg_schema tg_targets_schema, tg_prices_schema, tg_tenants_schema,

@@ -3,7 +3,8 @@
 #include <errno.h>
 
 const char *const tg_log_level_names[] = {"debug", "info", "warn", "error", NULL};
-const char *const tg_kafka_security_names[] = {"plaintext", "ssl", "sasl_plaintext", "sasl_ssl", NULL};
+const char *const tg_kafka_security_names[] = {"plaintext", "ssl", "sasl_plaintext", "sasl_ssl",
+                                               NULL};
 const char *const tg_kafka_mechanism_names[] = {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", NULL};
 
 static const tg_field tls_fields[] = {
@@ -23,13 +24,15 @@ static void forget_empty(const char **file)
 }
 
 /* Every settings struct begins with a tg_common_settings. */
-static int load(const tg_schema *schema, const char *path, tg_error *err, tg_arena *arena, const void **ret)
+static int load(const tg_schema *schema, const char *path, tg_error *err, tg_arena *arena,
+                const void **ret)
 {
     const void *value = NULL;
     int rc = tg_schema_load(schema, path, arena, err, &value);
     if (rc < 0)
         return rc;
-    tg_tls_settings *tls = (tg_tls_settings *)&((const tg_common_settings *)value)->tls; /* ours until we return */
+    tg_tls_settings *tls =
+        (tg_tls_settings *)&((const tg_common_settings *)value)->tls; /* ours until we return */
     forget_empty(&tls->cert_file);
     forget_empty(&tls->key_file);
     forget_empty(&tls->ca_file);

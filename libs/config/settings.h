@@ -32,7 +32,8 @@ typedef enum tg_kafka_security {
     TG_KAFKA_SASL_SSL
 } tg_kafka_security;
 extern const char *const tg_kafka_security_names[];  /* in that order, then NULL */
-extern const char *const tg_kafka_mechanism_names[]; /* as tg_kafka_link.mechanism counts, then NULL */
+extern const char
+    *const tg_kafka_mechanism_names[]; /* as tg_kafka_link.mechanism counts, then NULL */
 
 typedef struct tg_kafka_link { /* how Kafka is reached */
     const char *brokers; /* HOST:PORT,…; "": off */

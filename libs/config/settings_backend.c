@@ -16,7 +16,8 @@ static const tg_field inference_kafka_fields[] = {
      .doc = "HOST:PORT,…; empty: engine time is not published."},
     TG_KAFKA_FIELDS(LINK),
     {"topic_engine_time", TG_FIELD_STRING, IN(tg_inference_settings, kafka, topic_engine_time),
-     .fallback = "tollgate.engine-time.v1", .doc = "Topic of engine time by tenant; empty: it is not published."},
+     .fallback = "tollgate.engine-time.v1",
+     .doc = "Topic of engine time by tenant; empty: it is not published."},
 };
 #undef LINK
 static const tg_schema inference_kafka_schema =
@@ -37,12 +38,15 @@ static const tg_field inference_fields[] = {
     {"chat_template_file", TG_FIELD_STRING, AT(chat_template_file), .fallback = "",
      .doc = "Path of a chat template to use instead of the model's own; empty: its own."},
     {"tool_format", TG_FIELD_STRING, AT(tool_format), .fallback = "",
-     .doc = "How the model writes calls of tools: none, hermes, llama3 or mistral; empty: as its chat template has it."},
+     .doc = "How the model writes calls of tools: none, hermes, llama3 or mistral; empty: as its "
+            "chat template has it."},
     {"embedding_model_file", TG_FIELD_STRING, AT(embedding_model_file), .fallback = "",
-     .doc = "Path of the GGUF model that answers Embed, an encoder (BERT family) or a decoder; empty: none."},
-    {"embedding_pooling", TG_FIELD_ENUM, AT(embedding_pooling), .fallback = "auto", .names = poolings,
-     .doc = "What of a text's last hidden states is its vector; auto: what the model's file says, else the mean. "
-            "The first one is for encoders only."},
+     .doc = "Path of the GGUF model that answers Embed, an encoder (BERT family) or a decoder; "
+            "empty: none."},
+    {"embedding_pooling", TG_FIELD_ENUM, AT(embedding_pooling), .fallback = "auto",
+     .names = poolings,
+     .doc = "What of a text's last hidden states is its vector; auto: what the model's file says, "
+            "else the mean. The first one is for encoders only."},
     {"threads", TG_FIELD_U32, AT(threads), .max = 256,
      .doc = "Threads of the forward pass; 0: one for each processor."},
     {"max_seqs", TG_FIELD_U32, AT(max_seqs), .fallback = "8", .min = 1, .max = 256,
@@ -52,10 +56,11 @@ static const tg_field inference_fields[] = {
     {"kv_tokens", TG_FIELD_U32, AT(kv_tokens), .fallback = "16384", .min = 64, .max = 1 << 30,
      .doc = "Tokens whose keys and values fit in memory, over all sequences."},
     {"kv_type", TG_FIELD_ENUM, AT(kv_type), .fallback = "f16", .names = kv_types,
-     .doc = "What keys and values are rounded to; q8 takes little more than half the memory of f16 and gives "
-            "slightly other output (docs/numerics.md)."},
+     .doc = "What keys and values are rounded to; q8 takes little more than half the memory of f16 "
+            "and gives slightly other output (docs/numerics.md)."},
     {"memory_limit_bytes", TG_FIELD_BYTES, AT(memory_limit_bytes), .fallback = "0",
-     .doc = "Memory the model, its KV and scratch may take, and beside them the embedding model; 0: what the cgroup and "
+     .doc = "Memory the model, its KV and scratch may take, and beside them the embedding model; "
+            "0: what the cgroup and "
             "MemAvailable leave."},
     {"step_token_budget", TG_FIELD_U32, AT(step_token_budget), .fallback = "256", .min = 1,
      .max = 8192,
@@ -64,10 +69,12 @@ static const tg_field inference_fields[] = {
      .max = 1 << 20, .doc = "Output limit of a request that states none."},
     {"request_log", TG_FIELD_STRING, AT(request_log), .fallback = "",
      .doc = "File to which each served request is appended, counts only; empty: off."},
-    {"public_prompts", TG_FIELD_STRINGS, AT(public_prompts), TG_COUNT_AT(tg_inference_settings, public_prompt_count), .max = 64,
-     .doc = "System prompts that are no secret: whole KV blocks of a conversation's beginning that lie in one are shared between tenants."},
-    {"engine_time_interval_ms", TG_FIELD_DURATION, AT(engine_time_interval_ms), .fallback = "1s", .min = 100, .max = 3600000,
-     .doc = "Time that one record of engine time covers."},
+    {"public_prompts", TG_FIELD_STRINGS, AT(public_prompts),
+     TG_COUNT_AT(tg_inference_settings, public_prompt_count), .max = 64,
+     .doc = "System prompts that are no secret: whole KV blocks of a conversation's beginning that "
+            "lie in one are shared between tenants."},
+    {"engine_time_interval_ms", TG_FIELD_DURATION, AT(engine_time_interval_ms), .fallback = "1s",
+     .min = 100, .max = 3600000, .doc = "Time that one record of engine time covers."},
     {"kafka", TG_FIELD_STRUCT, AT(kafka), .schema = &inference_kafka_schema,
      .doc = "Where engine time goes."},
 };
@@ -79,8 +86,7 @@ const tg_schema tg_inference_schema =
 
 #define LINK(member) IN(tg_billing_settings, kafka, link.member)
 static const tg_field billing_kafka_fields[] = {
-    {"brokers", TG_FIELD_STRING, LINK(brokers), .required = true,
-     .doc = "HOST:PORT,…"},
+    {"brokers", TG_FIELD_STRING, LINK(brokers), .required = true, .doc = "HOST:PORT,…"},
     TG_KAFKA_FIELDS(LINK),
     {"topic_usage", TG_FIELD_STRING, IN(tg_billing_settings, kafka, topic_usage),
      .fallback = "tollgate.usage.v1", .doc = "Topic of usage events."},
@@ -88,7 +94,8 @@ static const tg_field billing_kafka_fields[] = {
      .fallback = "tollgate-billing",
      .doc = "Consumer group; its members share the topic's partitions."},
     {"topic_ledger", TG_FIELD_STRING, IN(tg_billing_settings, kafka, topic_ledger),
-     .fallback = "tollgate.ledger.v1", .doc = "Topic of ledger transactions; empty: they stay in the outbox."},
+     .fallback = "tollgate.ledger.v1",
+     .doc = "Topic of ledger transactions; empty: they stay in the outbox."},
 };
 #undef LINK
 static const tg_schema billing_kafka_schema =
@@ -137,7 +144,8 @@ static const tg_field health_kafka_fields[] = {
      .doc = "HOST:PORT,…; empty: this replica shares nothing."},
     TG_KAFKA_FIELDS(LINK),
     {"topic_observations", TG_FIELD_STRING, IN(tg_health_settings, kafka, topic_observations),
-     .fallback = "tollgate.observations.v1", .doc = "Topic by which replicas share observations; empty: this replica shares nothing."},
+     .fallback = "tollgate.observations.v1",
+     .doc = "Topic by which replicas share observations; empty: this replica shares nothing."},
 };
 #undef LINK
 static const tg_schema health_kafka_schema =

@@ -49,7 +49,8 @@ static const tg_field kafka_fields[] = {
     {"topic_usage", TG_FIELD_STRING, IN(kafka, topic_usage), .fallback = "tollgate.usage.v1",
      .doc = "Topic of usage events."},
     {"topic_decisions", TG_FIELD_STRING, IN(kafka, topic_decisions),
-     .fallback = "tollgate.decisions.v1", .doc = "Topic of routing decisions; empty: they are not published."},
+     .fallback = "tollgate.decisions.v1",
+     .doc = "Topic of routing decisions; empty: they are not published."},
 };
 static const tg_schema kafka_schema = GROUP("kafka", kafka, kafka_fields);
 

@@ -64,9 +64,10 @@ static const tg_field target_fields[] = {
     {"max_output_tokens", TG_FIELD_U64, AT(tg_target, max_output_tokens), .fallback = "4096",
      .min = 1, .max = 10000000,
      .doc = "Output assumed for the cost bound when a client states no maximum."},
-    {"count_tokens", TG_FIELD_ENUM, AT(tg_target, count_tokens), .fallback = "near", .names = count_whens,
-     .doc = "Private: ask the target for its own count of a prompt's tokens where the router's guess is near a "
-            "limit, always, or never."},
+    {"count_tokens", TG_FIELD_ENUM, AT(tg_target, count_tokens), .fallback = "near",
+     .names = count_whens,
+     .doc = "Private: ask the target for its own count of a prompt's tokens where the router's "
+            "guess is near a limit, always, or never."},
     {"connect_timeout_ms", TG_FIELD_DURATION, AT(tg_target, connect_timeout_ms), .fallback = "2s",
      .min = 1, .max = 60000, .doc = "Longest wait for a connection."},
     {"first_token_timeout_ms", TG_FIELD_DURATION, AT(tg_target, first_token_timeout_ms),

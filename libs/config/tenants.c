@@ -28,8 +28,8 @@ static const tg_field tenant_fields[] = {
      COUNT_AT(tg_tenant, model_allowlist_count), .max = 256,
      .doc = "Targets its keys may pin by name; empty: any."},
     {"rate_limit_rpm", TG_FIELD_U32, AT(tg_tenant, rate_limit_rpm), .max = 100000000,
-     .doc = "Requests per minute in each router process, of which ten seconds' worth may come at once; 429 past it; "
-            "0: no limit."},
+     .doc = "Requests per minute in each router process, of which ten seconds' worth may come at "
+            "once; 429 past it; 0: no limit."},
 };
 static const tg_schema tenant_schema = TG_SCHEMA("a tenant", tg_tenant, tenant_fields);
 

@@ -122,8 +122,8 @@ static int grow(tg_http_input *input, size_t cap)
     return 0;
 }
 
-/* Moves the request under way to the front: once a read, and not for each request taken, since a long
- * pipeline would be moved by a request's length each time. */
+/* Moves the request under way to the front: once a read, and not for each request taken, since a
+ * long pipeline would be moved by a request's length each time. */
 static void compact(tg_http_input *input)
 {
     if (input->start == 0)
@@ -133,8 +133,8 @@ static void compact(tg_http_input *input)
     input->start = 0;
 }
 
-/* Room behind a whole request, by moving it or else by growing. What is pipelined behind it may fill that
- * room, but makes the buffer no larger. */
+/* Room behind a whole request, by moving it or else by growing. What is pipelined behind it may
+ * fill that room, but makes the buffer no larger. */
 static int keep_slack(tg_http_input *input)
 {
     if (input->cap - input->start - input->parser.at >= SLACK / 2)
@@ -299,7 +299,8 @@ static void take_requests(tg_http_conn *conn)
 
 /* ---- reading ---- */
 
-/* Nothing is read while pipelined requests fill the buffer, or while the client is to read first. */
+/* Nothing is read while pipelined requests fill the buffer, or while the client is to read
+ * first. */
 static bool is_full(const tg_http_conn *conn)
 {
     return conn->phase == TG_HTTP_CLOSED || is_held(conn) ||

@@ -1,11 +1,11 @@
 /* JSON: a bounded, fully validating reader and a writer into a tg_buf.
  *
- * The reader parses the whole text before it hands anything out (syntax, UTF-8, depth, size, duplicate
- * keys within one object), so a body that is forwarded verbatim has been checked from end to end.
- * The library behind it (simdjson) is known to json.cpp alone.
+ * The reader parses the whole text before it hands anything out (syntax, UTF-8, depth, size,
+ * duplicate keys within one object), so a body that is forwarded verbatim has been checked from end
+ * to end. The library behind it (simdjson) is known to json.cpp alone.
  *
- * Ownership: a tg_json_doc owns copies of everything; values and strings taken from it live as long as
- * the document's next parse. Threads: one document belongs to one thread.
+ * Ownership: a tg_json_doc owns copies of everything; values and strings taken from it live as long
+ * as the document's next parse. Threads: one document belongs to one thread.
  */
 #ifndef TG_JSON_JSON_H
 #define TG_JSON_JSON_H
@@ -55,7 +55,8 @@ tg_json_type tg_json_type_of(tg_json value);
 
 /* Lookups never fail: a missing member or a wrong container gives TG_JSON_NONE. */
 tg_json tg_json_get(tg_json object, const char *key);
-tg_json tg_json_path(tg_json object, const char *dotted); /* "usage.prompt_tokens_details.cached_tokens" */
+tg_json tg_json_path(tg_json object,
+                     const char *dotted); /* "usage.prompt_tokens_details.cached_tokens" */
 size_t tg_json_count(tg_json container);                  /* elements or members; 0 otherwise */
 tg_json tg_json_at(tg_json array, size_t index);          /* linear: prefer the iterator */
 
@@ -66,7 +67,8 @@ int tg_json_i64(tg_json value, int64_t *ret);
 int tg_json_f64(tg_json value, double *ret);
 int tg_json_str(tg_json value, tg_str *ret); /* unescaped, may hold NUL bytes */
 
-/* for (tg_json_iter it = tg_json_iterate(value); tg_json_next(&it);) … it.key (objects), it.value */
+/* for (tg_json_iter it = tg_json_iterate(value); tg_json_next(&it);) … it.key (objects),
+ * it.value */
 typedef struct tg_json_iter {
     tg_str key;
     tg_json value;
@@ -78,8 +80,8 @@ typedef struct tg_json_iter {
 tg_json_iter tg_json_iterate(tg_json container);
 bool tg_json_next(tg_json_iter *iter);
 
-/* The raw text of the top-level members of an object that tg_json_parse has accepted. Used to forward a
- * body with one member changed and everything else verbatim. */
+/* The raw text of the top-level members of an object that tg_json_parse has accepted. Used to
+ * forward a body with one member changed and everything else verbatim. */
 typedef struct tg_json_member {
     tg_str key_raw; /* with its quotes, as it stands */
     tg_str value_raw;
@@ -87,8 +89,8 @@ typedef struct tg_json_member {
 
 /* Advances *at through `text` (start at 0). True while there is a member. */
 bool tg_json_raw_next(tg_str text, size_t *at, tg_json_member *ret);
-/* Compares a key_raw with an ASCII key, escapes undone: "mod\u0065l" is model too. Always use this to
- * find a member in raw text, or an escaped key would slip through where the parser sees it. */
+/* Compares a key_raw with an ASCII key, escapes undone: "mod\u0065l" is model too. Always use this
+ * to find a member in raw text, or an escaped key would slip through where the parser sees it. */
 bool tg_json_raw_key_is(tg_str key_raw, const char *key);
 
 /* Writing: appends to a tg_buf; commas and nesting are the writer's business. */
@@ -108,7 +110,8 @@ void tg_json_out_str(tg_json_out *out, tg_str value); /* invalid UTF-8 becomes U
 void tg_json_out_text(tg_json_out *out, const char *value);
 void tg_json_out_u64(tg_json_out *out, uint64_t value);
 void tg_json_out_i64(tg_json_out *out, int64_t value);
-/* The shortest of 15 to 17 digits that reads back equal; NaN and infinities set status to -EINVAL. */
+/* The shortest of 15 to 17 digits that reads back equal; NaN and infinities set status to
+ * -EINVAL. */
 void tg_json_out_f64(tg_json_out *out, double value);
 void tg_json_out_bool(tg_json_out *out, bool value);
 void tg_json_out_null(tg_json_out *out);

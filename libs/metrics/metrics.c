@@ -253,7 +253,8 @@ tg_gauge *tg_metrics_one_gauge(tg_metrics *m, const char *name, const char *help
     return family ? tg_gauge_of(family, NULL) : NULL;
 }
 
-tg_histogram *tg_metrics_one_histogram(tg_metrics *m, const char *name, const char *help, double scale)
+tg_histogram *tg_metrics_one_histogram(tg_metrics *m, const char *name, const char *help,
+                                       double scale)
 {
     tg_metric_family *family = tg_metrics_histogram(m, name, help, "", scale);
     return family ? tg_histogram_of(family, NULL) : NULL;

@@ -1,8 +1,8 @@
 /* Money: pico-dollars (10^-12 USD) in integers, from the price book to the invoice.
  *
  * $0.15 per million tokens is 150,000 pico-dollars a token, so every published per-token price is a
- * whole number. One event fits int64 (up to $9.2 million); sums are __int128. Nothing here is floating
- * point. Threads: pure functions and immutable books.
+ * whole number. One event fits int64 (up to $9.2 million); sums are __int128. Nothing here is
+ * floating point. Threads: pure functions and immutable books.
  */
 #ifndef TG_MONEY_MONEY_H
 #define TG_MONEY_MONEY_H
@@ -18,7 +18,8 @@
 typedef int64_t tg_picousd;
 typedef __int128 tg_picousd_sum;
 
-/* A sum in two words, as SQLite and protobuf store it: value = high * 2^64 + low, two's complement. */
+/* A sum in two words, as SQLite and protobuf store it: value = high * 2^64 + low, two's
+ * complement. */
 typedef struct tg_money_words {
     int64_t high;
     uint64_t low;

@@ -327,7 +327,8 @@ static void handle(tg_rpc_call *c)
         tg_error err = {""};
         request = c->payload ? tg_rpc_unpack(input, &c->arena, c->payload, &err) : NULL;
         if (!request) {
-            tg_rpc_fail(c, TG_RPC_INVALID_ARGUMENT, "%s", c->payload ? err.text : "there is no request");
+            tg_rpc_fail(c, TG_RPC_INVALID_ARGUMENT, "%s",
+                        c->payload ? err.text : "there is no request");
             return;
         }
     }

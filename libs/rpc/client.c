@@ -164,7 +164,8 @@ static void hand_over(tg_rpc_client *c)
 {
     if (c->start.response) {
         tg_arena_reset(&c->arena);
-        const ProtobufCMessage *message = tg_rpc_unpack(c->start.response, &c->arena, c->message, &c->bad_message);
+        const ProtobufCMessage *message =
+            tg_rpc_unpack(c->start.response, &c->arena, c->message, &c->bad_message);
         if (message)
             c->start.on_message(c->start.user, message);
         else

@@ -6,8 +6,8 @@
  *
  * Messages are protobuf-c messages. What a callback is given lives in the call's arena and dies
  * with the call. A method table says which methods stream, since protoc-gen-c does not; a test
- * checks the tables against the descriptor set. protobuf-c's texts are C strings: a message with a NUL
- * byte in a text is refused by the field's name, a request with INVALID_ARGUMENT.
+ * checks the tables against the descriptor set. protobuf-c's texts are C strings: a message with a
+ * NUL byte in a text is refused by the field's name, a request with INVALID_ARGUMENT.
  *
  * Bounds: TG_RPC_MESSAGE_MAX bytes a message; TG_RPC_SEND_QUEUE_MAX messages queued on a stream.
  */
@@ -23,7 +23,8 @@
 #include <stdint.h>
 #include <uv.h>
 
-#define TG_RPC_MESSAGE_MAX (16u << 20) /* one message, either way; a larger one ends its call: RESOURCE_EXHAUSTED */
+/* one message, either way; a larger one ends its call: RESOURCE_EXHAUSTED */
+#define TG_RPC_MESSAGE_MAX (16u << 20)
 #define TG_RPC_SEND_QUEUE_MAX 1024 /* messages waiting on one stream; past it tg_rpc_send refuses */
 
 /* Status codes of gRPC (https://grpc.github.io/grpc/core/md_doc_statuscodes.html). */
@@ -164,8 +165,8 @@ void tg_rpc_finish(tg_rpc_call *call, tg_rpc_code code, const char *message);
 typedef struct tg_rpc_channel tg_rpc_channel;
 typedef struct tg_rpc_client tg_rpc_client; /* one call in flight */
 
-/* `connect_timeout_ms`: how long one attempt to connect may take (0: 3 s; least 100 ms). Calls that wait for the
- * first attempt fail with it; while later ones fail too, calls fail at once. */
+/* `connect_timeout_ms`: how long one attempt to connect may take (0: 3 s; least 100 ms). Calls that
+ * wait for the first attempt fail with it; while later ones fail too, calls fail at once. */
 int tg_rpc_channel_new(tg_rpc_loop *loop, const char *address, const tg_rpc_tls *tls,
                        uint32_t connect_timeout_ms, tg_error *err, tg_rpc_channel **ret);
 /* Calls in flight are cancelled; their on_done comes on the loop. */

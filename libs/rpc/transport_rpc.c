@@ -8,7 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADERS_MAX = 16, NAME_MAX_BYTES = 64, CHANNELS_MAX = 256, ADDRESS_MAX_BYTES = 512, UPSTREAMS_MAX = 4096 };
+enum {
+    HEADERS_MAX = 16,
+    NAME_MAX_BYTES = 64,
+    CHANNELS_MAX = 256,
+    ADDRESS_MAX_BYTES = 512,
+    UPSTREAMS_MAX = 4096
+};
 
 struct tg_rpc_transport {
     tg_transport face;
@@ -117,8 +123,10 @@ static void on_done(void *user, tg_rpc_code code, const char *message,
         on_event(owner, &event);
 }
 
-/* How long connecting may take is a property of the channel, so each timeout that is asked for has its own. */
-static tg_rpc_channel *channel_of(tg_rpc_transport *t, const char *address, uint32_t connect_timeout_ms)
+/* How long connecting may take is a property of the channel, so each timeout that is asked for has
+ * its own. */
+static tg_rpc_channel *channel_of(tg_rpc_transport *t, const char *address,
+                                  uint32_t connect_timeout_ms)
 {
     char key[ADDRESS_MAX_BYTES];
     tg_error err = {""};

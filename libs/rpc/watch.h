@@ -19,8 +19,8 @@ typedef struct tg_watcher { /* the first member of whatever watches */
 
 void tg_watchers_init(tg_watchers *watchers, size_t most);
 
-/* A watcher of `size` bytes, all zero but for its first member. It ends with its call. NULL: there are too many,
- * which the call has been told. */
+/* A watcher of `size` bytes, all zero but for its first member. It ends with its call. NULL: there
+ * are too many, which the call has been told. */
 void *tg_watcher_new(tg_watchers *watchers, tg_rpc_call *call, size_t size);
 
 /* Everybody is told UNAVAILABLE, and why: the service drains. */

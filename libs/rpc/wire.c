@@ -48,7 +48,10 @@ bool tg_rpc_wire_next(tg_str *in, tg_rpc_wire_field *ret)
     return true;
 }
 
-static bool has_nul(tg_str bytes) { return bytes.len > 0 && memchr(bytes.data, '\0', bytes.len) != NULL; }
+static bool has_nul(tg_str bytes)
+{
+    return bytes.len > 0 && memchr(bytes.data, '\0', bytes.len) != NULL;
+}
 
 /* How many of the list's elements come before the one that begins at `at`. */
 static size_t index_of(tg_str message, unsigned number, const char *at)
@@ -66,7 +69,9 @@ static int check_field(const ProtobufCFieldDescriptor *of, tg_str bytes, tg_erro
 {
     if (of->type == PROTOBUF_C_TYPE_MESSAGE)
         return check(of->descriptor, bytes, err);
-    return of->type == PROTOBUF_C_TYPE_STRING ? tg_error_set(err, -EINVAL, "a text must not hold a NUL byte") : 0;
+    return of->type == PROTOBUF_C_TYPE_STRING
+               ? tg_error_set(err, -EINVAL, "a text must not hold a NUL byte")
+               : 0;
 }
 
 static int check(const ProtobufCMessageDescriptor *descriptor, tg_str message, tg_error *err)
@@ -87,13 +92,14 @@ static int check(const ProtobufCMessageDescriptor *descriptor, tg_str message, t
     return 0;
 }
 
-int tg_rpc_wire_check_texts(const ProtobufCMessageDescriptor *descriptor, tg_str message, tg_error *err)
+int tg_rpc_wire_check_texts(const ProtobufCMessageDescriptor *descriptor, tg_str message,
+                            tg_error *err)
 {
     return has_nul(message) ? check(descriptor, message, err) : 0;
 }
 
-ProtobufCMessage *tg_rpc_wire_unpack(const ProtobufCMessageDescriptor *descriptor, ProtobufCAllocator *allocator,
-                                     tg_str bytes, tg_error *err)
+ProtobufCMessage *tg_rpc_wire_unpack(const ProtobufCMessageDescriptor *descriptor,
+                                     ProtobufCAllocator *allocator, tg_str bytes, tg_error *err)
 {
     if (tg_rpc_wire_check_texts(descriptor, bytes, err) < 0)
         return NULL;

@@ -26,8 +26,9 @@ struct tg_service {
 
 const char *tg_service_config_argument(int argc, char **argv, const char *program)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
     const char *config = NULL;
     int c, status = 2;
     while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
@@ -43,7 +44,8 @@ const char *tg_service_config_argument(int argc, char **argv, const char *progra
     exit(status);
 }
 
-int tg_service_address(const char *address, char *ret_host, size_t size, uint16_t *ret_port, tg_error *err)
+int tg_service_address(const char *address, char *ret_host, size_t size, uint16_t *ret_port,
+                       tg_error *err)
 {
     const char *colon = strrchr(address, ':');
     uint64_t port;
@@ -56,12 +58,12 @@ int tg_service_address(const char *address, char *ret_host, size_t size, uint16_
 
 static bool is_loopback(const char *host)
 {
-    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 || strcmp(host, "[::1]") == 0 ||
-           strcmp(host, "localhost") == 0;
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+           strcmp(host, "[::1]") == 0 || strcmp(host, "localhost") == 0;
 }
 
-int tg_service_check_bind(const char *what, const char *host, const tg_tls_settings *tls, bool insecure,
-                          tg_error *err)
+int tg_service_check_bind(const char *what, const char *host, const tg_tls_settings *tls,
+                          bool insecure, tg_error *err)
 {
     if (is_loopback(host) || insecure || (tls->cert_file && tls->key_file))
         return 0;
@@ -148,8 +150,10 @@ static void on_grpc_drained(void *user)
 static void on_drain_timeout(uv_timer_t *timer)
 {
     tg_service *s = timer->data;
-    tg_log(TG_LOG_WARN, "drain_timeout", "timeout_ms", "%u", s->conf.settings->drain_timeout_ms, NULL);
-    s->own_done = true; /* gRPC's own drain ends as late, and a little later where its calls do not let go */
+    tg_log(TG_LOG_WARN, "drain_timeout", "timeout_ms", "%u", s->conf.settings->drain_timeout_ms,
+           NULL);
+    s->own_done =
+        true; /* gRPC's own drain ends as late, and a little later where its calls do not let go */
     maybe_stop(s);
 }
 
@@ -211,9 +215,11 @@ static int listen_ops(tg_service *s, tg_error *err)
 {
     char host[64];
     tg_http_server_conf conf = {.host = host, .handler = on_ops, .user = s};
-    int rc = tg_service_address(s->conf.settings->metrics_listen, host, sizeof host, &conf.port, err);
+    int rc =
+        tg_service_address(s->conf.settings->metrics_listen, host, sizeof host, &conf.port, err);
     if (rc == 0)
-        rc = tg_service_check_bind("metrics_listen", host, &s->conf.settings->tls, s->conf.settings->insecure, err);
+        rc = tg_service_check_bind("metrics_listen", host, &s->conf.settings->tls,
+                                   s->conf.settings->insecure, err);
     if (rc == 0 && !is_loopback(host)) {
         conf.cert_file = s->conf.settings->tls.cert_file;
         conf.key_file = s->conf.settings->tls.key_file;
@@ -234,7 +240,8 @@ static int listen_grpc(tg_service *s, const tg_rpc_service *services, size_t cou
         return 0;
     int rc = tg_service_address(s->conf.grpc_listen, host, sizeof host, &port, err);
     if (rc == 0)
-        rc = tg_service_check_bind("grpc_listen", host, &s->conf.settings->tls, s->conf.settings->insecure, err);
+        rc = tg_service_check_bind("grpc_listen", host, &s->conf.settings->tls,
+                                   s->conf.settings->insecure, err);
     if (rc == 0)
         rc = (s->conf.grpc_shared ? tg_rpc_server_new_shared : tg_rpc_server_new)(
             s->loop, s->conf.grpc_listen, &tls, err, &s->grpc);
@@ -299,7 +306,8 @@ tg_service *tg_service_free(tg_service *s)
         uv_close((uv_handle_t *)&s->on_term, NULL);
         uv_close((uv_handle_t *)&s->on_int, NULL);
         uv_close((uv_handle_t *)&s->on_hup, NULL);
-        signal(SIGTERM, SIG_IGN); /* it ends already: another one must not make it end by a signal */
+        signal(SIGTERM,
+               SIG_IGN); /* it ends already: another one must not make it end by a signal */
         signal(SIGINT, SIG_IGN);
         uv_close((uv_handle_t *)&s->drain_timer, NULL);
     }

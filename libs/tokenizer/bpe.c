@@ -24,8 +24,8 @@ int tg_bpe_byte_of(uint32_t point)
 }
 
 /* The id of a merge's half, spelled in the alphabet. */
-static uint32_t find_spelled(const tg_tokenizer *tokenizer, tg_str spelled, char *bytes, size_t size,
-                             size_t *io_len)
+static uint32_t find_spelled(const tg_tokenizer *tokenizer, tg_str spelled, char *bytes,
+                             size_t size, size_t *io_len)
 {
     size_t from = *io_len;
     for (size_t at = 0; at < spelled.len;) {
@@ -72,8 +72,8 @@ int tg_bpe_load_merges(tg_tokenizer *tokenizer, const tg_tokenizer_conf *conf, t
         char bytes[1024];
         tg_merge_slot merge = {.rank = (uint32_t)i};
         merge.left = find_spelled(tokenizer, (tg_str){line.data, cut}, bytes, sizeof(bytes), &len);
-        merge.right = find_spelled(tokenizer, (tg_str){line.data + cut + 1, line.len - cut - 1}, bytes,
-                                   sizeof(bytes), &len);
+        merge.right = find_spelled(tokenizer, (tg_str){line.data + cut + 1, line.len - cut - 1},
+                                   bytes, sizeof(bytes), &len);
         merge.joined = tg_vocab_find(tokenizer, &tokenizer->words, (tg_str){bytes, len});
         /* A merge of tokens that the vocabulary lacks can never apply. */
         if (merge.left != TG_TOKEN_NONE && merge.right != TG_TOKEN_NONE &&

@@ -20,14 +20,16 @@ static int add_clean(tg_buf *text, const char *bytes, size_t len)
     return rc;
 }
 
-int tg_detokenizer_push(tg_detokenizer *state, const tg_tokenizer *tokenizer, uint32_t id, tg_buf *text)
+int tg_detokenizer_push(tg_detokenizer *state, const tg_tokenizer *tokenizer, uint32_t id,
+                        tg_buf *text)
 {
     if (id >= tokenizer->len)
         return -EINVAL;
     if (tokenizer->types[id] == TG_TOKEN_CONTROL)
         return 0;
     tg_str piece = tokenizer->texts[id];
-    if (state->at_start && (tokenizer->kind == TG_TOKENIZER_WORDPIECE || tokenizer->add_space_prefix) &&
+    if (state->at_start &&
+        (tokenizer->kind == TG_TOKENIZER_WORDPIECE || tokenizer->add_space_prefix) &&
         tokenizer->kind != TG_TOKENIZER_BPE && piece.len > 0 && piece.data[0] == ' ')
         piece = (tg_str){piece.data + 1, piece.len - 1};
     state->at_start = false;

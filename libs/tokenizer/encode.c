@@ -14,7 +14,8 @@ typedef struct encoder {
 
 /* The longest special token at `at`. Control tokens must end at or before `trusted_end`, the end of
  * the trusted span that `at` is in (or `at` itself, when it is in none). */
-static uint32_t special_at(const tg_tokenizer *tokenizer, tg_str text, size_t at, size_t trusted_end)
+static uint32_t special_at(const tg_tokenizer *tokenizer, tg_str text, size_t at,
+                           size_t trusted_end)
 {
     if (!tokenizer->special_first[(unsigned char)text.data[at]])
         return TG_TOKEN_NONE;
@@ -93,11 +94,13 @@ static int encode_all(encoder *e, tg_str text, const tg_token_span *spans, size_
         at += e->tokenizer->texts[id].len;
         from = at;
     }
-    return rc < 0 || from == text.len ? rc : encode_fragment(e, (tg_str){text.data + from, text.len - from});
+    return rc < 0 || from == text.len
+               ? rc
+               : encode_fragment(e, (tg_str){text.data + from, text.len - from});
 }
 
-/* Whether the text must have more tokens than the list takes, whichever they are. WordPiece drops spaces, and makes
- * one token of a word that it does not know, however long. */
+/* Whether the text must have more tokens than the list takes, whichever they are. WordPiece drops
+ * spaces, and makes one token of a word that it does not know, however long. */
 static bool is_too_long(const tg_tokenizer *tokenizer, size_t bytes, const tg_token_list *tokens)
 {
     const size_t special = tokenizer->special_lengths_len ? tokenizer->special_lengths[0] : 1;

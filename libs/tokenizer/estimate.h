@@ -1,15 +1,16 @@
 /* How many tokens a text is likely to be, for who does not have the model's vocabulary.
  *
- * A text's units are what it has of four kinds of bytes, each weighed with the hundredths of a token that one is in
- * English prose, code and tables under today's BPE vocabularies. What a model's own tokenizer makes of that differs
- * by a factor, which is learned from reports: a scale. Of what was reported lately the newest counts most
- * (TG_ESTIMATE_MEMORY), and one report moves the scale as if it were at most TG_ESTIMATE_FACTOR_MAX times off,
- * since upstreams err too.
+ * A text's units are what it has of four kinds of bytes, each weighed with the hundredths of a
+ * token that one is in English prose, code and tables under today's BPE vocabularies. What a
+ * model's own tokenizer makes of that differs by a factor, which is learned from reports: a scale.
+ * Of what was reported lately the newest counts most (TG_ESTIMATE_MEMORY), and one report moves the
+ * scale as if it were at most TG_ESTIMATE_FACTOR_MAX times off, since upstreams err too.
  *
- * It is a guess and never a bound: a token a byte is the bound (services/router). Measured with texts of 100 to
- * 3,000 characters, one in six each of prose, code, JSON, numbers, German and Chinese: off by 10% of all tokens for
- * SmolLM2, which takes digits one by one, and by 21% for a vocabulary that takes three at once; a token for every
- * four bytes is off by 52 and 60%. Texts of one kind: by 5% at most (tests/compat/test_estimates.py prints all).
+ * It is a guess and never a bound: a token a byte is the bound (services/router). Measured with
+ * texts of 100 to 3,000 characters, one in six each of prose, code, JSON, numbers, German and
+ * Chinese: off by 10% of all tokens for SmolLM2, which takes digits one by one, and by 21% for a
+ * vocabulary that takes three at once; a token for every four bytes is off by 52 and 60%. Texts of
+ * one kind: by 5% at most (tests/compat/test_estimates.py prints all).
  *
  * Pure; integers only. Threads: a scale belongs to one.
  */

@@ -44,7 +44,8 @@ struct tg_tokenizer {
 
 uint32_t tg_vocab_find(const tg_tokenizer *tokenizer, const tg_vocab_index *index, tg_str text);
 
-/* BPE's vocabulary spells bytes as printable characters: the byte a code point stands for, or -1. */
+/* BPE's vocabulary spells bytes as printable characters: the byte a code point stands for, or
+ * -1. */
 int tg_bpe_byte_of(uint32_t point);
 int tg_bpe_load_merges(tg_tokenizer *tokenizer, const tg_tokenizer_conf *conf, tg_error *err);
 

@@ -1,6 +1,6 @@
-/* Greedy pairwise joining: start from single bytes or characters and join the best neighbouring pair
- * until none can be joined. "Best" is the lowest merge rank (BPE) or the highest score of the joined
- * token (SentencePiece); ties go to the leftmost. A heap keeps it at O(n log n). */
+/* Greedy pairwise joining: start from single bytes or characters and join the best neighbouring
+ * pair until none can be joined. "Best" is the lowest merge rank (BPE) or the highest score of the
+ * joined token (SentencePiece); ties go to the leftmost. A heap keeps it at O(n log n). */
 #include "libs/tokenizer/internal.h"
 #include "libs/tokenizer/unicode.h"
 
@@ -204,8 +204,9 @@ int tg_merger_run(tg_merger *merger, tg_str word, tg_token_list *tokens)
     }
     for (uint32_t i = 0; i != NONE && rc == 0; i = merger->symbols[i].next) {
         const symbol *s = &merger->symbols[i];
-        rc = s->id != TG_TOKEN_NONE ? tg_token_list_add(tokens, s->id)
-                                    : add_bytes(merger->tokenizer, word.data + s->start, s->len, tokens);
+        rc = s->id != TG_TOKEN_NONE
+                 ? tg_token_list_add(tokens, s->id)
+                 : add_bytes(merger->tokenizer, word.data + s->start, s->len, tokens);
     }
     return rc;
 }

@@ -143,7 +143,8 @@ static uint32_t compose(uint32_t first, uint32_t second) /* 0: they do not */
     size_t low = 0, high = tg_unicode_composition_count;
     while (low < high) {
         size_t mid = (low + high) / 2;
-        const tg_unicode_decomposition *row = &tg_unicode_decompositions[tg_unicode_compositions[mid]];
+        const tg_unicode_decomposition *row =
+            &tg_unicode_decompositions[tg_unicode_compositions[mid]];
         if (row->first == first && row->second == second)
             return row->point;
         if (row->first < first || (row->first == first && row->second < second))

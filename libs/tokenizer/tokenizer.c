@@ -58,7 +58,8 @@ static int hex_of(char c)
 }
 
 /* WordPiece: a word's first piece stands for itself and the space before it. */
-static size_t decode_wordpiece(const tg_tokenizer *tokenizer, tg_str spelled, uint8_t type, char *to)
+static size_t decode_wordpiece(const tg_tokenizer *tokenizer, tg_str spelled, uint8_t type,
+                               char *to)
 {
     size_t skip = 0, len = 0;
     bool first = false;
@@ -81,7 +82,8 @@ static bool is_bracketed(tg_str spelled)
     return spelled.len > 2 && spelled.data[0] == '[' && spelled.data[spelled.len - 1] == ']';
 }
 
-/* Writes what a token stands for, at most one byte longer than its spelling, and returns the length. */
+/* Writes what a token stands for, at most one byte longer than its spelling, and returns the
+ * length. */
 static size_t decode_spelling(const tg_tokenizer *tokenizer, tg_str spelled, uint8_t type, char *to)
 {
     size_t len = 0;
@@ -186,7 +188,8 @@ static int build_indices(tg_tokenizer *tokenizer, tg_error *err)
     if (rc == 0 && tokenizer->kind == TG_TOKENIZER_BPE) {
         for (unsigned byte = 0; byte < 256; byte++) {
             char c = (char)byte;
-            tokenizer->byte_ids[byte] = tg_vocab_find(tokenizer, &tokenizer->words, (tg_str){&c, 1});
+            tokenizer->byte_ids[byte] =
+                tg_vocab_find(tokenizer, &tokenizer->words, (tg_str){&c, 1});
         }
     }
     return rc;

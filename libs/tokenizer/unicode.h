@@ -1,5 +1,5 @@
-/* What a tokenizer needs to know of Unicode: classes of characters, canonical forms (UAX #15), lower
- * case, and walking UTF-8. Pure, but for the buffers the caller passes. */
+/* What a tokenizer needs to know of Unicode: classes of characters, canonical forms (UAX #15),
+ * lower case, and walking UTF-8. Pure, but for the buffers the caller passes. */
 #ifndef TG_TOKENIZER_UNICODE_H
 #define TG_TOKENIZER_UNICODE_H
 
@@ -53,8 +53,8 @@ uint32_t tg_unicode_lower(uint32_t point);
 
 #define TG_UNICODE_INVALID 0xfffdu
 
-/* Reads one character of at most `left` ≥ 1 bytes and returns its length. A byte that begins no valid
- * character is one character by itself, TG_UNICODE_INVALID. */
+/* Reads one character of at most `left` ≥ 1 bytes and returns its length. A byte that begins no
+ * valid character is one character by itself, TG_UNICODE_INVALID. */
 size_t tg_unicode_next(const char *text, size_t left, uint32_t *ret_point);
 
 /* Writes 1 to 4 bytes and returns how many. */

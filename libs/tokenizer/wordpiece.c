@@ -1,5 +1,6 @@
-/* WordPiece, as BERT has it: normalise, cut at white space and around punctuation and ideographs, then
- * take the longest piece of the vocabulary again and again; a word that can't be made is unknown. */
+/* WordPiece, as BERT has it: normalise, cut at white space and around punctuation and ideographs,
+ * then take the longest piece of the vocabulary again and again; a word that can't be made is
+ * unknown. */
 #include "libs/tokenizer/internal.h"
 #include "libs/tokenizer/unicode.h"
 
@@ -29,7 +30,8 @@ static int add_point(tg_buf *out, uint32_t point)
 }
 
 /* Controls, U+FFFD and bytes that are no UTF-8 go; what stands alone gets spaces around it. Done on
- * the text as written: a compatibility ideograph stands alone even if its canonical form would not. */
+ * the text as written: a compatibility ideograph stands alone even if its canonical form would
+ * not. */
 static int clean(tg_str text, tg_buf *out)
 {
     int rc = 0;
@@ -96,7 +98,8 @@ static int add_word(const tg_tokenizer *tokenizer, tg_str word, size_t chars, tg
     return tokenizer->unk == TG_TOKEN_NONE ? 0 : tg_token_list_add(tokens, tokenizer->unk);
 }
 
-static int add_words(const tg_tokenizer *tokenizer, tg_str text, tg_buf *word, tg_token_list *tokens)
+static int add_words(const tg_tokenizer *tokenizer, tg_str text, tg_buf *word,
+                     tg_token_list *tokens)
 {
     size_t chars = 0;
     int rc = 0;
@@ -104,7 +107,8 @@ static int add_words(const tg_tokenizer *tokenizer, tg_str text, tg_buf *word, t
     for (size_t at = 0; at <= text.len && rc == 0;) {
         uint32_t c = ' ';
         size_t len = at < text.len ? tg_unicode_next(text.data + at, text.len - at, &c) : 1;
-        bool space = tg_unicode_class_of(c) == TG_UNICODE_SPACE, alone = !space && is_punctuation(c);
+        bool space = tg_unicode_class_of(c) == TG_UNICODE_SPACE,
+             alone = !space && is_punctuation(c);
         if ((space || alone) && chars > 0) {
             rc = add_word(tokenizer, tg_buf_str(word), chars, tokens);
             chars = 0;

@@ -1,9 +1,9 @@
-/* The usage event: what one attempt used and cost. A plain struct here, tollgate.v1.UsageEvent on the
- * wire (see proto/tollgate/v1/usage.proto for the meaning of each field).
+/* The usage event: what one attempt used and cost. A plain struct here, tollgate.v1.UsageEvent on
+ * the wire (see proto/tollgate/v1/usage.proto for the meaning of each field).
  *
- * Strings are bounded and stored inline, so an event can be copied, kept in a slot and packed without
- * allocation. Text that would not fit is cut; identities (request_id, tenant, key_id, target, endpoint)
- * are bounded by configuration and never cut.
+ * Strings are bounded and stored inline, so an event can be copied, kept in a slot and packed
+ * without allocation. Text that would not fit is cut; identities (request_id, tenant, key_id,
+ * target, endpoint) are bounded by configuration and never cut.
  */
 #ifndef TG_USAGE_EVENT_H
 #define TG_USAGE_EVENT_H
@@ -20,9 +20,14 @@
 #define TG_USAGE_MODEL_MAX 160     /* model names and ARNs */
 #define TG_USAGE_COUNTERFACTUALS 8 /* other targets of one plan */
 #define TG_USAGE_EVENT_BYTES_MAX 8192 /* serialised; a full event of ours takes about 2.5 KB */
-#define TG_USAGE_TOKENS_MAX (UINT64_C(1) << 40) /* of one kind in one attempt; keeps every sum in int64 */
+/* of one kind in one attempt; keeps every sum in int64 */
+#define TG_USAGE_TOKENS_MAX (UINT64_C(1) << 40)
 
-typedef enum tg_count_source { TG_COUNT_UNKNOWN, TG_COUNT_REPORTED, TG_COUNT_ESTIMATED } tg_count_source;
+typedef enum tg_count_source {
+    TG_COUNT_UNKNOWN,
+    TG_COUNT_REPORTED,
+    TG_COUNT_ESTIMATED
+} tg_count_source;
 
 typedef enum tg_outcome { /* as in usage.proto */
     TG_OUTCOME_UNKNOWN,
@@ -72,11 +77,12 @@ typedef struct tg_usage_event {
     char numerics[32];
 } tg_usage_event;
 
-/* Appends the serialised tollgate.v1.UsageEvent. Bytes that are not UTF-8 (a provider's model name, text
- * cut in the middle of a character) become '?', since protobuf strings must be UTF-8. 0, -ENOMEM, -ENOSPC. */
+/* Appends the serialised tollgate.v1.UsageEvent. Bytes that are not UTF-8 (a provider's model name,
+ * text cut in the middle of a character) become '?', since protobuf strings must be UTF-8. 0,
+ * -ENOMEM, -ENOSPC. */
 int tg_usage_event_encode(const tg_usage_event *event, tg_buf *out);
-/* 0; -EBADMSG with a reason for bytes that are no event, lack identity, or exceed a bound. Fields that
- * this version does not know are skipped. Allocates nothing. */
+/* 0; -EBADMSG with a reason for bytes that are no event, lack identity, or exceed a bound. Fields
+ * that this version does not know are skipped. Allocates nothing. */
 int tg_usage_event_decode(const void *data, size_t len, tg_error *err, tg_usage_event *ret);
 
 #endif

@@ -1,9 +1,9 @@
 /* Sends closed records of a spool to Kafka and acknowledges them to the spool.
  *
- * Idempotent producer, acks=all, key = tenant. At most `in_flight_max` records are handed to librdkafka at
- * a time; delivery reports come on librdkafka's thread and are carried to the loop by one uv_async per
- * batch. A record whose delivery failed is sent again, for ever, in the spool's order of sequence: the
- * spool is the queue and its limit is the bound.
+ * Idempotent producer, acks=all, key = tenant. At most `in_flight_max` records are handed to
+ * librdkafka at a time; delivery reports come on librdkafka's thread and are carried to the loop by
+ * one uv_async per batch. A record whose delivery failed is sent again, for ever, in the spool's
+ * order of sequence: the spool is the queue and its limit is the bound.
  *
  * Threads: the loop's.
  */
@@ -35,8 +35,8 @@ int tg_producer_new(uv_loop_t *loop, const tg_producer_conf *conf, tg_spool *spo
                     tg_producer **ret);
 void tg_producer_stats_get(const tg_producer *producer, tg_producer_stats *ret);
 /* Calls `done(all_delivered)` when nothing unacknowledged is left, or after timeout_ms. */
-void tg_producer_flush(tg_producer *producer, uint32_t timeout_ms, void (*done)(void *user, bool all),
-                       void *user);
+void tg_producer_flush(tg_producer *producer, uint32_t timeout_ms,
+                       void (*done)(void *user, bool all), void *user);
 /* Closes handles on the loop; what was not delivered stays in the spool. */
 void tg_producer_close(tg_producer *producer);
 

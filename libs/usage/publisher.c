@@ -17,7 +17,10 @@ struct tg_publisher {
     atomic_ullong published, full, failed;
 };
 
-static void count(atomic_ullong *counter) { atomic_fetch_add_explicit(counter, 1, memory_order_relaxed); }
+static void count(atomic_ullong *counter)
+{
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
 
 /* From rd_kafka_poll. */
 static void on_report(rd_kafka_t *kafka, const rd_kafka_message_t *message, void *opaque)
@@ -64,11 +67,11 @@ void tg_publisher_send(tg_publisher *p, tg_str key, const ProtobufCMessage *reco
     rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR__QUEUE_FULL;
     if (value) {
         size_t size = protobuf_c_message_pack(record, value);
-        code = rd_kafka_producev(
-            p->kafka, RD_KAFKA_V_TOPIC(p->conf.topic), RD_KAFKA_V_KEY(key.data, key.len),
-            RD_KAFKA_V_VALUE(value, size),
-            RD_KAFKA_V_HEADER(p->conf.header, p->conf.client_id, (ssize_t)strlen(p->conf.client_id)),
-            RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE), RD_KAFKA_V_END);
+        code = rd_kafka_producev(p->kafka, RD_KAFKA_V_TOPIC(p->conf.topic),
+                                 RD_KAFKA_V_KEY(key.data, key.len), RD_KAFKA_V_VALUE(value, size),
+                                 RD_KAFKA_V_HEADER(p->conf.header, p->conf.client_id,
+                                                   (ssize_t)strlen(p->conf.client_id)),
+                                 RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE), RD_KAFKA_V_END);
     }
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         count(&p->full);

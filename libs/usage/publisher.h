@@ -1,11 +1,12 @@
-/* Publishes records to a Kafka topic, best effort: what explains and what is measured, never money (that goes
- * through the spool or an outbox).
+/* Publishes records to a Kafka topic, best effort: what explains and what is measured, never money
+ * (that goes through the spool or an outbox).
  *
- * Nothing waits for the broker: a record is handed to librdkafka, and when TG_PUBLISHER_WAITING_MAX are waiting
- * there already, or the broker has not taken it in TG_PUBLISHER_WAIT_MS_MAX, it is dropped and counted.
+ * Nothing waits for the broker: a record is handed to librdkafka, and when TG_PUBLISHER_WAITING_MAX
+ * are waiting there already, or the broker has not taken it in TG_PUBLISHER_WAIT_MS_MAX, it is
+ * dropped and counted.
  *
- * Threads: tg_publisher_send and _stats_get from any; tg_publisher_poll from one, about every second or oftener:
- * reports are counted in it. What `conf` points to must outlive the publisher.
+ * Threads: tg_publisher_send and _stats_get from any; tg_publisher_poll from one, about every
+ * second or oftener: reports are counted in it. What `conf` points to must outlive the publisher.
  */
 #ifndef TG_USAGE_PUBLISHER_H
 #define TG_USAGE_PUBLISHER_H
@@ -17,8 +18,10 @@
 #include <protobuf-c/protobuf-c.h>
 #include <stdint.h>
 
-#define TG_PUBLISHER_WAITING_MAX 10000 /* records waiting for the broker; past it they are dropped and counted */
-#define TG_PUBLISHER_WAIT_MS_MAX 5000 /* milliseconds a record waits for the broker's word before it is dropped */
+/* records waiting for the broker; past it they are dropped and counted */
+#define TG_PUBLISHER_WAITING_MAX 10000
+/* milliseconds a record waits for the broker's word before it is dropped */
+#define TG_PUBLISHER_WAIT_MS_MAX 5000
 
 typedef struct tg_publisher_conf {
     const char *what; /* begins every message: "kafka decisions" */
@@ -30,8 +33,8 @@ typedef struct tg_publisher_conf {
 typedef struct tg_publisher_stats {
     uint64_t published; /* acknowledged by the broker */
     /* Dropped: */
-    uint64_t full;   /* at once: TG_PUBLISHER_WAITING_MAX were waiting, no memory was left, or the topic is known to
-                        be refused to us */
+    uint64_t full;   /* at once: TG_PUBLISHER_WAITING_MAX were waiting, no memory was left, or the
+                        topic is known to   be refused to us */
     uint64_t failed; /* not taken by the broker in TG_PUBLISHER_WAIT_MS_MAX */
 } tg_publisher_stats;
 

@@ -23,7 +23,9 @@
 #define TG_SEGMENT_MAGIC "tgspool1"
 #define TG_SEGMENT_MAGIC_BYTES 8
 #define TG_RECORD_HEADER_BYTES 17
-#define TG_RECORD_BYTES_MAX (TG_RECORD_HEADER_BYTES + 17 + TG_USAGE_NAME_MAX + TG_USAGE_EVENT_BYTES_MAX) /* one record */
+/* one record */
+#define TG_RECORD_BYTES_MAX                                                                        \
+    (TG_RECORD_HEADER_BYTES + 17 + TG_USAGE_NAME_MAX + TG_USAGE_EVENT_BYTES_MAX)
 #define TG_SEGMENT_BYTES_MAX (UINT64_C(1) << 30) /* offsets are 32 bits */
 
 typedef enum tg_record_type {

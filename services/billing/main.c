@@ -61,8 +61,8 @@ static void trouble(void *user, const char *what, const char *why)
 static void not_published(void *user, const char *what, const char *why)
 {
     (void)user;
-    tg_log(TG_LOG_WARN, what, "reason", "%s", why, "note", "%s", "transactions stay in the outbox until it works again",
-           NULL);
+    tg_log(TG_LOG_WARN, what, "reason", "%s", why, "note", "%s",
+           "transactions stay in the outbox until it works again", NULL);
 }
 
 static void consumer_done(void *user)

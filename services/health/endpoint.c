@@ -43,7 +43,8 @@ static void empty(tg_health_bucket *b, uint64_t index)
     tg_histogram_clear(b->total_us);
 }
 
-static tg_health_bucket *bucket_now(tg_health_endpoint *e, const tg_circuit_conf *conf, uint64_t mono_ms)
+static tg_health_bucket *bucket_now(tg_health_endpoint *e, const tg_circuit_conf *conf,
+                                    uint64_t mono_ms)
 {
     uint64_t index = bucket_index(conf, mono_ms);
     tg_health_bucket *b = &e->buckets[index % TG_HEALTH_BUCKETS];
@@ -57,7 +58,8 @@ static bool fresh(const tg_health_bucket *b, uint64_t index)
     return b->index + TG_HEALTH_BUCKETS > index && b->index <= index;
 }
 
-static void totals(const tg_health_endpoint *e, uint64_t index, uint64_t *requests, uint64_t *errors)
+static void totals(const tg_health_endpoint *e, uint64_t index, uint64_t *requests,
+                   uint64_t *errors)
 {
     *requests = *errors = 0;
     for (size_t i = 0; i < TG_HEALTH_BUCKETS; i++) {
@@ -131,8 +133,8 @@ bool tg_health_endpoint_observe(tg_health_endpoint *e, const tg_circuit_conf *co
     return e->state != before;
 }
 
-bool tg_health_endpoint_reachable(tg_health_endpoint *e, const tg_circuit_conf *conf, const char *why,
-                                  uint64_t mono_ms)
+bool tg_health_endpoint_reachable(tg_health_endpoint *e, const tg_circuit_conf *conf,
+                                  const char *why, uint64_t mono_ms)
 {
     tg_circuit_state before = e->state;
     if (why) {
@@ -163,7 +165,8 @@ bool tg_health_endpoint_aged(tg_health_endpoint *e, const tg_circuit_conf *conf,
     bool aged = false;
     e->aged_index = index;
     for (size_t i = 0; index != before && i < TG_HEALTH_BUCKETS; i++)
-        aged = aged || (e->buckets[i].requests > 0 && fresh(&e->buckets[i], before) && !fresh(&e->buckets[i], index));
+        aged = aged || (e->buckets[i].requests > 0 && fresh(&e->buckets[i], before) &&
+                        !fresh(&e->buckets[i], index));
     return aged;
 }
 
@@ -178,8 +181,9 @@ static Tollgate__V1__EndpointState wire_state(const tg_health_endpoint *e)
     }
 }
 
-void tg_health_endpoint_view(const tg_health_endpoint *e, const tg_circuit_conf *conf, uint64_t mono_ms,
-                             Tollgate__V1__EndpointView *view, Tollgate__V1__RateLimit *limit)
+void tg_health_endpoint_view(const tg_health_endpoint *e, const tg_circuit_conf *conf,
+                             uint64_t mono_ms, Tollgate__V1__EndpointView *view,
+                             Tollgate__V1__RateLimit *limit)
 {
     uint64_t index = bucket_index(conf, mono_ms);
     tg_histogram *first = tg_histogram_new(), *total = tg_histogram_new();

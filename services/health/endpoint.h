@@ -1,11 +1,11 @@
-/* What is known about one (target, endpoint): a sliding window of latencies and errors, the circuit, the
- * last rate limits. Pure: time is given; no I/O.
+/* What is known about one (target, endpoint): a sliding window of latencies and errors, the
+ * circuit, the last rate limits. Pure: time is given; no I/O.
  *
  * The circuit: UP until, within the window, at least `min_requests` attempts were seen and
  * `error_rate_permille` of them or more failed; then DOWN for `open_ms`; then HALF_OPEN, where
- * `half_open_successes` good probes in a row close it and one bad one opens it again, for twice as long
- * each time (at most TG_HEALTH_OPEN_FACTOR_MAX times open_ms). A 429 is our quota, not its fault, and does
- * not count as an error.
+ * `half_open_successes` good probes in a row close it and one bad one opens it again, for twice as
+ * long each time (at most TG_HEALTH_OPEN_FACTOR_MAX times open_ms). A 429 is our quota, not its
+ * fault, and does not count as an error.
  */
 #ifndef TG_HEALTH_ENDPOINT_H
 #define TG_HEALTH_ENDPOINT_H
@@ -18,7 +18,8 @@
 #include <stdint.h>
 
 #define TG_HEALTH_BUCKETS 8
-#define TG_HEALTH_OPEN_FACTOR_MAX 8 /* times open_ms: longest that failed probes keep a circuit open */
+/* times open_ms: longest that failed probes keep a circuit open */
+#define TG_HEALTH_OPEN_FACTOR_MAX 8
 
 typedef struct tg_circuit_conf {
     uint32_t window_ms;
@@ -28,7 +29,11 @@ typedef struct tg_circuit_conf {
     uint32_t half_open_successes;
 } tg_circuit_conf;
 
-typedef enum tg_circuit_state { TG_CIRCUIT_UP, TG_CIRCUIT_HALF_OPEN, TG_CIRCUIT_DOWN } tg_circuit_state;
+typedef enum tg_circuit_state {
+    TG_CIRCUIT_UP,
+    TG_CIRCUIT_HALF_OPEN,
+    TG_CIRCUIT_DOWN
+} tg_circuit_state;
 
 typedef struct tg_health_bucket {
     uint64_t index; /* time / bucket length */
@@ -64,16 +69,18 @@ void tg_health_endpoint_clear(tg_health_endpoint *e); /* frees what init took */
 bool tg_health_endpoint_observe(tg_health_endpoint *e, const tg_circuit_conf *conf,
                                 const Tollgate__V1__Observation *o, uint64_t mono_ms);
 /* An outside word: the status stream of a private endpoint broke (`why`), or delivers (NULL). */
-bool tg_health_endpoint_reachable(tg_health_endpoint *e, const tg_circuit_conf *conf, const char *why,
-                                  uint64_t mono_ms);
+bool tg_health_endpoint_reachable(tg_health_endpoint *e, const tg_circuit_conf *conf,
+                                  const char *why, uint64_t mono_ms);
 /* Time passes: DOWN becomes HALF_OPEN. True when the state changed. */
 bool tg_health_endpoint_tick(tg_health_endpoint *e, uint64_t mono_ms);
 
-/* True when requests have left the window since it was asked last: the view is another without any word from outside. */
+/* True when requests have left the window since it was asked last: the view is another without any
+ * word from outside. */
 bool tg_health_endpoint_aged(tg_health_endpoint *e, const tg_circuit_conf *conf, uint64_t mono_ms);
 
 /* Fills a view; strings point into `e`, `limit` is a copy that `view` will point to. */
-void tg_health_endpoint_view(const tg_health_endpoint *e, const tg_circuit_conf *conf, uint64_t mono_ms,
-                             Tollgate__V1__EndpointView *view, Tollgate__V1__RateLimit *limit);
+void tg_health_endpoint_view(const tg_health_endpoint *e, const tg_circuit_conf *conf,
+                             uint64_t mono_ms, Tollgate__V1__EndpointView *view,
+                             Tollgate__V1__RateLimit *limit);
 
 #endif

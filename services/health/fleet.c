@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-int tg_health_fleet_init(tg_health_fleet *fleet, const tg_targets *targets, const tg_circuit_conf *circuit,
-                         const char *instance)
+int tg_health_fleet_init(tg_health_fleet *fleet, const tg_targets *targets,
+                         const tg_circuit_conf *circuit, const char *instance)
 {
     size_t total = 0, at = 0;
     *fleet = (tg_health_fleet){.circuit = *circuit, .version = 1};
@@ -19,7 +19,8 @@ int tg_health_fleet_init(tg_health_fleet *fleet, const tg_targets *targets, cons
     for (size_t i = 0; i < tg_targets_count(targets); i++) {
         const tg_target *target = tg_targets_at(targets, i);
         for (size_t j = 0; j < target->endpoint_count; j++, at++) {
-            if (tg_health_endpoint_init(&fleet->endpoints[at], target->id, target->endpoints[j].id) < 0) {
+            if (tg_health_endpoint_init(&fleet->endpoints[at], target->id,
+                                        target->endpoints[j].id) < 0) {
                 tg_health_fleet_clear(fleet);
                 return -ENOMEM;
             }
@@ -38,7 +39,8 @@ void tg_health_fleet_clear(tg_health_fleet *fleet)
     *fleet = (tg_health_fleet){0};
 }
 
-tg_health_endpoint *tg_health_fleet_find(tg_health_fleet *fleet, const char *target, const char *endpoint)
+tg_health_endpoint *tg_health_fleet_find(tg_health_fleet *fleet, const char *target,
+                                         const char *endpoint)
 {
     for (size_t i = 0; i < fleet->count; i++)
         if (strcmp(fleet->endpoints[i].target, target) == 0 &&
@@ -52,7 +54,8 @@ void tg_health_fleet_touch(tg_health_fleet *fleet, tg_health_endpoint *e)
     e->changed_version = ++fleet->version;
 }
 
-bool tg_health_fleet_observe(tg_health_fleet *fleet, const Tollgate__V1__Observation *o, uint64_t mono_ms)
+bool tg_health_fleet_observe(tg_health_fleet *fleet, const Tollgate__V1__Observation *o,
+                             uint64_t mono_ms)
 {
     tg_health_endpoint *e = tg_health_fleet_find(fleet, o->target, o->endpoint);
     if (!e) {
@@ -79,8 +82,9 @@ bool tg_health_fleet_tick(tg_health_fleet *fleet, uint64_t mono_ms)
     return changed;
 }
 
-Tollgate__V1__FleetUpdate *tg_health_fleet_update(const tg_health_fleet *fleet, uint64_t known_version,
-                                                  uint64_t mono_ms, tg_arena *arena)
+Tollgate__V1__FleetUpdate *tg_health_fleet_update(const tg_health_fleet *fleet,
+                                                  uint64_t known_version, uint64_t mono_ms,
+                                                  tg_arena *arena)
 {
     Tollgate__V1__FleetUpdate *update = tg_arena_alloc(arena, sizeof *update);
     Tollgate__V1__EndpointView *views = tg_arena_zalloc(arena, fleet->count + 1, sizeof *views);
@@ -93,7 +97,8 @@ Tollgate__V1__FleetUpdate *tg_health_fleet_update(const tg_health_fleet *fleet, 
     for (size_t i = 0; i < fleet->count; i++) {
         if (known_version > 0 && fleet->endpoints[i].changed_version <= known_version)
             continue;
-        tg_health_endpoint_view(&fleet->endpoints[i], &fleet->circuit, mono_ms, &views[n], &limits[n]);
+        tg_health_endpoint_view(&fleet->endpoints[i], &fleet->circuit, mono_ms, &views[n],
+                                &limits[n]);
         list[n] = &views[n];
         n++;
     }

@@ -1,5 +1,5 @@
-/* The health process: the fleet, the routers that watch it, the private endpoints it watches, and what it
- * shares with other replicas.
+/* The health process: the fleet, the routers that watch it, the private endpoints it watches, and
+ * what it shares with other replicas.
  *
  * Threads: the loop's. */
 #ifndef TG_HEALTH_HEALTH_H

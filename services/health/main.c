@@ -12,8 +12,9 @@ void tg_health_changed(tg_health *health, const tg_health_endpoint *e)
     static const char *const names[] = {"up", "half_open", "down"};
     const char *const labels[] = {e->target, e->endpoint, names[e->state]};
     tg_counter_add(tg_counter_of(health->metrics.transitions, labels), 1);
-    tg_log(e->state == TG_CIRCUIT_DOWN ? TG_LOG_WARN : TG_LOG_INFO, "circuit", "target", "%s", e->target,
-           "endpoint", "%s", e->endpoint, "state", "%s", names[e->state], "reason", "%s", e->reason, NULL);
+    tg_log(e->state == TG_CIRCUIT_DOWN ? TG_LOG_WARN : TG_LOG_INFO, "circuit", "target", "%s",
+           e->target, "endpoint", "%s", e->endpoint, "state", "%s", names[e->state], "reason", "%s",
+           e->reason, NULL);
     tg_health_push(health);
 }
 
@@ -154,7 +155,8 @@ int main(int argc, char **argv)
     tg_arena_init(&arena, 0);
     int rc = start(&health, &arena, config, &err);
     if (rc < 0) {
-        tg_log(TG_LOG_ERROR, "start_failed", "reason", "%s", err.text[0] ? err.text : strerror(-rc), NULL);
+        tg_log(TG_LOG_ERROR, "start_failed", "reason", "%s", err.text[0] ? err.text : strerror(-rc),
+               NULL);
         return 1;
     }
     rc = tg_service_run(health.service);

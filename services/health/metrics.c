@@ -17,20 +17,22 @@ int tg_health_metrics_init(tg_health_metrics *h)
     tg_metric_family *version =
         tg_metrics_gauge(m, "tollgate_fleet_view_version", "Version of the fleet view.", "");
     tg_metric_family *observations =
-        tg_metrics_counter(m, "tollgate_observations_total", "Observations of routers, told directly or by other replicas.", "");
+        tg_metrics_counter(m, "tollgate_observations_total",
+                           "Observations of routers, told directly or by other replicas.", "");
     tg_metric_family *unknown = tg_metrics_counter(
         m, "tollgate_observations_unknown_total",
         "Observations of endpoints that the targets document does not have.", "");
-    tg_metric_family *produced =
-        tg_metrics_counter(m, "tollgate_shared_observations_produced_total",
-                           "Observations of our routers that the broker has for other replicas.", "");
+    tg_metric_family *produced = tg_metrics_counter(
+        m, "tollgate_shared_observations_produced_total",
+        "Observations of our routers that the broker has for other replicas.", "");
     tg_metric_family *consumed =
         tg_metrics_counter(m, "tollgate_shared_observations_consumed_total",
                            "Observations applied that other replicas had from their routers.", "");
-    h->dropped = tg_metrics_counter(m, "tollgate_shared_observations_dropped_total",
-                                    "Observations not shared: too many for the broker (out_full), not taken "
-                                    "by it (failed), too many for us (in_full), too old (late), unreadable.",
-                                    "why");
+    h->dropped =
+        tg_metrics_counter(m, "tollgate_shared_observations_dropped_total",
+                           "Observations not shared: too many for the broker (out_full), not taken "
+                           "by it (failed), too many for us (in_full), too old (late), unreadable.",
+                           "why");
     if (!produced || !consumed || !h->dropped)
         return -ENOMEM;
     if (!h->state || !h->transitions || !watchers || !version || !observations || !unknown)
@@ -44,7 +46,10 @@ int tg_health_metrics_init(tg_health_metrics *h)
     return 0;
 }
 
-static void set_counter(tg_counter *c, uint64_t value) { tg_counter_add(c, value - tg_counter_value(c)); }
+static void set_counter(tg_counter *c, uint64_t value)
+{
+    tg_counter_add(c, value - tg_counter_value(c));
+}
 
 static void collect_share(tg_health *health)
 {

@@ -38,8 +38,9 @@ static void on_status(void *user, const ProtobufCMessage *message)
         return;
     bool moved = memcmp(&load, &w->endpoint->load, sizeof load) != 0;
     w->endpoint->load = load;
-    bool changed = tg_health_endpoint_reachable(w->endpoint, &w->health->fleet.circuit,
-                                                s->draining ? "draining" : NULL, tg_health_now_ms());
+    bool changed =
+        tg_health_endpoint_reachable(w->endpoint, &w->health->fleet.circuit,
+                                     s->draining ? "draining" : NULL, tg_health_now_ms());
     if (moved || changed)
         tg_health_fleet_touch(&w->health->fleet, w->endpoint);
     if (changed)
@@ -48,8 +49,8 @@ static void on_status(void *user, const ProtobufCMessage *message)
 
 static void on_retry(uv_timer_t *timer) { watch(timer->data); }
 
-static void on_done(void *user, tg_rpc_code code, const char *message, const tg_rpc_metadata *trailing,
-                    size_t count)
+static void on_done(void *user, tg_rpc_code code, const char *message,
+                    const tg_rpc_metadata *trailing, size_t count)
 {
     private_watch *w = user;
     char why[96];
@@ -57,7 +58,8 @@ static void on_done(void *user, tg_rpc_code code, const char *message, const tg_
     w->call = NULL;
     if (w->stopping)
         return;
-    snprintf(why, sizeof why, "its status stream ended: %s (%.40s)", tg_rpc_code_name(code), message);
+    snprintf(why, sizeof why, "its status stream ended: %s (%.40s)", tg_rpc_code_name(code),
+             message);
     w->endpoint->load = (tg_health_load){0};
     bool changed = tg_health_endpoint_reachable(w->endpoint, &w->health->fleet.circuit, why,
                                                 tg_health_now_ms());
@@ -109,7 +111,8 @@ int tg_private_watch_start(tg_health *health, tg_error *err)
         return -ENOMEM;
     for (size_t i = 0; i < tg_targets_count(health->targets); i++) {
         const tg_target *target = tg_targets_at(health->targets, i);
-        for (size_t j = 0; target->provider == TG_PROVIDER_PRIVATE && j < target->endpoint_count; j++) {
+        for (size_t j = 0; target->provider == TG_PROVIDER_PRIVATE && j < target->endpoint_count;
+             j++) {
             int rc = start_one(health, target, &target->endpoints[j], err);
             if (rc < 0)
                 return rc;

@@ -39,7 +39,8 @@ static void on_observe(void *service, tg_rpc_call *call, const ProtobufCMessage 
 static void send_view(watcher *w)
 {
     tg_arena arena;
-    if (tg_rpc_send_queued(w->base.call) > 0) /* it has not read the last one: the next push says it all */
+    if (tg_rpc_send_queued(w->base.call) >
+        0) /* it has not read the last one: the next push says it all */
         return;
     tg_arena_init(&arena, 0);
     const Tollgate__V1__FleetUpdate *update =
@@ -52,7 +53,8 @@ static void send_view(watcher *w)
 static void on_watch(void *service, tg_rpc_call *call, const ProtobufCMessage *message)
 {
     tg_health *health = service;
-    (void)message; /* a router that reconnects is sent everything: versions of two replicas differ */
+    (void)
+        message; /* a router that reconnects is sent everything: versions of two replicas differ */
     watcher *w = tg_watcher_new(&health->watchers, call, sizeof *w);
     if (!w)
         return;
@@ -91,8 +93,9 @@ void tg_health_end_watchers(tg_health *health)
 tg_rpc_service tg_health_rpc_service(tg_health *health)
 {
     /* AcquireLease and SettleLease are declared and answer UNIMPLEMENTED. */
-    static const tg_rpc_method methods[] = {
-        {"Observe", false, on_observe}, {"WatchFleet", true, on_watch}, {"GetFleet", false, on_get}};
+    static const tg_rpc_method methods[] = {{"Observe", false, on_observe},
+                                            {"WatchFleet", true, on_watch},
+                                            {"GetFleet", false, on_get}};
     return (tg_rpc_service){.descriptor = &tollgate__v1__health__descriptor,
                             .methods = methods,
                             .method_count = sizeof methods / sizeof *methods,

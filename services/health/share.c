@@ -45,7 +45,10 @@ struct tg_share {
     atomic_ullong consumed, in_full, late, unreadable;
 };
 
-static void count(atomic_ullong *counter) { atomic_fetch_add_explicit(counter, 1, memory_order_relaxed); }
+static void count(atomic_ullong *counter)
+{
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
 
 /* ---- out, on the loop ---- */
 
@@ -142,8 +145,8 @@ static void hand_over(tg_share *s, rd_kafka_message_t **messages, size_t receive
         uv_async_send(&s->wake);
 }
 
-/* Partitions that are there at the first look are read from their end. Those that appear later hold only
- * what was said since, and are read whole. */
+/* Partitions that are there at the first look are read from their end. Those that appear later hold
+ * only what was said since, and are read whole. */
 static void look_for_partitions(tg_share *s)
 {
     const struct rd_kafka_metadata *metadata;

@@ -1,14 +1,14 @@
 /* Replicas of health share what routers tell them, by a Kafka topic.
  *
- * Every observation that came by gRPC is produced, with the key target/endpoint, the Observation as value
- * and the header TG_SHARE_HEADER naming the replica. Every replica reads all partitions from their end, in
- * no consumer group, and applies what others produced; its own come back and are passed over, so an
- * instance id belongs to one replica only.
+ * Every observation that came by gRPC is produced, with the key target/endpoint, the Observation as
+ * value and the header TG_SHARE_HEADER naming the replica. Every replica reads all partitions from
+ * their end, in no consumer group, and applies what others produced; its own come back and are
+ * passed over, so an instance id belongs to one replica only.
  *
- * Best effort, for these are statistics and not money: what goes out waits in a publisher (libs/usage),
- * at most TG_SHARE_IN_MAX wait for the loop, and what is older than `age_max_ms` when it arrives says nothing
- * about now. The rest is dropped and counted. With the broker away each replica knows its own routers'
- * observations.
+ * Best effort, for these are statistics and not money: what goes out waits in a publisher
+ * (libs/usage), at most TG_SHARE_IN_MAX wait for the loop, and what is older than `age_max_ms` when
+ * it arrives says nothing about now. The rest is dropped and counted. With the broker away each
+ * replica knows its own routers' observations.
  *
  * Threads: the loop's, which is woken once for a batch; a thread of its own reads.
  */
@@ -35,8 +35,8 @@ typedef struct tg_share_conf {
     uint32_t age_max_ms;
     /* On the loop: an observation of another replica, valid during the call. */
     void (*apply)(void *user, const Tollgate__V1__Observation *observation);
-    /* On the reading thread: the brokers are away; not again before something came from them, which may
-     * have been on its way. */
+    /* On the reading thread: the brokers are away; not again before something came from them, which
+     * may have been on its way. */
     void (*trouble)(void *user, const char *why);
     void *user;
 } tg_share_conf;
@@ -55,8 +55,8 @@ typedef struct tg_share_stats {
 int tg_share_start(uv_loop_t *loop, const tg_share_conf *conf, tg_error *err, tg_share **ret);
 void tg_share_observe(tg_share *share, const Tollgate__V1__Observation *observation);
 void tg_share_stats_get(tg_share *share, tg_share_stats *ret);
-/* Waits for the thread (about a second at most), then closes on the loop; the pointer is dead after the
- * call. NULL is allowed. */
+/* Waits for the thread (about a second at most), then closes on the loop; the pointer is dead after
+ * the call. NULL is allowed. */
 void tg_share_close(tg_share *share);
 
 #endif

@@ -72,9 +72,9 @@ static void on_loading(void *user, uint64_t done_bytes, uint64_t total_bytes)
     if (done_bytes < total_bytes && now - l->said_ns < SAY_LOADING_NS)
         return;
     l->said_ns = now;
-    tg_log(TG_LOG_INFO, "model_loading", "done_bytes", "%llu", (unsigned long long)done_bytes, "total_bytes", "%llu",
-           (unsigned long long)total_bytes, "elapsed_ms", "%llu", (unsigned long long)((now - l->began_ns) / 1000000),
-           NULL);
+    tg_log(TG_LOG_INFO, "model_loading", "done_bytes", "%llu", (unsigned long long)done_bytes,
+           "total_bytes", "%llu", (unsigned long long)total_bytes, "elapsed_ms", "%llu",
+           (unsigned long long)((now - l->began_ns) / 1000000), NULL);
 }
 
 static int start_engine(tg_inference *inference, tg_error *err)
@@ -105,14 +105,17 @@ static int start_engine(tg_inference *inference, tg_error *err)
     int rc = tg_engine_new(&conf, err, &inference->engine);
     if (rc == 0) {
         tg_engine_status status;
-        tg_compiler_init(&inference->compiler, tg_service_uv(inference->service), inference->engine);
+        tg_compiler_init(&inference->compiler, tg_service_uv(inference->service),
+                         inference->engine);
         tg_engine_get_status(inference->engine, &status);
         inference->model = s->model_name && *s->model_name ? s->model_name : status.model;
         tg_log(TG_LOG_INFO, "model_loaded", "model", "%s", status.model, "quantisation", "%s",
-               status.quantisation, "path", "%s", status.path, "threads", "%u", status.threads, NULL);
+               status.quantisation, "path", "%s", status.path, "threads", "%u", status.threads,
+               NULL);
         const tg_model *model = tg_engine_model(inference->engine);
         if (model->chat == TG_CHAT_UNSUPPORTED)
-            tg_log(TG_LOG_WARN, "chat_template_unsupported", "reason", "%s", model->template_problem, "instead", "%s",
+            tg_log(TG_LOG_WARN, "chat_template_unsupported", "reason", "%s",
+                   model->template_problem, "instead", "%s",
                    "chat_template_file names another; until then messages are refused", NULL);
     }
     return rc;
@@ -127,9 +130,10 @@ static int start_encoder(tg_inference *inference, tg_error *err)
     tg_engine_get_status(inference->engine, &status);
     const tg_embed_conf conf = {.threads = status.threads,
                                 .pooling = (tg_pooling)s->embedding_pooling,
-                                .memory_limit_bytes = tg_memory_left(s->memory_limit_bytes, status.memory_bytes)};
-    return tg_embedder_new(tg_service_uv(inference->service), inference->metrics.registry, s->embedding_model_file,
-                           &conf, err, &inference->embedder);
+                                .memory_limit_bytes =
+                                    tg_memory_left(s->memory_limit_bytes, status.memory_bytes)};
+    return tg_embedder_new(tg_service_uv(inference->service), inference->metrics.registry,
+                           s->embedding_model_file, &conf, err, &inference->embedder);
 }
 
 static int start(tg_inference *inference, tg_arena *arena, const char *config, tg_error *err)
@@ -185,7 +189,8 @@ int main(int argc, char **argv)
     tg_arena_init(&arena, 0);
     int rc = start(&inference, &arena, config, &err);
     if (rc < 0) {
-        tg_log(TG_LOG_ERROR, "start_failed", "reason", "%s", err.text[0] ? err.text : strerror(-rc), NULL);
+        tg_log(TG_LOG_ERROR, "start_failed", "reason", "%s", err.text[0] ? err.text : strerror(-rc),
+               NULL);
         return 1;
     }
     rc = tg_service_run(inference.service);

@@ -132,7 +132,8 @@ static void forget(tg_endpoint_status *status, known *k)
     status->first_token_p95_us = status->total_p95_us = status->requests = status->queue_depth = 0;
 }
 
-void tg_fleet_view_apply(tg_fleet_view *view, const Tollgate__V1__FleetUpdate *update, uint64_t mono_ms)
+void tg_fleet_view_apply(tg_fleet_view *view, const Tollgate__V1__FleetUpdate *update,
+                         uint64_t mono_ms)
 {
     for (size_t i = 0; update->full && i < view->row_count; i++)
         for (size_t e = 0; e < tg_targets_at(view->targets, i)->endpoint_count; e++)

@@ -86,7 +86,8 @@ static void on_watch_done(void *user, tg_rpc_code code, const char *message,
     link->current = (link->current + 1) % link->conf.endpoint_count;
     link->stats.reconnects++;
     uv_timer_start(&link->retry, on_retry, link->backoff_ms, 0);
-    link->backoff_ms = link->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : link->backoff_ms * 2;
+    link->backoff_ms =
+        link->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : link->backoff_ms * 2;
 }
 
 static void connect_next(tg_health_link *link)
@@ -192,7 +193,8 @@ static void on_batch(uv_timer_t *timer)
 {
     enum { BATCH_MAX = 1024 };
     tg_health_link *link = timer->data;
-    size_t n = link->count < link->conf.observe_batch_max ? link->count : link->conf.observe_batch_max;
+    size_t n =
+        link->count < link->conf.observe_batch_max ? link->count : link->conf.observe_batch_max;
     if (n > BATCH_MAX)
         n = BATCH_MAX;
     if (link->observing || !link->stats.connected)
@@ -204,7 +206,8 @@ static void on_batch(uv_timer_t *timer)
     tg_rpc_client *client;
     if (items && limits && pointers) {
         for (size_t i = 0; i < n; i++) {
-            fill(link, &link->ring[(link->first + i) % TG_HEALTH_LINK_PENDING_MAX], &items[i], &limits[i]);
+            fill(link, &link->ring[(link->first + i) % TG_HEALTH_LINK_PENDING_MAX], &items[i],
+                 &limits[i]);
             pointers[i] = &items[i];
         }
         request.observations = pointers;
@@ -260,7 +263,8 @@ int tg_health_link_new(tg_rpc_loop *loop, const tg_health_link_conf *conf, tg_fl
     link->handles = 2;
     if (conf->endpoint_count > 0) {
         uv_timer_start(&link->retry, on_retry, 0, 0);
-        uv_timer_start(&link->batch, on_batch, conf->observe_interval_ms, conf->observe_interval_ms);
+        uv_timer_start(&link->batch, on_batch, conf->observe_interval_ms,
+                       conf->observe_interval_ms);
     }
     *ret = link;
     return 0;

@@ -1,8 +1,9 @@
 /* The router's line to the health service: reads the fleet view, sends observations.
  *
- * WatchFleet is kept open to one of the configured replicas (the next one after a failure, with backoff
- * from 100 ms to 5 s). Observations are sent in batches every `observe_interval_ms`; at most
- * TG_HEALTH_LINK_PENDING_MAX wait, the oldest are dropped and counted: they are statistics, not money.
+ * WatchFleet is kept open to one of the configured replicas (the next one after a failure, with
+ * backoff from 100 ms to 5 s). Observations are sent in batches every `observe_interval_ms`; at
+ * most TG_HEALTH_LINK_PENDING_MAX wait, the oldest are dropped and counted: they are statistics,
+ * not money.
  *
  * Threads: the loop's.
  */
@@ -12,7 +13,8 @@
 #include "libs/rpc/rpc.h"
 #include "services/router/fleet.h"
 
-#define TG_HEALTH_LINK_PENDING_MAX 4096 /* observations waiting for health; past it the oldest are dropped */
+/* observations waiting for health; past it the oldest are dropped */
+#define TG_HEALTH_LINK_PENDING_MAX 4096
 
 typedef struct tg_health_link_conf {
     const char *const *endpoints; /* host:port of health replicas; none: the link does nothing */

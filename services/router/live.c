@@ -31,8 +31,9 @@ static int read_file(const char *path, size_t max, tg_buf *out, tg_error *err)
     return rc;
 }
 
-/* A secret from an environment variable or a file; "" when neither is named or set: a target without
- * its secret fails when used, with a message, and does not keep the others from starting. */
+/* A secret from an environment variable or a file; "" when neither is named or set: a target
+ * without its secret fails when used, with a message, and does not keep the others from
+ * starting. */
 static const char *secret(tg_arena *arena, const char *env, const char *path)
 {
     const char *value = env ? getenv(env) : NULL;

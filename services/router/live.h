@@ -1,7 +1,8 @@
-/* The configuration a request starts with and keeps: policy, targets, prices, tenants, keys, credentials.
+/* The configuration a request starts with and keeps: policy, targets, prices, tenants, keys,
+ * credentials.
  *
- * Loaded as one immutable value and counted by reference, so that a reload swaps it while requests in
- * flight go on with theirs. An invalid file changes nothing.
+ * Loaded as one immutable value and counted by reference, so that a reload swaps it while requests
+ * in flight go on with theirs. An invalid file changes nothing.
  *
  * Threads: the loop's.
  */

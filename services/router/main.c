@@ -259,11 +259,12 @@ int main(int argc, char **argv)
     tg_rpc_init();
     int rc = start(&a, config, &err);
     if (rc < 0) {
-        tg_log(TG_LOG_ERROR, "start_failed", "reason", "%s", err.text[0] ? err.text : strerror(-rc), NULL);
+        tg_log(TG_LOG_ERROR, "start_failed", "reason", "%s", err.text[0] ? err.text : strerror(-rc),
+               NULL);
         return 1;
     }
-    tg_log(TG_LOG_INFO, "listening", "http", "%s", a.router.settings->listen, "policy_version", "%s",
-           tg_policy_version(a.router.live->policy), NULL);
+    tg_log(TG_LOG_INFO, "listening", "http", "%s", a.router.settings->listen, "policy_version",
+           "%s", tg_policy_version(a.router.live->policy), NULL);
     rc = tg_service_run(a.router.service);
     stop(&a);
     tg_rpc_shutdown();

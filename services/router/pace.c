@@ -42,7 +42,8 @@ static uint64_t *due_of(tg_pace *pace, tg_str tenant)
     return due;
 }
 
-bool tg_pace_take(tg_pace *pace, const char *tenant, uint32_t rpm, uint64_t now_ns, uint64_t *ret_wait_ms)
+bool tg_pace_take(tg_pace *pace, const char *tenant, uint32_t rpm, uint64_t now_ns,
+                  uint64_t *ret_wait_ms)
 {
     if (rpm == 0)
         return true;

@@ -32,7 +32,7 @@ typedef struct tg_router_metrics {
     tg_metric_family *counts;        /* target, outcome: answered, unanswered */
     tg_gauge *in_flight, *spool_bytes, *spool_unacked, *spool_open, *fleet_stale, *fleet_version,
         *broker_up, *policy_reload_failed;
-    tg_counter *unspooled;           /* attempts served without a spool record (on_spool_full: allow) */
+    tg_counter *unspooled; /* attempts served without a spool record (on_spool_full: allow) */
     tg_counter *closed_failed;       /* closed records that could not be written */
     tg_counter *observations_dropped, *delivered, *decisions_published, *decisions_dropped;
 } tg_router_metrics;

@@ -13,8 +13,8 @@ static int on_opened(void *user, const tg_usage_event *event, uint64_t *ret_slot
     int rc = tg_spool_opened(router->spool, event, ret_slot);
     if (rc < 0 && router->settings->on_spool_full == TG_WHEN_FULL_ALLOW) {
         tg_counter_add(router->metrics.unspooled, 1);
-        tg_log(TG_LOG_ERROR, "attempt_without_spool", "request_id", "%s", event->request_id, "tenant",
-               "%s", event->tenant, "reason", "%s", strerror(-rc), NULL);
+        tg_log(TG_LOG_ERROR, "attempt_without_spool", "request_id", "%s", event->request_id,
+               "tenant", "%s", event->tenant, "reason", "%s", strerror(-rc), NULL);
         *ret_slot = TG_NO_SLOT;
         return 0;
     }
@@ -27,7 +27,8 @@ static void count(tg_router *router, const tg_usage_event *event)
     const char *const target[] = {event->target};
     const char *const attempt[] = {event->target, event->endpoint, tg_outcome_name(event->outcome)};
     const char *const cost[] = {event->tenant, event->target};
-    const char *const input[] = {event->target, "input"}, *const output[] = {event->target, "output"};
+    const char *const input[] = {event->target, "input"}, *const output[] = {event->target,
+                                                                             "output"};
     tg_counter_add(tg_counter_of(m->attempts, attempt), 1);
     tg_counter_add(tg_counter_of(m->cost, cost), (uint64_t)event->cost_picousd);
     tg_counter_add(tg_counter_of(m->tokens, input), event->tokens.input + event->tokens.cache_read);
@@ -44,8 +45,8 @@ static int on_closed(void *user, uint64_t slot, const tg_usage_event *event)
     if (rc < 0) {
         /* The opened record stays: recovery will bill the attempt as estimated. */
         tg_counter_add(router->metrics.closed_failed, 1);
-        tg_log(TG_LOG_ERROR, "usage_not_closed", "request_id", "%s", event->request_id, "reason", "%s",
-               strerror(-rc), NULL);
+        tg_log(TG_LOG_ERROR, "usage_not_closed", "request_id", "%s", event->request_id, "reason",
+               "%s", strerror(-rc), NULL);
     }
     count(router, event);
     return rc;

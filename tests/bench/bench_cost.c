@@ -1,12 +1,15 @@
 /* What a step costs: forward passes of many mixes of prompt chunks and decoding, fitted by
  *
- *     ns = step + token × tokens + row × rows of logits + key × keys that a sequence reads + pair × (token, key) pairs
+ *     ns = step + token × tokens + row × rows of logits + key × keys that a sequence reads + pair ×
+ * (token, key) pairs
  *
- * by least squares of the relative error, which gives the weights by which engine/account.h divides a step's time.
+ * by least squares of the relative error, which gives the weights by which engine/account.h divides
+ * a step's time.
  *
  *     bench_cost MODEL.gguf [THREADS]
  *
- * Each mix runs TIMES times, all of them in turn, so that what else the machine does meets all; the fastest counts.
+ * Each mix runs TIMES times, all of them in turn, so that what else the machine does meets all; the
+ * fastest counts.
  */
 #include "libs/base/clock.h"
 #include "libs/base/str.h"
@@ -21,24 +24,29 @@
 enum { TERMS = 5, TIMES = 5, SEQS = 32, KV_TOKENS = 40960, STEP_TOKENS = 512 };
 
 typedef struct mix {
-    uint32_t decoding, decoding_at; /* sequences with one token and a row of logits, after so many */
+    uint32_t decoding,
+        decoding_at; /* sequences with one token and a row of logits, after so many */
     uint32_t chunk, chunk_at;       /* tokens of a prompt, after so many; no row */
     uint64_t ns[TIMES];
 } mix;
 
 static mix mixes[] = {
-    {1, 16, 0, 0, {0}},    {1, 1000, 0, 0, {0}},  {1, 3000, 0, 0, {0}},  {2, 100, 0, 0, {0}},   {4, 16, 0, 0, {0}},
-    {4, 1000, 0, 0, {0}},  {8, 16, 0, 0, {0}},    {8, 600, 0, 0, {0}},   {8, 2000, 0, 0, {0}},  {16, 16, 0, 0, {0}},
-    {16, 1000, 0, 0, {0}}, {32, 16, 0, 0, {0}},   {32, 600, 0, 0, {0}},  {32, 1000, 0, 0, {0}}, {0, 0, 32, 0, {0}},
-    {0, 0, 64, 500, {0}},  {0, 0, 128, 0, {0}},   {0, 0, 256, 0, {0}},   {0, 0, 256, 1000, {0}}, {0, 0, 256, 3000, {0}},
-    {0, 0, 512, 0, {0}},   {0, 0, 512, 2000, {0}}, {4, 500, 60, 0, {0}}, {8, 100, 120, 300, {0}}, {8, 1000, 248, 1000, {0}},
-    {31, 200, 200, 200, {0}},
+    {1, 16, 0, 0, {0}},        {1, 1000, 0, 0, {0}},     {1, 3000, 0, 0, {0}},
+    {2, 100, 0, 0, {0}},       {4, 16, 0, 0, {0}},       {4, 1000, 0, 0, {0}},
+    {8, 16, 0, 0, {0}},        {8, 600, 0, 0, {0}},      {8, 2000, 0, 0, {0}},
+    {16, 16, 0, 0, {0}},       {16, 1000, 0, 0, {0}},    {32, 16, 0, 0, {0}},
+    {32, 600, 0, 0, {0}},      {32, 1000, 0, 0, {0}},    {0, 0, 32, 0, {0}},
+    {0, 0, 64, 500, {0}},      {0, 0, 128, 0, {0}},      {0, 0, 256, 0, {0}},
+    {0, 0, 256, 1000, {0}},    {0, 0, 256, 3000, {0}},   {0, 0, 512, 0, {0}},
+    {0, 0, 512, 2000, {0}},    {4, 500, 60, 0, {0}},     {8, 100, 120, 300, {0}},
+    {8, 1000, 248, 1000, {0}}, {31, 200, 200, 200, {0}},
 };
 enum { MIXES = sizeof(mixes) / sizeof(*mixes) };
 
 static uint32_t tokens[STEP_TOKENS], blocks[SEQS][KV_TOKENS / TG_KV_BLOCK_TOKENS];
 
-/* Sequences side by side in the KV memory; the chunk's comes first. What is in it does not matter to the time. */
+/* Sequences side by side in the KV memory; the chunk's comes first. What is in it does not matter
+ * to the time. */
 static uint64_t run(tg_backend *backend, const mix *m)
 {
     tg_step_seq seqs[SEQS];
@@ -75,7 +83,8 @@ static void terms_of(const mix *m, double x[TERMS])
     x[4] = m->decoding * (m->decoding_at + 1) + (double)tg_account_pairs(m->chunk_at, m->chunk, 0);
 }
 
-/* Gauss-Jordan on the normal equations. A term that comes out negative is taken out and the rest fitted anew. */
+/* Gauss-Jordan on the normal equations. A term that comes out negative is taken out and the rest
+ * fitted anew. */
 static void fit(double ret[TERMS])
 {
     bool out[TERMS] = {false};
@@ -128,14 +137,17 @@ static void print(const tg_model *model, const tg_backend *backend)
         most = off > most ? off : most;
     }
     const tg_work work = tg_work_of(&model->shape);
-    printf("%s %s, %s, %u threads: %d mixes, %d runs each; the fit is off by %.0f%% on average, %.0f%% at most\n", model->name,
-           model->quantisation, backend->path, backend->threads, (int)MIXES, (int)TIMES, 100 * error, 100 * most);
+    printf("%s %s, %s, %u threads: %d mixes, %d runs each; the fit is off by %.0f%% on average, "
+           "%.0f%% at most\n",
+           model->name, model->quantisation, backend->path, backend->threads, (int)MIXES,
+           (int)TIMES, 100 * error, 100 * most);
     const uint64_t adds[TERMS] = {work.token, work.token, work.row, work.key, work.key};
     static const char *const names[TERMS] = {"step", "token", "row", "key", "pair"};
-    printf("  %-6s %12s %24s %14s %12s\n", "", "ns", "of multiply-adds", "ps for each", "of a token's");
+    printf("  %-6s %12s %24s %14s %12s\n", "", "ns", "of multiply-adds", "ps for each",
+           "of a token's");
     for (int i = 0; i < TERMS; i++)
-        printf("  %-6s %12.0f %24llu %14.2f %12.2f\n", names[i], by[i], (unsigned long long)adds[i], 1e3 * by[i] / (double)adds[i],
-               by[i] / (double)adds[i] / (by[1] / (double)adds[1]));
+        printf("  %-6s %12.0f %24llu %14.2f %12.2f\n", names[i], by[i], (unsigned long long)adds[i],
+               1e3 * by[i] / (double)adds[i], by[i] / (double)adds[i] / (by[1] / (double)adds[1]));
 }
 
 int main(int argc, char **argv)
@@ -144,12 +156,15 @@ int main(int argc, char **argv)
     tg_model *model = NULL;
     tg_backend *backend = NULL;
     uint64_t threads = 0;
-    if (argc < 2 || argc > 3 || (argc == 3 && tg_str_u64(tg_str_of(argv[2]), &threads) < 0) || threads > TG_THREADS_MAX) {
+    if (argc < 2 || argc > 3 || (argc == 3 && tg_str_u64(tg_str_of(argv[2]), &threads) < 0) ||
+        threads > TG_THREADS_MAX) {
         fprintf(stderr, "usage: bench_cost MODEL.gguf [THREADS]\n");
         return 2;
     }
-    const tg_backend_conf conf = {.threads = (uint32_t)threads, .kv_blocks = KV_TOKENS / TG_KV_BLOCK_TOKENS,
-                                  .step_tokens_max = STEP_TOKENS, .step_logits_max = SEQS};
+    const tg_backend_conf conf = {.threads = (uint32_t)threads,
+                                  .kv_blocks = KV_TOKENS / TG_KV_BLOCK_TOKENS,
+                                  .step_tokens_max = STEP_TOKENS,
+                                  .step_logits_max = SEQS};
     int rc = tg_model_open(argv[1], &err, &model);
     if (rc == 0)
         rc = tg_backend_open_cpu(model, &conf, &err, &backend);

@@ -1,13 +1,14 @@
-/* bench_serve ours|llama HOST:PORT COUNT SEED open PER_SECOND | closed AT_ONCE: load for an inference server.
+/* bench_serve ours|llama HOST:PORT COUNT SEED open PER_SECOND | closed AT_ONCE: load for an
+ * inference server.
  *
- * COUNT requests from SEED: prompts of random tokens, 32 to 1,024 of them (uniform in the logarithm), and
- * outputs of 16 to 128 tokens, decided beforehand. `open`: a Poisson process decides when each comes,
- * whatever the server does. `closed`: as many are under way as given. The same SEED gives both servers the
- * same work at the same moments. Ours is asked over gRPC, llama.cpp's over HTTP with server-sent events, by
- * one thread that does nothing between.
+ * COUNT requests from SEED: prompts of random tokens, 32 to 1,024 of them (uniform in the
+ * logarithm), and outputs of 16 to 128 tokens, decided beforehand. `open`: a Poisson process
+ * decides when each comes, whatever the server does. `closed`: as many are under way as given. The
+ * same SEED gives both servers the same work at the same moments. Ours is asked over gRPC,
+ * llama.cpp's over HTTP with server-sent events, by one thread that does nothing between.
  *
- * One line per request: when it was sent, when its first and last tokens came, all in microseconds since the
- * start, tokens asked for and tokens received. */
+ * One line per request: when it was sent, when its first and last tokens came, all in microseconds
+ * since the start, tokens asked for and tokens received. */
 #include "libs/base/clock.h"
 #include "libs/http/client.h"
 #include "libs/http/sse.h"
@@ -77,14 +78,18 @@ static void plan(bench *b, uint64_t seed, double per_s)
     for (uint32_t i = 0; i < b->count; i++) {
         request *r = &b->requests[i];
         *r = (request){.bench = b};
-        r->prompt_len = (uint32_t)(PROMPT_MIN * pow((double)PROMPT_MAX / PROMPT_MIN, draw_unit(&seed)));
+        r->prompt_len =
+            (uint32_t)(PROMPT_MIN * pow((double)PROMPT_MAX / PROMPT_MIN, draw_unit(&seed)));
         r->output_len = OUTPUT_MIN + (uint32_t)(draw(&seed) % (OUTPUT_MAX - OUTPUT_MIN + 1));
         r->gap_us = per_s > 0 ? (uint64_t)(-log(draw_unit(&seed)) / per_s * 1e6) : 0;
         r->seed = draw(&seed);
     }
 }
 
-static uint32_t prompt_token(uint64_t *state) { return TOKEN_FIRST + (uint32_t)(draw(state) % TOKEN_COUNT); }
+static uint32_t prompt_token(uint64_t *state)
+{
+    return TOKEN_FIRST + (uint32_t)(draw(state) % TOKEN_COUNT);
+}
 
 static void send_next(bench *b);
 
@@ -115,8 +120,8 @@ static void on_message(void *user, const ProtobufCMessage *message)
             on_token(user);
 }
 
-static void on_done(void *user, tg_rpc_code code, const char *message, const tg_rpc_metadata *trailing,
-                    size_t count)
+static void on_done(void *user, tg_rpc_code code, const char *message,
+                    const tg_rpc_metadata *trailing, size_t count)
 {
     (void)trailing, (void)count;
     if (code != TG_RPC_OK)
@@ -179,13 +184,15 @@ static void on_upstream(void *user, const tg_upstream_event *event)
 static void send_llama(request *r)
 {
     /* It closes connections it said to keep, so each request has its own. */
-    static const tg_upstream_header headers[] = {{TG_STR("Content-Type"), TG_STR("application/json")},
-                                                 {TG_STR("Connection"), TG_STR("close")}};
+    static const tg_upstream_header headers[] = {
+        {TG_STR("Content-Type"), TG_STR("application/json")},
+        {TG_STR("Connection"), TG_STR("close")}};
     char body[BODY_MAX];
     uint64_t state = r->seed;
     size_t len = (size_t)snprintf(body, sizeof(body), "{\"prompt\":[");
     for (uint32_t i = 0; i < r->prompt_len; i++)
-        len += (size_t)snprintf(body + len, sizeof(body) - len, "%s%u", i ? "," : "", prompt_token(&state));
+        len += (size_t)snprintf(body + len, sizeof(body) - len, "%s%u", i ? "," : "",
+                                prompt_token(&state));
     len += (size_t)snprintf(body + len, sizeof(body) - len,
                             "],\"n_predict\":%u,\"ignore_eos\":true,\"temperature\":0,"
                             "\"samplers\":[\"top_k\"],\"top_k\":1,\"stream\":true}",
@@ -249,11 +256,13 @@ int main(int argc, char **argv)
 {
     static bench b;
     if (argc != 7)
-        fail("usage", "bench_serve ours|llama HOST:PORT COUNT SEED open PER_SECOND | closed AT_ONCE");
+        fail("usage",
+             "bench_serve ours|llama HOST:PORT COUNT SEED open PER_SECOND | closed AT_ONCE");
     tg_rpc_init();
     connect_to(&b, argv[1], argv[2]);
     b.count = (uint32_t)strtoul(argv[3], NULL, 10);
-    if (b.count < 1 || b.count > REQUESTS_MAX || !(b.requests = calloc(b.count, sizeof(*b.requests))))
+    if (b.count < 1 || b.count > REQUESTS_MAX ||
+        !(b.requests = calloc(b.count, sizeof(*b.requests))))
         fail("COUNT", argv[3]);
     const bool open = strcmp(argv[5], "open") == 0;
     plan(&b, strtoull(argv[4], NULL, 10), open ? strtod(argv[6], NULL) : 0);
@@ -265,8 +274,9 @@ int main(int argc, char **argv)
     tg_rpc_loop_run(b.loop);
     for (uint32_t i = 0; i < b.count; i++) {
         const request *r = &b.requests[i];
-        printf("%llu %llu %llu %u %u %u\n", (unsigned long long)r->sent_us, (unsigned long long)r->first_us,
-               (unsigned long long)r->last_us, r->prompt_len, r->output_len, r->received);
+        printf("%llu %llu %llu %u %u %u\n", (unsigned long long)r->sent_us,
+               (unsigned long long)r->first_us, (unsigned long long)r->last_us, r->prompt_len,
+               r->output_len, r->received);
     }
     return 0; /* the process's end closes what is open */
 }

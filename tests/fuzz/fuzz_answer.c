@@ -1,5 +1,5 @@
-/* Any bytes as an answer, in a format that the first byte chooses: the same pieces whatever the cuts, no mark leaked into text, and
- * where nothing is looked for the bytes themselves. */
+/* Any bytes as an answer, in a format that the first byte chooses: the same pieces whatever the
+ * cuts, no mark leaked into text, and where nothing is looked for the bytes themselves. */
 #include "libs/base/buf.h"
 #include "services/inference/answer/answer.h"
 
@@ -32,7 +32,8 @@ static void parse(const tg_answer_conf *conf, tg_str text, size_t step, seen *s)
     if (tg_answer_new(conf, &a) < 0)
         return;
     for (size_t at = 0; at < text.len; at += step)
-        tg_answer_push(a, (tg_str){text.data + at, step < text.len - at ? step : text.len - at}, on_piece, s);
+        tg_answer_push(a, (tg_str){text.data + at, step < text.len - at ? step : text.len - at},
+                       on_piece, s);
     tg_answer_end(a, on_piece, s);
     if (tg_answer_calls(a) != s->calls)
         abort();
@@ -45,8 +46,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     seen whole, bytes;
     if (size == 0)
         return 0;
-    const tg_answer_conf conf = {.tools = (tg_tool_format)(data[0] & 3), .reasoning = (tg_reasoning_format)((data[0] >> 2 & 3) % 3),
-                                 .thinking = data[0] & 16, .calling = data[0] & 32, .one_call = data[0] & 64, .names = names, .names_len = 2};
+    const tg_answer_conf conf = {.tools = (tg_tool_format)(data[0] & 3),
+                                 .reasoning = (tg_reasoning_format)((data[0] >> 2 & 3) % 3),
+                                 .thinking = data[0] & 16,
+                                 .calling = data[0] & 32,
+                                 .one_call = data[0] & 64,
+                                 .names = names,
+                                 .names_len = 2};
     const tg_str text = {(const char *)data + 1, size - 1};
     parse(&conf, text, text.len + 1, &whole);
     parse(&conf, text, 1, &bytes);
@@ -54,11 +60,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < 4; i++) {
         if (!tg_str_eq(tg_buf_str(&whole.kinds[i]), tg_buf_str(&bytes.kinds[i])))
             abort();
-        told += i != TG_ANSWER_ARGUMENTS ? whole.kinds[i].len : 0; /* those may be "{}" of our own */
+        told +=
+            i != TG_ANSWER_ARGUMENTS ? whole.kinds[i].len : 0; /* those may be "{}" of our own */
     }
     if (told > text.len || (conf.one_call && whole.calls > 1 && conf.tools != TG_TOOLS_NONE))
         abort();
-    if (conf.tools == TG_TOOLS_NONE && conf.reasoning == TG_REASONING_NONE && !tg_str_eq(tg_buf_str(&whole.kinds[TG_ANSWER_TEXT]), text))
+    if (conf.tools == TG_TOOLS_NONE && conf.reasoning == TG_REASONING_NONE &&
+        !tg_str_eq(tg_buf_str(&whole.kinds[TG_ANSWER_TEXT]), text))
         abort();
     for (size_t i = 0; i < 4; i++) {
         tg_buf_free(&whole.kinds[i]);

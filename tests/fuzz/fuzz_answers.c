@@ -63,7 +63,8 @@ static void encode(void *user, const tg_chat_event *event)
 static void check_client(tg_provider provider, bool stream, tg_dialect dialect, tg_str bytes)
 {
     client c = {.tokens = {0}};
-    tg_chat_request request = {.dialect = dialect, .stream = stream, .include_usage = true, .wants_thoughts = true};
+    tg_chat_request request = {
+        .dialect = dialect, .stream = stream, .include_usage = true, .wants_thoughts = true};
     bool same = (provider == TG_PROVIDER_OPENAI && dialect == TG_DIALECT_OPENAI) ||
                 (provider == TG_PROVIDER_ANTHROPIC && dialect == TG_DIALECT_ANTHROPIC);
     tg_client_encoder_init(&c.encoder, &request, same, "r", 1);

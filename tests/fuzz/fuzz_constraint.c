@@ -1,6 +1,8 @@
-/* Constraints of any bytes. The first byte says which: regular expressions, refused with a message or an automaton from which every
- * state can be finished, for the plain text and for the text in a JSON string; JSON schemas, taken as they are, or drawn from the
- * bytes by a grammar that reaches deep, alone or of tools' calls, which compile whatever they are; choices. What compiles is walked: whatever is allowed leads on, and a way never ends nowhere. */
+/* Constraints of any bytes. The first byte says which: regular expressions, refused with a message
+ * or an automaton from which every state can be finished, for the plain text and for the text in a
+ * JSON string; JSON schemas, taken as they are, or drawn from the bytes by a grammar that reaches
+ * deep, alone or of tools' calls, which compile whatever they are; choices. What compiles is
+ * walked: whatever is allowed leads on, and a way never ends nowhere. */
 #include "services/inference/constrain/dfa.h"
 #include "tests/unit/services/inference/constrain/constraint_world.h"
 
@@ -66,13 +68,15 @@ static unsigned next(source *s, unsigned below)
 
 static void add_number(source *s, tg_buf *out)
 {
-    static const char *const numbers[] = {"0", "1", "2", "7", "12", "-3", "1.5", "-0.25", "1e2", "31", "99999", "123456789012345678"};
+    static const char *const numbers[] = {
+        "0", "1", "2", "7", "12", "-3", "1.5", "-0.25", "1e2", "31", "99999", "123456789012345678"};
     tg_buf_add_text(out, numbers[next(s, 12)]);
 }
 
 static void add_name(source *s, tg_buf *out)
 {
-    static const char *const names[] = {"\"a\"", "\"ab\"", "\"\"", "\"a/b~\"", "\"\\u00e9\\n\"", "\"\\\"\""};
+    static const char *const names[] = {"\"a\"",    "\"ab\"",         "\"\"",
+                                        "\"a/b~\"", "\"\\u00e9\\n\"", "\"\\\"\""};
     tg_buf_add_text(out, names[next(s, 6)]);
 }
 
@@ -101,14 +105,30 @@ static void add_members(source *s, tg_buf *out, unsigned depth)
 
 static void add_keyword(source *s, tg_buf *out, unsigned depth)
 {
-    static const char *const counts[] = {"minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum", "exclusiveMinimum",
-                                         "exclusiveMaximum", "multipleOf"};
-    static const char *const given[] = {
-        "\"type\":\"object\"", "\"type\":\"array\"", "\"type\":\"string\"", "\"type\":\"integer\"", "\"type\":\"number\"",
-        "\"type\":[\"null\",\"boolean\",\"string\"]", "\"pattern\":\"^[a-c]{2,5}$\"", "\"pattern\":\"x|y\"", "\"format\":\"date\"",
-        "\"format\":\"ipv6\"", "\"$ref\":\"#\"", "\"$ref\":\"#/properties/k0\"", "\"$ref\":\"#/anyOf/1\"", "\"nullable\":true",
-        "\"enum\":[1,\"a\",null,{\"a\":[]}]", "\"const\":\"b\"", "\"required\":[\"k0\",\"k1\"]", "\"title\":\"t\"", "\"additionalProperties\":false"};
-    static const char *const one[] = {"additionalProperties", "items", "anyOf", "oneOf", "allOf", "prefixItems", "properties"};
+    static const char *const counts[] = {"minLength",        "maxLength",        "minItems",
+                                         "maxItems",         "minimum",          "maximum",
+                                         "exclusiveMinimum", "exclusiveMaximum", "multipleOf"};
+    static const char *const given[] = {"\"type\":\"object\"",
+                                        "\"type\":\"array\"",
+                                        "\"type\":\"string\"",
+                                        "\"type\":\"integer\"",
+                                        "\"type\":\"number\"",
+                                        "\"type\":[\"null\",\"boolean\",\"string\"]",
+                                        "\"pattern\":\"^[a-c]{2,5}$\"",
+                                        "\"pattern\":\"x|y\"",
+                                        "\"format\":\"date\"",
+                                        "\"format\":\"ipv6\"",
+                                        "\"$ref\":\"#\"",
+                                        "\"$ref\":\"#/properties/k0\"",
+                                        "\"$ref\":\"#/anyOf/1\"",
+                                        "\"nullable\":true",
+                                        "\"enum\":[1,\"a\",null,{\"a\":[]}]",
+                                        "\"const\":\"b\"",
+                                        "\"required\":[\"k0\",\"k1\"]",
+                                        "\"title\":\"t\"",
+                                        "\"additionalProperties\":false"};
+    static const char *const one[] = {
+        "additionalProperties", "items", "anyOf", "oneOf", "allOf", "prefixItems", "properties"};
     const unsigned kind = next(s, 36);
     if (kind < 19) {
         tg_buf_add_text(out, given[kind]);
@@ -178,7 +198,8 @@ static void try_text(tg_constraint_kind kind, tg_str text, uint64_t random)
 
 static void try_schemas(tg_str one, tg_str other, uint64_t random)
 {
-    const tg_str texts[] = {TG_STR(""), TG_STR("]"), TG_STR("arguments"), TG_STR("f"), one, TG_STR("g"), other};
+    const tg_str texts[] = {TG_STR(""),  TG_STR("]"), TG_STR("arguments"), TG_STR("f"), one,
+                            TG_STR("g"), other};
     if (random & 4)
         try_constraint(&(tg_constraint_spec){TG_CONSTRAINT_CALL, texts, 7}, random);
     else

@@ -1,5 +1,6 @@
-/* Any bytes as the file of a model for embeddings: refused with words, or it makes vectors of two texts, of length 1 or of
- * what is not a number where weights are not. Files that ask for much memory are not run. */
+/* Any bytes as the file of a model for embeddings: refused with words, or it makes vectors of two
+ * texts, of length 1 or of what is not a number where weights are not. Files that ask for much
+ * memory are not run. */
 #include "services/inference/embed/embed.h"
 #include "services/inference/model/gguf.h"
 
@@ -17,7 +18,8 @@ static void require(bool condition)
 
 static bool is_small(const uint8_t *data, size_t size)
 {
-    static const char *const keys[] = {"bert.context_length", "bert.embedding_length", "bert.feed_forward_length"};
+    static const char *const keys[] = {"bert.context_length", "bert.embedding_length",
+                                       "bert.feed_forward_length"};
     uint32_t value[3] = {0, 0, 0};
     tg_str arch = {NULL, 0};
     tg_gguf *gguf = NULL;
@@ -25,7 +27,8 @@ static bool is_small(const uint8_t *data, size_t size)
         return true; /* refused at once */
     for (size_t i = 0; i < 3; i++)
         tg_gguf_u32(gguf, keys[i], NULL, &value[i]);
-    const bool encoder = tg_gguf_str(gguf, "general.architecture", NULL, &arch) == 0 && tg_str_is(arch, "bert");
+    const bool encoder =
+        tg_gguf_str(gguf, "general.architecture", NULL, &arch) == 0 && tg_str_is(arch, "bert");
     tg_gguf_free(gguf);
     const uint32_t widest = value[1] > value[2] ? value[1] : value[2];
     return encoder && (uint64_t)value[0] * widest <= NUMBERS_MAX;
@@ -42,7 +45,8 @@ static void use(tg_embed *e)
     for (int t = 0; t < 2 && rc == 0; t++) {
         double squares = 0;
         for (uint32_t i = 0; i < tg_embed_dims(e); i++)
-            squares += (double)vectors[(size_t)t * tg_embed_dims(e) + i] * (double)vectors[(size_t)t * tg_embed_dims(e) + i];
+            squares += (double)vectors[(size_t)t * tg_embed_dims(e) + i] *
+                       (double)vectors[(size_t)t * tg_embed_dims(e) + i];
         require(!(squares > 1.001));
     }
     free(vectors);

@@ -1,6 +1,7 @@
-/* Any bytes as a model file, or as several where "GGUF" stands in them again: parsed and its metadata listed, and if
- * that goes well, loaded with its vocabulary, used to encode and decode a little text, and, where it is small, given
- * to the backend for a step. A refusal always has words. */
+/* Any bytes as a model file, or as several where "GGUF" stands in them again: parsed and its
+ * metadata listed, and if that goes well, loaded with its vocabulary, used to encode and decode a
+ * little text, and, where it is small, given to the backend for a step. A refusal always has
+ * words. */
 #include "services/inference/backend/backend.h"
 #include "services/inference/model/chat.h"
 
@@ -29,7 +30,9 @@ static void use(const tg_model *model)
             require(tg_detokenizer_push(&state, model->tokenizer, tokens.ids[i], &text) == 0);
     require(tg_detokenizer_end(&state, &text) == 0 && tg_utf8_valid(text.data, text.len));
     for (uint32_t i = 0; i < model->shape.layers; i++) /* all of a matrix can be read */
-        require(model->layers[i].q->data[0] + model->layers[i].q->data[model->layers[i].q->size_bytes - 1] >= 0);
+        require(model->layers[i].q->data[0] +
+                    model->layers[i].q->data[model->layers[i].q->size_bytes - 1] >=
+                0);
     tg_buf_free(&text);
     tg_token_list_free(&tokens);
 }
@@ -51,7 +54,8 @@ static uint64_t list(const tg_gguf *gguf)
 
 static void step(const tg_model *model)
 {
-    const tg_backend_conf conf = {.threads = 1, .kv_blocks = 1, .step_tokens_max = 4, .step_logits_max = 1};
+    const tg_backend_conf conf = {
+        .threads = 1, .kv_blocks = 1, .step_tokens_max = 4, .step_logits_max = 1};
     const uint32_t tokens[] = {0, model->shape.vocab - 1}, blocks[] = {0};
     const tg_step_seq seq = {tokens, 2, 0, blocks, 1};
     const tg_forward_step once = {.seqs = &seq, .seqs_len = 1};
@@ -73,7 +77,8 @@ static size_t cut_parts(const uint8_t *data, size_t size, tg_str *parts)
 {
     size_t len = 0;
     while (len < PARTS_MAX) {
-        const uint8_t *next = size > 4 && len + 1 < PARTS_MAX ? memmem(data + 4, size - 4, "GGUF", 4) : NULL;
+        const uint8_t *next =
+            size > 4 && len + 1 < PARTS_MAX ? memmem(data + 4, size - 4, "GGUF", 4) : NULL;
         const size_t bytes = next ? (size_t)(next - data) : size;
         char *copy = malloc(bytes ? bytes : 1);
         if (!copy)

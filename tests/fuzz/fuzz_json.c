@@ -1,5 +1,6 @@
-/* The reader, the writer and the raw scanner on any bytes. Whatever the reader accepts the plain validator
- * accepts too, the writer's text is accepted again, and the raw scanner finds as many members. */
+/* The reader, the writer and the raw scanner on any bytes. Whatever the reader accepts the plain
+ * validator accepts too, the writer's text is accepted again, and the raw scanner finds as many
+ * members. */
 #include "libs/json/json.h"
 #include "libs/json/json_check.h"
 
@@ -23,7 +24,8 @@ static void check_accepted(tg_str text, tg_json root)
     tg_json_out out = tg_json_out_to(&buf);
     tg_json_out_value(&out, root);
     tg_json second = {NULL, 0};
-    require(out.status == 0 && tg_json_parse(again, tg_buf_str(&buf), 64u << 20, NULL, &second) == 0);
+    require(out.status == 0 &&
+            tg_json_parse(again, tg_buf_str(&buf), 64u << 20, NULL, &second) == 0);
     require(tg_json_type_of(root) == tg_json_type_of(second));
     require(tg_json_count(root) == tg_json_count(second));
     if (tg_json_type_of(root) == TG_JSON_OBJECT) {

@@ -1,6 +1,6 @@
 /* Any bytes as a client's request, in both dialects; what is accepted is written for every
- * provider, and what is sent is JSON that says the model and the maximum it was told to say; a count is asked for of the same
- * messages. */
+ * provider, and what is sent is JSON that says the model and the maximum it was told to say; a
+ * count is asked for of the same messages. */
 #include "services/router/dialect/codec.h"
 #include "tollgate/v1/inference.pb-c.h"
 
@@ -86,7 +86,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         tg_error err = {""};
         tg_arena_init(&arena, 0);
         tg_str body = {(const char *)data, size};
-        if (tg_dialect_decode_request((tg_dialect)dialect, doc, body, &arena, &err, &request) == 0) {
+        if (tg_dialect_decode_request((tg_dialect)dialect, doc, body, &arena, &err, &request) ==
+            0) {
             check_encoded(&request);
             check_count(&request);
         } else {

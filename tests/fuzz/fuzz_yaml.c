@@ -1,5 +1,6 @@
-/* Any bytes as YAML: parsed to a tree, whose parents stand before their children, then read by every
- * schema. What a schema accepts is printed, and the printed text is accepted and prints the same. */
+/* Any bytes as YAML: parsed to a tree, whose parents stand before their children, then read by
+ * every schema. What a schema accepts is printed, and the printed text is accepted and prints the
+ * same. */
 #include "libs/config/mesh.h"
 #include "libs/config/settings.h"
 
@@ -64,7 +65,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     tg_error err = {""};
     const tg_yaml_node *root = NULL;
     tg_arena_init(&arena, 0);
-    if (tg_yaml_parse(&arena, "f", (tg_str){(const char *)data, size}, fake_env, &err, &root) == 0) {
+    if (tg_yaml_parse(&arena, "f", (tg_str){(const char *)data, size}, fake_env, &err, &root) ==
+        0) {
         check_tree(root);
         for (size_t i = 0; i < sizeof schemas / sizeof *schemas; i++)
             check_schema(schemas[i], root, &arena);

@@ -26,6 +26,8 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+(?:<([^>]+)>|"([^"]+)")', re.MULTILINE)
 UNPACKING = re.compile(r"\b(protobuf_c_message_unpack|\w+__unpack)\s*\(")
 CHECKED_UNPACKING = "libs/rpc/wire.c"
 LINES_MAX = 600
+COLUMNS_MAX = 100
+VECTORS = "tests/unit/libs/http/sigv4_vectors.h"  # whole texts, to be compared by eye with where they come from
 SOURCES = (".c", ".h", ".cpp", ".cu", ".py", ".proto")
 
 
@@ -108,6 +110,10 @@ def form_problems(files):
         lines = text.count("\n")
         if lines > LINES_MAX:
             yield f"{path} has {lines} lines; {LINES_MAX} is the most"
+        if path.endswith((".c", ".h")) and path != VECTORS:
+            for number, line in enumerate(text.split("\n"), 1):
+                if len(line) > COLUMNS_MAX and max(map(len, line.split())) < 80:  # a name of 80 cannot be broken
+                    yield f"{path}:{number} has {len(line)} columns; {COLUMNS_MAX} is the most"
         if path.startswith("libs/") and path.endswith(".h") and not text.startswith("/*"):
             yield f"{path} does not begin with a comment that says what it is for"
     for library in sorted({owner(path)[5:] for path in files if path.startswith("libs/") and path.count("/") > 1}):
@@ -148,6 +154,7 @@ HEADER = "/* What it is for. */\n"
      "policy/a.c → libs/money/m.h → time.h"),
     ({"services/router/policy/a.c": '#include "services/router/edge/e.h"\n'}, "know nothing of doing"),
     ({"libs/base/long.c": "int x;\n" * (LINES_MAX + 1)}, "601 lines"),
+    ({"libs/base/wide.c": "int x = " + "1 + " * 23 + "1;\n"}, "wide.c:1 has 102 columns"),
     ({"libs/base/bare.h": "#ifndef A\n#endif\n"}, "does not begin with a comment"),
     ({"libs/novel/a.h": HEADER}, "no rank"),
 ])

@@ -2,8 +2,9 @@
  *
  *     test-constrain WALKS SEED
  *
- * "refused MESSAGE", or "ok" and then, a line each, WALKS times "end HEX" (the text is whole) or "cut HEX" (it was cut). Exit status
- * 1 with a message when a mask and trying every token disagree. */
+ * "refused MESSAGE", or "ok" and then, a line each, WALKS times "end HEX" (the text is whole) or
+ * "cut HEX" (it was cut). Exit status 1 with a message when a mask and trying every token
+ * disagree. */
 #include "tests/unit/services/inference/constrain/constraint_world.h"
 
 #include <stdlib.h>
@@ -39,7 +40,8 @@ int main(int argc, char **argv)
         tg_error err = {""};
         tg_constraint *c = NULL;
         const tg_str schema = {line, (size_t)len};
-        if (tg_constraint_compile(&(tg_constraint_spec){TG_CONSTRAINT_JSON_SCHEMA, &schema, 1}, w.trie, &err, &c) < 0) {
+        if (tg_constraint_compile(&(tg_constraint_spec){TG_CONSTRAINT_JSON_SCHEMA, &schema, 1},
+                                  w.trie, &err, &c) < 0) {
             printf("refused %s\n", err.text);
         } else {
             puts("ok");

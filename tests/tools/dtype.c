@@ -1,6 +1,5 @@
-/* Formats of weights: `test-dtype TYPE INPUTS MODE`, TYPE being GGUF's number. Rows of INPUTS weights from standard
- * input, changed, on standard output: MODE is
- *   to        blocks to float32
+/* Formats of weights: `test-dtype TYPE INPUTS MODE`, TYPE being GGUF's number. Rows of INPUTS
+ * weights from standard input, changed, on standard output: MODE is to        blocks to float32
  *   packed    the same by way of the panels that the kernels read
  *   from      float32 to blocks */
 #include "services/inference/backend/cpu/pack.h"
@@ -10,10 +9,14 @@
 
 #define BYTES_MAX ((size_t)16 << 20)
 
-static void by_panels(const uint8_t *data, tg_dtype type, size_t inputs, size_t rows, size_t bytes, float *ret)
+static void by_panels(const uint8_t *data, tg_dtype type, size_t inputs, size_t rows, size_t bytes,
+                      float *ret)
 {
-    const tg_gguf_tensor tensor = {
-        .dims = {inputs, rows, 1, 1}, .dims_len = 2, .type = type, .data = data, .size_bytes = bytes};
+    const tg_gguf_tensor tensor = {.dims = {inputs, rows, 1, 1},
+                                   .dims_len = 2,
+                                   .type = type,
+                                   .data = data,
+                                   .size_bytes = bytes};
     tg_packed packed;
     uint8_t *panels = aligned_alloc(64, tg_pack_bytes(&tensor, &packed));
     if (!panels)
@@ -28,7 +31,8 @@ static void by_panels(const uint8_t *data, tg_dtype type, size_t inputs, size_t 
 
 int main(int argc, char **argv)
 {
-    const tg_dtype_info *info = argc == 4 ? tg_dtype_get((uint32_t)strtoul(argv[1], NULL, 10)) : NULL;
+    const tg_dtype_info *info =
+        argc == 4 ? tg_dtype_get((uint32_t)strtoul(argv[1], NULL, 10)) : NULL;
     const size_t inputs = info ? strtoul(argv[2], NULL, 10) : 0;
     if (!info || info->block_len == 0 || inputs == 0 || inputs % info->block_len)
         return 2;

@@ -1,5 +1,5 @@
-/* Embeds texts: `test-embed MODEL THREADS BATCH [POOLING]`; texts from standard input, each a u32 length and its
- * bytes, little-endian; per text its vector as float32 on standard output. */
+/* Embeds texts: `test-embed MODEL THREADS BATCH [POOLING]`; texts from standard input, each a u32
+ * length and its bytes, little-endian; per text its vector as float32 on standard output. */
 #include "services/inference/embed/embed.h"
 
 #include <stdio.h>
@@ -17,7 +17,8 @@ int main(int argc, char **argv)
                                 .pooling = argc == 5 ? (tg_pooling)atoi(argv[4]) : TG_POOLING_AUTO};
     const size_t batch = (size_t)atoi(argv[3]) % (BATCH_MAX + 1);
     int rc = tg_embed_open(argv[1], &conf, &err, &embed);
-    float *vectors = rc == 0 ? calloc(BATCH_MAX * (size_t)tg_embed_dims(embed), sizeof(float)) : NULL;
+    float *vectors =
+        rc == 0 ? calloc(BATCH_MAX * (size_t)tg_embed_dims(embed), sizeof(float)) : NULL;
     for (bool more = rc == 0; more && rc == 0;) {
         tg_str texts[BATCH_MAX];
         size_t count = 0;

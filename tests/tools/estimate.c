@@ -1,7 +1,7 @@
 /* Guesses token counts as the router does, for comparison with a tokenizer's.
  *
- * Input, little-endian, until the end: u32 tokens that a text really is, u32 bytes, the text. Output: for each text a line,
- * the guess made before that report was learned from. */
+ * Input, little-endian, until the end: u32 tokens that a text really is, u32 bytes, the text.
+ * Output: for each text a line, the guess made before that report was learned from. */
 #include "libs/tokenizer/estimate.h"
 
 #include <stdio.h>

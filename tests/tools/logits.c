@@ -1,5 +1,6 @@
-/* A model's logits: `test-logits MODEL CHUNK [q8]`, the latter for keys and values in Q8; token ids from standard input as u32, little-endian, given to the
- * backend CHUNK at a time; after each chunk its last token's logits as float32 on standard output. */
+/* A model's logits: `test-logits MODEL CHUNK [q8]`, the latter for keys and values in Q8; token ids
+ * from standard input as u32, little-endian, given to the backend CHUNK at a time; after each chunk
+ * its last token's logits as float32 on standard output. */
 #include "services/inference/backend/backend.h"
 
 #include <stdio.h>
@@ -12,8 +13,11 @@ int main(int argc, char **argv)
 {
     static uint32_t tokens[TOKENS_MAX], blocks[TOKENS_MAX / TG_KV_BLOCK_TOKENS];
     const bool q8 = argc == 4 && strcmp(argv[3], "q8") == 0;
-    const tg_backend_conf conf = {.threads = 2, .kv_type = q8 ? TG_KV_Q8 : TG_KV_F16, .kv_blocks = TOKENS_MAX / TG_KV_BLOCK_TOKENS,
-                                  .step_tokens_max = TOKENS_MAX, .step_logits_max = 1};
+    const tg_backend_conf conf = {.threads = 2,
+                                  .kv_type = q8 ? TG_KV_Q8 : TG_KV_F16,
+                                  .kv_blocks = TOKENS_MAX / TG_KV_BLOCK_TOKENS,
+                                  .step_tokens_max = TOKENS_MAX,
+                                  .step_logits_max = 1};
     tg_error err = {""};
     tg_model *model = NULL;
     tg_backend *backend = NULL;

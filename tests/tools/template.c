@@ -1,10 +1,12 @@
 /* Renders a chat template for conversations on stdin, a JSON object of variables each line:
  *
  *     test-template FILE
- *     test-template FILE --fields    {"messages": [{field of tg_template_message: string}], "tools": string, "variables": string}
+ *     test-template FILE --fields    {"messages": [{field of tg_template_message: string}],
+ * "tools": string, "variables": string}
  *
- * For each: "ok BYTES", a line end, the text, then a string of as many 0 and 1 (1: the template wrote the byte), a line end; or
- * "refused MESSAGE". Exit status 2 with a message when the template itself is not understood. */
+ * For each: "ok BYTES", a line end, the text, then a string of as many 0 and 1 (1: the template
+ * wrote the byte), a line end; or "refused MESSAGE". Exit status 2 with a message when the template
+ * itself is not understood. */
 #include "libs/base/buf.h"
 #include "services/inference/template/template.h"
 #include "services/inference/text/json_tree.h"
@@ -35,12 +37,14 @@ static int read_fields(tg_str line, tg_arena *arena, tg_template_input *in)
 {
     const tg_json_node *root = NULL, *list;
     tg_template_message *messages;
-    if (tg_json_tree_parse(line, arena, NULL, &root) < 0 || !(list = tg_json_tree_get(root, "messages")) ||
+    if (tg_json_tree_parse(line, arena, NULL, &root) < 0 ||
+        !(list = tg_json_tree_get(root, "messages")) ||
         !(messages = tg_arena_zalloc(arena, list->len + 1, sizeof *messages)))
         return -1;
     for (const tg_json_node *m = list->first; m; m = m->next)
-        messages[in->messages_len++] = (tg_template_message){member(m, "role"), member(m, "content"), member(m, "name"),
-                                                             member(m, "tool_call_id"), member(m, "tool_calls"), member(m, "reasoning")};
+        messages[in->messages_len++] = (tg_template_message){
+            member(m, "role"),         member(m, "content"),    member(m, "name"),
+            member(m, "tool_call_id"), member(m, "tool_calls"), member(m, "reasoning")};
     in->messages = messages;
     in->tools = member(root, "tools");
     in->variables = member(root, "variables");

@@ -32,7 +32,8 @@ uint64_t tg_test_seed(void);
 /* Repetitions of a property test: `small`, or ten times that with TG_TEST_LONG=1. */
 size_t tg_test_rounds(size_t small);
 
-/* 1 under ThreadSanitizer, which asks about races and is slow: what other builds compare in full takes a few shapes there. */
+/* 1 under ThreadSanitizer, which asks about races and is slow: what other builds compare in full
+ * takes a few shapes there. */
 #ifdef __SANITIZE_THREAD__
 #define TG_TEST_RACES 1
 #else

@@ -211,8 +211,8 @@ static int configure(const tg_consumer_conf *c, tg_error *err, rd_kafka_conf_t *
         {"allow.auto.create.topics", "true"},
         {"isolation.level", "read_committed"},
     };
-    int rc = tg_kafka_configure(WHAT, c->link, c->client_id, properties, sizeof properties / sizeof *properties, err,
-                                ret);
+    int rc = tg_kafka_configure(WHAT, c->link, c->client_id, properties,
+                                sizeof properties / sizeof *properties, err, ret);
     if (rc < 0)
         return rc;
     rd_kafka_conf_set_rebalance_cb(*ret, on_rebalance);

@@ -63,7 +63,8 @@ typedef struct tg_posted_row {
     tg_picousd debit, credit;
 } tg_posted_row;
 
-/* A transaction that was posted and is not known to be published; strings are valid during the callback. */
+/* A transaction that was posted and is not known to be published; strings are valid during the
+ * callback. */
 typedef struct tg_outbox_row {
     int64_t transaction_id;
     const char *request_id, *tenant, *target, *model, *task_type, *price_book;
@@ -121,7 +122,8 @@ typedef struct tg_store_ops {
     int (*counts)(tg_store *store, tg_store_counts *ret);
     int (*outbox_count)(tg_store *store, uint64_t *ret);
     /* The first `limit` transactions of the outbox, by rising id. */
-    int (*outbox)(tg_store *store, uint32_t limit, int (*row)(void *user, const tg_outbox_row *row), void *user);
+    int (*outbox)(tg_store *store, uint32_t limit, int (*row)(void *user, const tg_outbox_row *row),
+                  void *user);
     int (*statement)(tg_store *store, const tg_statement_filter *filter,
                      int (*row)(void *user, const tg_statement_row *row), void *user);
     int (*posted)(tg_store *store, const char *tenant /* "": all */,

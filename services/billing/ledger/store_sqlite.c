@@ -33,12 +33,16 @@ static const char *const sql[TG_SQL_COUNT] = {
     [TG_SQL_OUTBOX_REMOVE] = "DELETE FROM outbox WHERE transaction_id <= ?1",
     [TG_SQL_OUTBOX_COUNT] = "SELECT count(*) FROM outbox",
     [TG_SQL_OUTBOX] =
-        "SELECT t.id, e.request_id, e.tenant, e.target, e.model_sent, e.task_type, e.price_book, e.attempt,"
-        " e.opened_unix_ns, t.posted_unix_ns, e.price_assumed, da.owner, ca.owner, d.amount_picousd,"
+        "SELECT t.id, e.request_id, e.tenant, e.target, e.model_sent, e.task_type, e.price_book, "
+        "e.attempt,"
+        " e.opened_unix_ns, t.posted_unix_ns, e.price_assumed, da.owner, ca.owner, "
+        "d.amount_picousd,"
         " c.amount_picousd FROM outbox o JOIN transactions t ON t.id = o.transaction_id"
         " JOIN events e ON e.id = t.event_id"
-        " JOIN postings d ON d.transaction_id = t.id AND d.line = 0 JOIN accounts da ON da.id = d.account_id"
-        " JOIN postings c ON c.transaction_id = t.id AND c.line = 1 JOIN accounts ca ON ca.id = c.account_id"
+        " JOIN postings d ON d.transaction_id = t.id AND d.line = 0 JOIN accounts da ON da.id = "
+        "d.account_id"
+        " JOIN postings c ON c.transaction_id = t.id AND c.line = 1 JOIN accounts ca ON ca.id = "
+        "c.account_id"
         " ORDER BY o.transaction_id LIMIT ?1",
     [TG_SQL_ACCOUNT_FIND] = "SELECT id FROM accounts WHERE kind = ?1 AND owner = ?2",
     [TG_SQL_ACCOUNT_MAKE] = "INSERT INTO accounts (kind, owner) VALUES (?1, ?2)",

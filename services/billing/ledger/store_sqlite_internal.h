@@ -74,7 +74,8 @@ int tg_store_sqlite_price_book_add(tg_store *, const char *version, uint64_t now
 int tg_store_sqlite_outbox_remove(tg_store *, int64_t transaction_id);
 
 int tg_store_sqlite_outbox_count(tg_store *, uint64_t *ret);
-int tg_store_sqlite_outbox(tg_store *, uint32_t limit, int (*row)(void *user, const tg_outbox_row *row), void *user);
+int tg_store_sqlite_outbox(tg_store *, uint32_t limit,
+                           int (*row)(void *user, const tg_outbox_row *row), void *user);
 int tg_store_sqlite_offset_get(tg_store *, const char *topic, int32_t partition, int64_t *ret_next);
 int tg_store_sqlite_price_book_known(tg_store *, const char *version, bool *ret);
 int tg_store_sqlite_counts(tg_store *, tg_store_counts *ret);

@@ -184,7 +184,8 @@ static int each_outbox(sqlite3_stmt *s, void *user)
     return w->row(w->user, &row);
 }
 
-int tg_store_sqlite_outbox(tg_store *store, uint32_t limit, int (*row)(void *user, const tg_outbox_row *row), void *user)
+int tg_store_sqlite_outbox(tg_store *store, uint32_t limit,
+                           int (*row)(void *user, const tg_outbox_row *row), void *user)
 {
     sqlite3_stmt *s = tg_store_sqlite_stmt(store, TG_SQL_OUTBOX);
     sqlite3_bind_int64(s, 1, limit);

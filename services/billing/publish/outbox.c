@@ -119,8 +119,10 @@ static int send_row(void *user, const tg_outbox_row *row)
     rd_kafka_resp_err_t code = rd_kafka_producev(
         o->kafka, RD_KAFKA_V_TOPIC(o->conf.topic), RD_KAFKA_V_KEY(row->tenant, strlen(row->tenant)),
         RD_KAFKA_V_VALUE(value, size),
-        RD_KAFKA_V_HEADER("billing-instance", o->conf.client_id, (ssize_t)strlen(o->conf.client_id)),
-        RD_KAFKA_V_OPAQUE((void *)(uintptr_t)o->count), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE), RD_KAFKA_V_END);
+        RD_KAFKA_V_HEADER("billing-instance", o->conf.client_id,
+                          (ssize_t)strlen(o->conf.client_id)),
+        RD_KAFKA_V_OPAQUE((void *)(uintptr_t)o->count), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE),
+        RD_KAFKA_V_END);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         free(value);
         return tg_error_set(&o->why, -EAGAIN, "%s", rd_kafka_err2str(code));
@@ -167,8 +169,8 @@ static void count_waiting(tg_outbox *o)
     pthread_mutex_unlock(&o->lock);
 }
 
-/* 0, or negative when something was in the way, with o->why. Every report of a round comes within it, so that the
- * next one may use the batch again. */
+/* 0, or negative when something was in the way, with o->why. Every report of a round comes within
+ * it, so that the next one may use the batch again. */
 static int run_round(tg_outbox *o)
 {
     o->count = o->reports = o->acked = 0;
@@ -216,7 +218,8 @@ static void *run(void *user)
             if (stopping(o))
                 break; /* it stays in the outbox */
             sleep_ms(o, pause_ms, false);
-            pause_ms = pause_ms * 2 < TG_OUTBOX_PAUSE_MS_MAX ? pause_ms * 2 : TG_OUTBOX_PAUSE_MS_MAX;
+            pause_ms =
+                pause_ms * 2 < TG_OUTBOX_PAUSE_MS_MAX ? pause_ms * 2 : TG_OUTBOX_PAUSE_MS_MAX;
             continue;
         }
         pause_ms = TG_OUTBOX_PAUSE_MIN_MS;
@@ -235,7 +238,7 @@ static int open_kafka(tg_outbox *o, tg_error *err)
     static const tg_kafka_property properties[] = {
         {"acks", "all"},
         {"max.in.flight.requests.per.connection", "1"}, /* a retry keeps the order */
-        {"partitioner", "murmur2_random"},              /* as other languages' clients place a key */
+        {"partitioner", "murmur2_random"}, /* as other languages' clients place a key */
         {"linger.ms", "5"},
         {"message.timeout.ms", TEXT(TG_OUTBOX_WAIT_MS_MAX)},
     };

@@ -1,15 +1,16 @@
-/* Publishes what was posted: reads the ledger's outbox, sends each transaction to Kafka and takes it out once the
- * broker has it, in a thread of its own.
+/* Publishes what was posted: reads the ledger's outbox, sends each transaction to Kafka and takes
+ * it out once the broker has it, in a thread of its own.
  *
- * The outbox is a table of the ledger's database, written in the transaction that posts. So a transaction that was
- * posted is published, whatever dies when: at least once, since a crash between the broker's word and the removal
- * sends it again. One round is a batch of at most TG_OUTBOX_BATCH_MAX, in the order of posting; key = tenant, and a
- * tenant's transactions keep their order, except that what follows a failure may come twice. While the broker is
- * away the outbox grows, which is rows of one number beside a ledger that grows anyway; a round that failed is
- * tried again after a pause that grows to TG_OUTBOX_PAUSE_MS_MAX.
+ * The outbox is a table of the ledger's database, written in the transaction that posts. So a
+ * transaction that was posted is published, whatever dies when: at least once, since a crash
+ * between the broker's word and the removal sends it again. One round is a batch of at most
+ * TG_OUTBOX_BATCH_MAX, in the order of posting; key = tenant, and a tenant's transactions keep
+ * their order, except that what follows a failure may come twice. While the broker is away the
+ * outbox grows, which is rows of one number beside a ledger that grows anyway; a round that failed
+ * is tried again after a pause that grows to TG_OUTBOX_PAUSE_MS_MAX.
  *
- * Threads: `store` and everything in tg_outbox_conf is used by the thread; tg_outbox_wake and tg_outbox_stats_get
- * may be called from any; the rest belongs to the thread that made it.
+ * Threads: `store` and everything in tg_outbox_conf is used by the thread; tg_outbox_wake and
+ * tg_outbox_stats_get may be called from any; the rest belongs to the thread that made it.
  */
 #ifndef TG_BILLING_PUBLISH_OUTBOX_H
 #define TG_BILLING_PUBLISH_OUTBOX_H
@@ -18,8 +19,10 @@
 #include "libs/config/settings.h"
 #include "services/billing/ledger/store.h"
 
-#define TG_OUTBOX_BATCH_MAX 1000 /* transactions of one round: sent, confirmed and removed together */
-#define TG_OUTBOX_WAIT_MS_MAX 10000 /* milliseconds a transaction waits for the broker's word before its round has failed */
+/* transactions of one round: sent, confirmed and removed together */
+#define TG_OUTBOX_BATCH_MAX 1000
+/* milliseconds a transaction waits for the broker's word before its round has failed */
+#define TG_OUTBOX_WAIT_MS_MAX 10000
 #define TG_OUTBOX_PAUSE_MIN_MS 100
 #define TG_OUTBOX_PAUSE_MS_MAX 5000 /* longest pause after rounds that failed */
 

@@ -48,8 +48,8 @@ static void feed(tg_answer *a, char c);
 
 static void flush(tg_answer *a)
 {
-    const tg_answer_piece piece = {a->out_kind, a->out_kind == TG_ANSWER_ARGUMENTS ? a->calls - 1 : 0,
-                                   tg_buf_str(&a->out)};
+    const tg_answer_piece piece = {
+        a->out_kind, a->out_kind == TG_ANSWER_ARGUMENTS ? a->calls - 1 : 0, tg_buf_str(&a->out)};
     if (a->out.len > 0 && a->fn)
         a->fn(a->user, &piece);
     tg_buf_clear(&a->out);
@@ -126,7 +126,8 @@ static void call_byte(tg_answer *a, char c)
     const bool told = a->told;
     const tg_call_step step = tg_call_push(&a->call, c);
     const bool ready = tg_call_ready(&a->call);
-    const bool unknown = ready && !told && !a->marked && place_of(a, tg_buf_str(&a->call.name)) == a->conf.names_len;
+    const bool unknown =
+        ready && !told && !a->marked && place_of(a, tg_buf_str(&a->call.name)) == a->conf.names_len;
     if (step == TG_CALL_BROKEN || unknown) {
         if (!told)
             a->raw.len--;
@@ -179,8 +180,8 @@ static void head(tg_answer *a, char c)
 
 static bool is_name(char c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '-' ||
-           c == '.';
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+           c == '-' || c == '.';
 }
 
 static void begin_arguments(tg_answer *a)
@@ -252,7 +253,8 @@ static size_t marks_of(const tg_answer *a, tg_str *marks)
     case THINKING: marks[len++] = tg_reasoning_close(conf->reasoning); break;
     case BROKEN: marks[len++] = tg_tools_close(conf->tools); break;
     case BETWEEN:
-        marks[len++] = conf->tools == TG_TOOLS_HERMES ? tg_tools_close(conf->tools) : tg_tools_open(conf->tools);
+        marks[len++] = conf->tools == TG_TOOLS_HERMES ? tg_tools_close(conf->tools)
+                                                      : tg_tools_open(conf->tools);
         break;
     case NAME: marks[len++] = TG_STR("[CALL_ID]"); /* fall through */
     case CALL_ID: marks[len++] = TG_STR("[ARGS]"); break;
@@ -291,7 +293,8 @@ static void on_mark(tg_answer *a, tg_str mark)
     }
 }
 
-/* Whether what is held, but for line ends before, is a mark (1), may become one (0), or neither (−1). */
+/* Whether what is held, but for line ends before, is a mark (1), may become one (0), or neither
+ * (−1). */
 static int compare(const tg_answer *a, const tg_str *marks, size_t len, tg_str *ret)
 {
     size_t ends = 0;
@@ -440,7 +443,8 @@ bool tg_answer_awaits_call(const tg_answer *a, size_t *ret_tool)
     *ret_tool = SIZE_MAX;
     if (a->state != CALL || !a->marked || a->raw.len > a->call.name.len || a->call.begun)
         return false;
-    return !a->call.named || (*ret_tool = place_of(a, tg_buf_str(&a->call.name))) < a->conf.names_len;
+    return !a->call.named ||
+           (*ret_tool = place_of(a, tg_buf_str(&a->call.name))) < a->conf.names_len;
 }
 
 bool tg_answer_over(const tg_answer *a) { return a->state == OVER; }

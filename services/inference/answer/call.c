@@ -3,8 +3,20 @@
 #include <errno.h>
 #include <string.h>
 
-enum { BEFORE, FIRST_KEY, KEY, IN_KEY, COLON, VALUE, IN_NAME, IN_TEXT, IN_BOX, IN_SCALAR, AFTER_VALUE,
-       ARGUMENTS_ONLY };
+enum {
+    BEFORE,
+    FIRST_KEY,
+    KEY,
+    IN_KEY,
+    COLON,
+    VALUE,
+    IN_NAME,
+    IN_TEXT,
+    IN_BOX,
+    IN_SCALAR,
+    AFTER_VALUE,
+    ARGUMENTS_ONLY
+};
 enum { NAME, ARGUMENTS, TYPE, OTHER };
 
 void tg_call_init(tg_call_reader *r)
@@ -65,7 +77,8 @@ static int add_point(tg_buf *to, uint32_t u)
     return tg_buf_add(to, s, n);
 }
 
-/* A whole \uXXXX. Surrogates that are no pair become U+FFFD, and so does NUL, which ends texts elsewhere. */
+/* A whole \uXXXX. Surrogates that are no pair become U+FFFD, and so does NUL, which ends texts
+ * elsewhere. */
 static int add_unit(tg_call_reader *r, tg_buf *to)
 {
     const uint32_t u = r->unit, high = r->high;
@@ -113,7 +126,8 @@ static int hex(tg_call_reader *r, char c, tg_buf *to)
     return --r->hex_left > 0 ? 0 : add_unit(r, to);
 }
 
-/* A byte inside a string, whose text goes to `to`. 1 at its end, 0 within, negative for what no string holds. */
+/* A byte inside a string, whose text goes to `to`. 1 at its end, 0 within, negative for what no
+ * string holds. */
 static int text_byte(tg_call_reader *r, char c, tg_buf *to)
 {
     if (r->hex_left > 0)
@@ -144,7 +158,8 @@ static tg_call_step end_key(tg_call_reader *r)
 /* The raw bytes of a value: those of arguments are told. */
 static tg_call_step raw(tg_call_reader *r, char c)
 {
-    return r->member == ARGUMENTS && tg_buf_add_char(&r->arguments, c) < 0 ? TG_CALL_BROKEN : TG_CALL_MORE;
+    return r->member == ARGUMENTS && tg_buf_add_char(&r->arguments, c) < 0 ? TG_CALL_BROKEN
+                                                                           : TG_CALL_MORE;
 }
 
 static tg_call_step end_value(tg_call_reader *r)
@@ -156,8 +171,8 @@ static tg_call_step end_value(tg_call_reader *r)
 
 static bool is_scalar(char c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '+' ||
-           c == '.';
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
+           c == '+' || c == '.';
 }
 
 static tg_call_step open_box(tg_call_reader *r, char c)
@@ -234,7 +249,9 @@ static tg_call_step after_value(tg_call_reader *r, char c)
 static tg_call_step in_text(tg_call_reader *r, char c)
 {
     const bool skipped = r->state == IN_TEXT && r->member != ARGUMENTS;
-    tg_buf *to = r->state == IN_NAME ? &r->name : r->state == IN_TEXT && !skipped ? &r->arguments : &r->key;
+    tg_buf *to = r->state == IN_NAME               ? &r->name
+                 : r->state == IN_TEXT && !skipped ? &r->arguments
+                                                   : &r->key;
     if (skipped)
         tg_buf_clear(&r->key);
     int rc = text_byte(r, c, to);

@@ -1,9 +1,10 @@
-/* One call of a tool as a model writes it, read byte by byte: a JSON object with a name and arguments; internal to
- * answer/.
+/* One call of a tool as a model writes it, read byte by byte: a JSON object with a name and
+ * arguments; internal to answer/.
  *
- * Of the object's members `name` is the tool, `arguments` or `parameters` what it is given, told in the model's own
- * bytes as they come; where they are a string, as some models have it, what the string holds. Others are passed over.
- * Arguments are scanned for their end rather than checked, so they are JSON where the model wrote JSON.
+ * Of the object's members `name` is the tool, `arguments` or `parameters` what it is given, told in
+ * the model's own bytes as they come; where they are a string, as some models have it, what the
+ * string holds. Others are passed over. Arguments are scanned for their end rather than checked, so
+ * they are JSON where the model wrote JSON.
  */
 #ifndef TG_INFERENCE_ANSWER_CALL_H
 #define TG_INFERENCE_ANSWER_CALL_H
@@ -12,9 +13,12 @@
 
 #include <stdint.h>
 
-#define TG_CALL_NAME_MAX 256                  /* bytes of a tool's name in an answer; what is longer is text */
-#define TG_CALL_NEST_MAX 64                   /* arrays and objects within each other in a call's arguments */
-#define TG_CALL_HELD_MAX ((size_t)256 << 10)  /* bytes of a call that are held until its name is known */
+/* bytes of a tool's name in an answer; what is longer is text */
+#define TG_CALL_NAME_MAX 256
+/* arrays and objects within each other in a call's arguments */
+#define TG_CALL_NEST_MAX 64
+/* bytes of a call that are held until its name is known */
+#define TG_CALL_HELD_MAX ((size_t)256 << 10)
 
 typedef enum tg_call_step {
     TG_CALL_MORE,
@@ -25,7 +29,8 @@ typedef enum tg_call_step {
 typedef struct tg_call_reader {
     uint8_t state;      /* call.c */
     uint8_t member;     /* which of them is being read */
-    bool only_known;    /* an object with further members is no call (llama3, where any JSON answer looks like one) */
+    bool only_known;    /* an object with further members is no call (llama3, where any JSON answer
+                           looks like one) */
     bool named, begun;  /* the name is known; its arguments have begun */
     bool string, escape;
     uint8_t hex_left;
@@ -33,7 +38,8 @@ typedef struct tg_call_reader {
     uint8_t depth;
     uint64_t arrays;    /* per level: an array, not an object */
     tg_buf name, key;
-    tg_buf arguments;   /* bytes to be told; who tells them clears it. Not before `named` and `begun` */
+    tg_buf
+        arguments; /* bytes to be told; who tells them clears it. Not before `named` and `begun` */
 } tg_call_reader;
 
 void tg_call_init(tg_call_reader *reader);

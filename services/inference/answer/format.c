@@ -11,8 +11,8 @@ static bool has(tg_str text, const char *part)
 /* Some families have another language between the same marks: <function=…>, <arg_key>…. */
 static bool holds_json(tg_str t)
 {
-    return (has(t, "\"name\": ") || has(t, "\\\"name\\\": ")) && has(t, "arguments") && !has(t, "<function=") &&
-           !has(t, "<arg_key>");
+    return (has(t, "\"name\": ") || has(t, "\\\"name\\\": ")) && has(t, "arguments") &&
+           !has(t, "<function=") && !has(t, "<arg_key>");
 }
 
 tg_answer_format tg_answer_format_of(tg_str t)
@@ -50,18 +50,23 @@ int tg_tool_format_parse(tg_str name, tg_error *err, tg_tool_format *ret)
         *ret = (tg_tool_format)i;
         return 0;
     }
-    return tg_error_set(err, -EINVAL, "'%.*s' is no format of tool calls; none, hermes, llama3 and mistral are",
+    return tg_error_set(err, -EINVAL,
+                        "'%.*s' is no format of tool calls; none, hermes, llama3 and mistral are",
                         (int)(name.len < 32 ? name.len : 32), name.data ? name.data : "");
 }
 
 tg_str tg_reasoning_open(tg_reasoning_format format)
 {
-    return tg_str_of(format == TG_REASONING_THINK ? "<think>" : format == TG_REASONING_MISTRAL ? "[THINK]" : "");
+    return tg_str_of(format == TG_REASONING_THINK     ? "<think>"
+                     : format == TG_REASONING_MISTRAL ? "[THINK]"
+                                                      : "");
 }
 
 tg_str tg_reasoning_close(tg_reasoning_format format)
 {
-    return tg_str_of(format == TG_REASONING_THINK ? "</think>" : format == TG_REASONING_MISTRAL ? "[/THINK]" : "");
+    return tg_str_of(format == TG_REASONING_THINK     ? "</think>"
+                     : format == TG_REASONING_MISTRAL ? "[/THINK]"
+                                                      : "");
 }
 
 tg_str tg_tools_open(tg_tool_format format)
@@ -70,4 +75,7 @@ tg_str tg_tools_open(tg_tool_format format)
     return tg_str_of(marks[format]);
 }
 
-tg_str tg_tools_close(tg_tool_format format) { return tg_str_of(format == TG_TOOLS_HERMES ? "</tool_call>" : ""); }
+tg_str tg_tools_close(tg_tool_format format)
+{
+    return tg_str_of(format == TG_TOOLS_HERMES ? "</tool_call>" : "");
+}

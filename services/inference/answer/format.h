@@ -1,14 +1,14 @@
-/* How a family of models writes calls of tools and what it thinks before it answers, as far as this engine reads it.
+/* How a family of models writes calls of tools and what it thinks before it answers, as far as this
+ * engine reads it.
  *
- *   hermes    <tool_call>{"name": …, "arguments": {…}}</tool_call>, as often as there are calls (Hermes, Qwen 2.5
- *             and 3)
- *   llama3    an answer that is {"name": …, "parameters": {…}}, several with ; between, after <|python_tag|> or
- *             without it
- *   mistral   [TOOL_CALLS][{"name": …, "arguments": {…}}, …], or [TOOL_CALLS]name[ARGS]{…} for each call
+ *   hermes    <tool_call>{"name": …, "arguments": {…}}</tool_call>, as often as there are calls
+ * (Hermes, Qwen 2.5 and 3) llama3    an answer that is {"name": …, "parameters": {…}}, several with
+ * ; between, after <|python_tag|> or without it mistral   [TOOL_CALLS][{"name": …, "arguments":
+ * {…}}, …], or [TOOL_CALLS]name[ARGS]{…} for each call
  *
- * Thinking stands between <think> and </think>, or [THINK] and [/THINK], at the answer's beginning; some templates
- * write the opening mark themselves. Which of these a model has is read off its chat template, whose text names the
- * marks.
+ * Thinking stands between <think> and </think>, or [THINK] and [/THINK], at the answer's beginning;
+ * some templates write the opening mark themselves. Which of these a model has is read off its chat
+ * template, whose text names the marks.
  */
 #ifndef TG_INFERENCE_ANSWER_FORMAT_H
 #define TG_INFERENCE_ANSWER_FORMAT_H

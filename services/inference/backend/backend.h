@@ -1,13 +1,13 @@
 /* What computes a model's forward pass: one vtable, an implementation per kind of hardware.
  *
- * One step covers all running sequences: the tokens of every sequence, prompt chunks and single decode
- * tokens alike, go through the network together, and logits come out only for the tokens asked for.
- * The backend owns weights, KV memory and scratch; which KV block belongs to whom is the engine's
- * business and arrives as block tables.
+ * One step covers all running sequences: the tokens of every sequence, prompt chunks and single
+ * decode tokens alike, go through the network together, and logits come out only for the tokens
+ * asked for. The backend owns weights, KV memory and scratch; which KV block belongs to whom is the
+ * engine's business and arrives as block tables.
  *
- * What a token's logits are depends only on the token ids before it in its sequence: not on the other
- * sequences of the step, on how a prompt was cut into steps, or on the number of threads. The rules
- * that make it so are in numerics.h, under TG_NUMERICS_VERSION.
+ * What a token's logits are depends only on the token ids before it in its sequence: not on the
+ * other sequences of the step, on how a prompt was cut into steps, or on the number of threads. The
+ * rules that make it so are in numerics.h, under TG_NUMERICS_VERSION.
  *
  * Threads: one thread calls; an implementation may use more inside.
  */
@@ -20,7 +20,10 @@
 
 typedef struct tg_backend tg_backend;
 
-typedef enum tg_kv_type { TG_KV_F16, TG_KV_Q8 } tg_kv_type; /* what keys and values are rounded to */
+typedef enum tg_kv_type {
+    TG_KV_F16,
+    TG_KV_Q8
+} tg_kv_type; /* what keys and values are rounded to */
 
 typedef struct tg_backend_conf {
     uint32_t threads;         /* 1..TG_THREADS_MAX; 0: one per processor */
@@ -39,7 +42,8 @@ typedef struct tg_backend_needs { /* memory that opening takes */
 
 #define TG_THREADS_MAX 256 /* threads of the forward pass */
 
-typedef struct tg_step_seq { /* the tokens of one sequence in a step; their positions are consecutive */
+typedef struct tg_step_seq { /* the tokens of one sequence in a step; their positions are
+                                consecutive */
     const uint32_t *tokens;
     uint32_t tokens_len;      /* ≥ 1 */
     uint32_t first_position;  /* of tokens[0]; keys of all earlier positions are in the blocks */
@@ -54,15 +58,18 @@ typedef struct tg_block_copy {
 typedef struct tg_forward_step {
     const tg_step_seq *seqs;
     uint32_t seqs_len;
-    const tg_block_copy *copies; /* KV blocks to copy before anything is computed, one after the other */
+    const tg_block_copy
+        *copies; /* KV blocks to copy before anything is computed, one after the other */
     uint32_t copies_len;
-    float *states; /* room for every token's last hidden state after the final norm, [tokens][width]; or NULL */
+    float *states; /* room for every token's last hidden state after the final norm,
+                      [tokens][width]; or NULL */
 } tg_forward_step;
 
 typedef struct tg_backend_ops {
     const char *kind; /* "cpu" */
     /* 0; -ENOMEM or -EINVAL with a message. The model must outlive the backend. */
-    int (*open)(const tg_model *model, const tg_backend_conf *conf, tg_error *err, tg_backend **ret);
+    int (*open)(const tg_model *model, const tg_backend_conf *conf, tg_error *err,
+                tg_backend **ret);
     void (*close)(tg_backend *backend);
     /* Runs one step. *ret_logits: the rows of vocab floats that the sequences ask for, in order;
      * valid until the next step. Nothing is allocated. 0 or -errno. */
@@ -78,8 +85,10 @@ struct tg_backend { /* the beginning of every implementation's own struct */
 
 int tg_backend_open_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err,
                         tg_backend **ret);
-/* What opening with this configuration would take, without taking it. 0; -EINVAL with a message; -ENOMEM. */
-int tg_backend_plan_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err, tg_backend_needs *ret);
+/* What opening with this configuration would take, without taking it. 0; -EINVAL with a message;
+ * -ENOMEM. */
+int tg_backend_plan_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err,
+                        tg_backend_needs *ret);
 bool tg_backend_has_cpu_path(const char *path); /* scalar, avx2, avx512, amx */
 tg_backend *tg_backend_close(tg_backend *backend); /* NULL is a no-op; returns NULL */
 

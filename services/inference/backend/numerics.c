@@ -43,13 +43,15 @@ double tg_ln(double x)
     double sum = 1.0 / 23.0;
     for (int k = 21; k >= 1; k -= 2)
         sum = sum * t2 + 1.0 / (double)k;
-    return 2.0 * t * sum + (double)n * 1.90821492927058770002e-10 + (double)n * 6.93147180369123816490e-01;
+    return 2.0 * t * sum + (double)n * 1.90821492927058770002e-10 +
+           (double)n * 6.93147180369123816490e-01;
 }
 
 void tg_sincos(double angle, double *ret_sin, double *ret_cos)
 {
-    /* angle = n·π/2 + r with |r| ≤ π/4, π/2 in three parts of 33 bits, so that the products are exact
-     * for n < 2^20; beyond, the error grows with n and stays below the bound in the header. */
+    /* angle = n·π/2 + r with |r| ≤ π/4, π/2 in three parts of 33 bits, so that the products are
+     * exact for n < 2^20; beyond, the error grows with n and stays below the bound in the
+     * header. */
     double n = nearbyint(angle * 0.63661977236758134308);
     double r = angle - n * 1.57079632673412561417e+00;
     r -= n * 6.07710050630396597660e-11;

@@ -23,7 +23,8 @@ struct tg_constraint_cache {
     size_t bytes_max;
 };
 
-int tg_constraint_cache_new(const tg_tokenizer *tokenizer, size_t bytes_max, tg_constraint_cache **ret)
+int tg_constraint_cache_new(const tg_tokenizer *tokenizer, size_t bytes_max,
+                            tg_constraint_cache **ret)
 {
     tg_constraint_cache *cache = calloc(1, sizeof(*cache));
     if (!cache)
@@ -117,14 +118,16 @@ static void keep(tg_constraint_cache *cache, tg_buf *key, tg_constraint *constra
     pthread_mutex_lock(&cache->lock);
     if (cache->len == TG_CONSTRAINT_CACHE_MAX)
         drop_oldest(cache);
-    cache->entries[cache->len++] = (entry){.key = *key, .constraint = tg_constraint_retain(constraint), .used = ++cache->lookups};
+    cache->entries[cache->len++] = (entry){
+        .key = *key, .constraint = tg_constraint_retain(constraint), .used = ++cache->lookups};
     tg_buf_init(key, 0);
     drop_too_many(cache);
     pthread_mutex_unlock(&cache->lock);
 }
 
 /* Another may have compiled it while this one waited for its turn. */
-static int compile(tg_constraint_cache *cache, const tg_constraint_spec *spec, tg_buf *key, tg_error *err, tg_constraint **ret)
+static int compile(tg_constraint_cache *cache, const tg_constraint_spec *spec, tg_buf *key,
+                   tg_error *err, tg_constraint **ret)
 {
     int rc = 0;
     pthread_mutex_lock(&cache->compiling);
@@ -140,22 +143,28 @@ static int compile(tg_constraint_cache *cache, const tg_constraint_spec *spec, t
     return rc;
 }
 
-static bool choices_fit(const tg_constraint_spec *spec) { return spec->texts_len <= TG_CONSTRAINT_CHOICES_MAX; }
+static bool choices_fit(const tg_constraint_spec *spec)
+{
+    return spec->texts_len <= TG_CONSTRAINT_CHOICES_MAX;
+}
 
 tg_constraint *tg_constraint_cache_find(tg_constraint_cache *cache, const tg_constraint_spec *spec)
 {
     tg_buf key;
     tg_buf_init(&key, 0);
-    tg_constraint *constraint = choices_fit(spec) && make_key(spec, &key) == 0 ? look_up(cache, tg_buf_str(&key)) : NULL;
+    tg_constraint *constraint =
+        choices_fit(spec) && make_key(spec, &key) == 0 ? look_up(cache, tg_buf_str(&key)) : NULL;
     tg_buf_free(&key);
     return constraint;
 }
 
-int tg_constraint_cache_get(tg_constraint_cache *cache, const tg_constraint_spec *spec, tg_error *err, tg_constraint **ret)
+int tg_constraint_cache_get(tg_constraint_cache *cache, const tg_constraint_spec *spec,
+                            tg_error *err, tg_constraint **ret)
 {
     tg_buf key;
     if (!choices_fit(spec))
-        return tg_error_set(err, -EINVAL, "a choice of %zu texts; 1 to %d are allowed", spec->texts_len, TG_CONSTRAINT_CHOICES_MAX);
+        return tg_error_set(err, -EINVAL, "a choice of %zu texts; 1 to %d are allowed",
+                            spec->texts_len, TG_CONSTRAINT_CHOICES_MAX);
     tg_buf_init(&key, 0);
     int rc = make_key(spec, &key);
     if (rc == 0 && !(*ret = look_up(cache, tg_buf_str(&key))))

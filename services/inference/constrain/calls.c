@@ -10,14 +10,18 @@ typedef struct writer {
     tg_schema_compiler c;
     const tg_str *texts;
     size_t tools;
-    uint32_t arguments;         /* of the first tool: a jump to what they may be; of the others, behind it */
+    uint32_t
+        arguments; /* of the first tool: a jump to what they may be; of the others, behind it */
     const tg_json_node *object; /* the schema of any */
     size_t bytes;               /* of the schemas so far */
 } writer;
 
 static tg_str name_of(const writer *w, size_t tool) { return w->texts[FIRST_TOOL + 2 * tool]; }
 
-static void add_lexeme(writer *w, uint32_t lexeme) { tg_program_add(w->c.p, TG_OP_LEXEME, lexeme, 0); }
+static void add_lexeme(writer *w, uint32_t lexeme)
+{
+    tg_program_add(w->c.p, TG_OP_LEXEME, lexeme, 0);
+}
 
 static int write_text(writer *w, tg_str text)
 {
@@ -92,7 +96,10 @@ static int write_calls(writer *w, tg_calls *ret)
     return rc < 0 ? rc : p->rc;
 }
 
-uint32_t tg_calls_arguments(const tg_calls *calls, size_t tool) { return calls->first + 3 * (uint32_t)tool; }
+uint32_t tg_calls_arguments(const tg_calls *calls, size_t tool)
+{
+    return calls->first + 3 * (uint32_t)tool;
+}
 
 static int write_schema(writer *w, tg_str schema, uint32_t *ret)
 {
@@ -100,10 +107,12 @@ static int write_schema(writer *w, tg_str schema, uint32_t *ret)
     tg_conjunction all = {.len = 0};
     w->bytes += schema.len;
     if (w->bytes > TG_SCHEMA_BYTES_MAX)
-        return tg_error_set(c->err, -EMSGSIZE, "the tools' parameters are longer than %u bytes together",
+        return tg_error_set(c->err, -EMSGSIZE,
+                            "the tools' parameters are longer than %u bytes together",
                             TG_SCHEMA_BYTES_MAX);
     if (c->work >= TG_SCHEMA_WORK_MAX)
-        return tg_error_set(c->err, -EMSGSIZE, "the tools before it took the %u million steps for compiling them all",
+        return tg_error_set(c->err, -EMSGSIZE,
+                            "the tools before it took the %u million steps for compiling them all",
                             TG_SCHEMA_WORK_MAX / 1000000);
     int rc = tg_json_tree_parse(schema, c->arena, c->err, &c->root);
     if (rc == 0)
@@ -164,11 +173,14 @@ static int free_dead_ends(writer *w, tg_error *err, tg_calls *calls)
 int tg_program_calls(tg_program *p, const tg_str *texts, size_t len, tg_arena *arena, tg_error *err,
                      tg_calls *ret)
 {
-    writer w = {.c = {.p = p, .arena = arena, .err = err}, .texts = texts, .tools = (len - FIRST_TOOL) / 2};
+    writer w = {
+        .c = {.p = p, .arena = arena, .err = err}, .texts = texts, .tools = (len - FIRST_TOOL) / 2};
     if (len < FIRST_TOOL + 2 || len % 2 == 0)
-        return tg_error_set(err, -EINVAL, "calls need three texts, and of each tool two; there are %zu", len);
+        return tg_error_set(err, -EINVAL,
+                            "calls need three texts, and of each tool two; there are %zu", len);
     tg_program_json_parts(p, arena, err, &w.c.json);
-    int rc = p->rc < 0 ? p->rc : tg_json_tree_parse(TG_STR("{\"type\":\"object\"}"), arena, err, &w.object);
+    int rc = p->rc < 0 ? p->rc
+                       : tg_json_tree_parse(TG_STR("{\"type\":\"object\"}"), arena, err, &w.object);
     if (rc == 0)
         rc = write_calls(&w, ret);
     for (size_t i = 0; i < w.tools && rc == 0; i++)

@@ -8,7 +8,8 @@
 
 bool tg_constraint_spec_eq(const tg_constraint_spec *a, const tg_constraint_spec *b)
 {
-    bool same = a->kind == b->kind && a->texts_len == b->texts_len && a->texts_len <= TG_CONSTRAINT_CHOICES_MAX;
+    bool same = a->kind == b->kind && a->texts_len == b->texts_len &&
+                a->texts_len <= TG_CONSTRAINT_CHOICES_MAX;
     for (size_t i = 0; same && i < a->texts_len; i++)
         same = tg_str_eq(a->texts[i], b->texts[i]);
     return same;
@@ -30,21 +31,26 @@ static const tg_regex *any_of(const tg_str *texts, size_t len, tg_arena *arena)
 {
     if (len == 1)
         return tg_regex_text(arena, texts[0]);
-    return tg_regex_alt(arena, any_of(texts, len / 2, arena), any_of(texts + len / 2, len - len / 2, arena));
+    return tg_regex_alt(arena, any_of(texts, len / 2, arena),
+                        any_of(texts + len / 2, len - len / 2, arena));
 }
 
-static int compile_choice(const tg_constraint_spec *spec, tg_arena *arena, tg_program *p, tg_error *err)
+static int compile_choice(const tg_constraint_spec *spec, tg_arena *arena, tg_program *p,
+                          tg_error *err)
 {
     size_t bytes = 0;
     if (spec->texts_len == 0 || spec->texts_len > TG_CONSTRAINT_CHOICES_MAX)
-        return tg_error_set(err, -EINVAL, "a choice of %zu texts; 1 to %d are allowed", spec->texts_len, TG_CONSTRAINT_CHOICES_MAX);
+        return tg_error_set(err, -EINVAL, "a choice of %zu texts; 1 to %d are allowed",
+                            spec->texts_len, TG_CONSTRAINT_CHOICES_MAX);
     for (size_t i = 0; i < spec->texts_len; i++) {
         bytes += spec->texts[i].len;
         if (spec->texts[i].len == 0 || !tg_utf8_valid(spec->texts[i].data, spec->texts[i].len))
-            return tg_error_set(err, -EINVAL, "text %zu of the choice is empty or not valid UTF-8", i);
+            return tg_error_set(err, -EINVAL, "text %zu of the choice is empty or not valid UTF-8",
+                                i);
     }
     if (bytes > TG_CONSTRAINT_TEXT_BYTES_MAX)
-        return tg_error_set(err, -EMSGSIZE, "a choice of %zu bytes; at most %u are allowed", bytes, TG_CONSTRAINT_TEXT_BYTES_MAX);
+        return tg_error_set(err, -EMSGSIZE, "a choice of %zu bytes; at most %u are allowed", bytes,
+                            TG_CONSTRAINT_TEXT_BYTES_MAX);
     return compile_regex(any_of(spec->texts, spec->texts_len, arena), p, err);
 }
 
@@ -59,7 +65,8 @@ static int compile(const tg_constraint_spec *spec, tg_arena *arena, tg_constrain
         if (spec->texts_len != 1)
             return tg_error_set(err, -EINVAL, "one JSON schema is needed");
         return tg_program_json_schema(p, spec->texts[0], arena, err);
-    case TG_CONSTRAINT_CALL: return tg_program_calls(p, spec->texts, spec->texts_len, arena, err, &c->calls);
+    case TG_CONSTRAINT_CALL:
+        return tg_program_calls(p, spec->texts, spec->texts_len, arena, err, &c->calls);
     case TG_CONSTRAINT_REGEX:
         if (spec->texts_len != 1)
             return tg_error_set(err, -EINVAL, "one regular expression is needed");
@@ -80,7 +87,8 @@ static int make_room(tg_constraint *c)
     for (uint32_t i = 0; i < p->lexemes_len && c->lexemes; i++) {
         const tg_dfa *dfa = p->lexemes[i];
         tg_lexeme_walks *l = &c->lexemes[i];
-        c->bytes += (size_t)dfa->states * (dfa->classes * sizeof(*dfa->next) + sizeof(*l->walks) + sizeof(*l->kinds));
+        c->bytes += (size_t)dfa->states *
+                    (dfa->classes * sizeof(*dfa->next) + sizeof(*l->walks) + sizeof(*l->kinds));
         c->bytes += dfa->classes * sizeof(*l->classes);
         l->walks = calloc(dfa->states, sizeof(*l->walks));
         l->kinds = calloc(dfa->states, sizeof(*l->kinds));
@@ -95,7 +103,8 @@ static int make_room(tg_constraint *c)
     return c->lexemes ? 0 : -ENOMEM;
 }
 
-int tg_constraint_compile(const tg_constraint_spec *spec, const tg_vocab_trie *trie, tg_error *err, tg_constraint **ret)
+int tg_constraint_compile(const tg_constraint_spec *spec, const tg_vocab_trie *trie, tg_error *err,
+                          tg_constraint **ret)
 {
     tg_arena arena;
     tg_constraint *c = calloc(1, sizeof(*c));
@@ -118,7 +127,10 @@ int tg_constraint_compile(const tg_constraint_spec *spec, const tg_vocab_trie *t
     return rc;
 }
 
-size_t tg_constraint_bytes(const tg_constraint *c) { return c->bytes + atomic_load(&c->walk_bytes); }
+size_t tg_constraint_bytes(const tg_constraint *c)
+{
+    return c->bytes + atomic_load(&c->walk_bytes);
+}
 
 uint32_t tg_constraint_loose(const tg_constraint *c, const char **ret_why)
 {

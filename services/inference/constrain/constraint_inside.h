@@ -1,4 +1,5 @@
-/* Constraints and their states, for the files of this folder that make (constraint.c), move (places.c) and ask them (mask.c). */
+/* Constraints and their states, for the files of this folder that make (constraint.c), move
+ * (places.c) and ask them (mask.c). */
 #ifndef TG_INFERENCE_CONSTRAIN_CONSTRAINT_INSIDE_H
 #define TG_INFERENCE_CONSTRAIN_CONSTRAINT_INSIDE_H
 
@@ -24,7 +25,8 @@ typedef struct tg_walk { /* what the tree says of one lexeme's state */
 } tg_walk;
 
 typedef struct tg_kinds { /* of bytes (trie.h), as a state takes them */
-    uint16_t on, dead; /* those all of which lead to one state, which most bytes do that lead on; those none of which lead on */
+    uint16_t on, dead;    /* those all of which lead to one state, which most bytes do that lead on;
+                             those none of which lead on */
     uint16_t to;       /* that state */
 } tg_kinds;
 
@@ -81,11 +83,15 @@ struct tg_constraint_state {
     tg_masking *masking;
 };
 
-static inline const tg_dfa *tg_lexeme_at(const tg_constraint *c, uint32_t pc) { return c->program.lexemes[c->program.code[pc].a]; }
+static inline const tg_dfa *tg_lexeme_at(const tg_constraint *c, uint32_t pc)
+{
+    return c->program.lexemes[c->program.code[pc].a];
+}
 
 /* The set behind instruction pc, put after all places; returns where it begins. */
 uint32_t tg_places_enter(tg_constraint_state *s, uint32_t pc, uint32_t frame);
-/* The set behind one byte, put after all places; the set [from, to) stays. Returns where the new one begins. */
+/* The set behind one byte, put after all places; the set [from, to) stays. Returns where the new
+ * one begins. */
 uint32_t tg_places_step(tg_constraint_state *s, uint32_t from, uint32_t to, uint8_t byte);
 
 void tg_walks_drop(tg_constraint *c);

@@ -6,8 +6,10 @@
 
 static int too_large(tg_error *err)
 {
-    return tg_error_set(err, -EMSGSIZE, "this needs an automaton of more than %d states; smaller counts or lengths are needed",
-                        TG_DFA_STATES_MAX);
+    return tg_error_set(
+        err, -EMSGSIZE,
+        "this needs an automaton of more than %d states; smaller counts or lengths are needed",
+        TG_DFA_STATES_MAX);
 }
 
 tg_dfa *tg_dfa_free(tg_dfa *dfa)
@@ -173,7 +175,8 @@ static void join_classes(const tg_dfa *a, const tg_dfa *b, uint8_t class_of[256]
     uint32_t classes = 0;
     for (uint32_t i = 0; i < 256; i++) {
         uint32_t same = 0;
-        while (same < i && (a->class_of[same] != a->class_of[i] || b->class_of[same] != b->class_of[i]))
+        while (same < i &&
+               (a->class_of[same] != a->class_of[i] || b->class_of[same] != b->class_of[i]))
             same++;
         class_of[i] = same < i ? class_of[same] : (uint8_t)classes++;
     }
@@ -182,7 +185,8 @@ static void join_classes(const tg_dfa *a, const tg_dfa *b, uint8_t class_of[256]
 static uint64_t step_two(const void *user, uint64_t state, uint8_t byte)
 {
     const two *t = user;
-    const uint32_t a = tg_dfa_next(t->a, (uint32_t)(state >> 32), byte), b = tg_dfa_next(t->b, (uint32_t)state, byte);
+    const uint32_t a = tg_dfa_next(t->a, (uint32_t)(state >> 32), byte),
+                   b = tg_dfa_next(t->b, (uint32_t)state, byte);
     return a ? (uint64_t)a << 32 | b : 0;
 }
 
@@ -198,23 +202,36 @@ static bool accepts_first(const void *user, uint64_t state)
     return t->a->accepts[state >> 32] && !t->b->accepts[(uint32_t)state];
 }
 
-static int combine(const tg_dfa *a, const tg_dfa *b, bool (*accepts)(const void *, uint64_t), tg_error *err, tg_dfa **ret)
+static int combine(const tg_dfa *a, const tg_dfa *b, bool (*accepts)(const void *, uint64_t),
+                   tg_error *err, tg_dfa **ret)
 {
     uint8_t class_of[256];
     const two t = {a, b};
     join_classes(a, b, class_of);
-    return tg_dfa_explore(&(tg_dfa_rule){step_two, accepts, &t, (uint64_t)TG_DFA_START << 32 | TG_DFA_START, class_of, NULL}, err, ret);
+    return tg_dfa_explore(&(tg_dfa_rule){step_two, accepts, &t,
+                                         (uint64_t)TG_DFA_START << 32 | TG_DFA_START, class_of,
+                                         NULL},
+                          err, ret);
 }
 
-int tg_dfa_both(const tg_dfa *a, const tg_dfa *b, tg_error *err, tg_dfa **ret) { return combine(a, b, accepts_both, err, ret); }
-int tg_dfa_without(const tg_dfa *a, const tg_dfa *b, tg_error *err, tg_dfa **ret) { return combine(a, b, accepts_first, err, ret); }
+int tg_dfa_both(const tg_dfa *a, const tg_dfa *b, tg_error *err, tg_dfa **ret)
+{
+    return combine(a, b, accepts_both, err, ret);
+}
+int tg_dfa_without(const tg_dfa *a, const tg_dfa *b, tg_error *err, tg_dfa **ret)
+{
+    return combine(a, b, accepts_first, err, ret);
+}
 
 typedef struct quoted {
     const tg_dfa *unit;
     uint32_t least, most, reach;
 } quoted;
 
-enum { BEFORE = 1, AFTER = 2 }; /* the quotes; between them count + 1 in the upper half, the unit's state in the lower */
+enum {
+    BEFORE = 1,
+    AFTER = 2
+}; /* the quotes; between them count + 1 in the upper half, the unit's state in the lower */
 
 static uint64_t step_quoted(const void *user, uint64_t state, uint8_t byte)
 {
@@ -232,7 +249,9 @@ static uint64_t step_quoted(const void *user, uint64_t state, uint8_t byte)
         return 0;
     if (!q->unit->accepts[to])
         return (uint64_t)count << 32 | to;
-    const uint32_t end = q->most == UINT32_MAX ? q->least + 1 : q->most + 1; /* beyond it counting says nothing new */
+    const uint32_t end = q->most == UINT32_MAX
+                             ? q->least + 1
+                             : q->most + 1; /* beyond it counting says nothing new */
     count = count < end ? count + 1 : count;
     return (uint64_t)count << 32 | TG_DFA_START;
 }
@@ -243,7 +262,8 @@ static bool accepts_quoted(const void *user, uint64_t state)
     return state == AFTER;
 }
 
-/* Too few characters to end, or enough of them and room for more, whatever the next `reach` bytes are. */
+/* Too few characters to end, or enough of them and room for more, whatever the next `reach` bytes
+ * are. */
 static uint64_t alike_quoted(const void *user, uint64_t state)
 {
     const quoted *q = user;
@@ -255,13 +275,16 @@ static uint64_t alike_quoted(const void *user, uint64_t state)
     return state;
 }
 
-int tg_dfa_quoted(const tg_dfa *a, uint32_t least, uint32_t most, uint32_t reach, tg_error *err, tg_dfa **ret)
+int tg_dfa_quoted(const tg_dfa *a, uint32_t least, uint32_t most, uint32_t reach, tg_error *err,
+                  tg_dfa **ret)
 {
     const quoted q = {a, least, most, reach};
     uint8_t class_of[256];
     memcpy(class_of, a->class_of, sizeof(class_of));
-    class_of['"'] = (uint8_t)a->classes; /* there are fewer than 256: a unit of UTF-8 never has them all */
-    return tg_dfa_explore(&(tg_dfa_rule){step_quoted, accepts_quoted, &q, BEFORE, class_of, alike_quoted}, err, ret);
+    class_of['"'] =
+        (uint8_t)a->classes; /* there are fewer than 256: a unit of UTF-8 never has them all */
+    return tg_dfa_explore(
+        &(tg_dfa_rule){step_quoted, accepts_quoted, &q, BEFORE, class_of, alike_quoted}, err, ret);
 }
 
 /* ---- from a regular expression: Thompson's construction, then sets of its states ---- */
@@ -283,7 +306,8 @@ static uint32_t add_nfa(nfa *n, uint8_t first, uint8_t last, uint32_t a, uint32_
 {
     if (n->len == n->cap && n->rc == 0) {
         const uint32_t cap = n->cap ? 2 * n->cap : 256;
-        nfa_state *more = n->len < TG_NFA_STATES_MAX ? realloc(n->states, cap * sizeof(*more)) : NULL;
+        nfa_state *more =
+            n->len < TG_NFA_STATES_MAX ? realloc(n->states, cap * sizeof(*more)) : NULL;
         if (!more)
             n->rc = n->len < TG_NFA_STATES_MAX ? -ENOMEM : -EMSGSIZE;
         else
@@ -310,7 +334,8 @@ static size_t encode(uint32_t point, uint8_t to[4])
     return len;
 }
 
-/* Points of one encoded length; cut so that each byte's range is independent of the others. Adds an alternative. */
+/* Points of one encoded length; cut so that each byte's range is independent of the others. Adds an
+ * alternative. */
 static uint32_t add_points(nfa *n, uint32_t first, uint32_t last, uint32_t next, uint32_t other)
 {
     uint8_t low[4], high[4];
@@ -320,9 +345,11 @@ static uint32_t add_points(nfa *n, uint32_t first, uint32_t last, uint32_t next,
         if ((first & ~mask) == (last & ~mask))
             continue;
         if ((first & mask) != 0)
-            return add_points(n, first, first | mask, next, add_points(n, (first | mask) + 1, last, next, other));
+            return add_points(n, first, first | mask, next,
+                              add_points(n, (first | mask) + 1, last, next, other));
         if ((last & mask) != mask)
-            return add_points(n, first, (last & ~mask) - 1, next, add_points(n, last & ~mask, last, next, other));
+            return add_points(n, first, (last & ~mask) - 1, next,
+                              add_points(n, last & ~mask, last, next, other));
     }
     encode(last, high);
     for (size_t i = len; i-- > 0;)
@@ -332,12 +359,15 @@ static uint32_t add_points(nfa *n, uint32_t first, uint32_t last, uint32_t next,
 
 static uint32_t add_set(nfa *n, const tg_regex *set, uint32_t next)
 {
-    static const tg_points lengths[] = {{0, 0x7f}, {0x80, 0x7ff}, {0x800, 0xd7ff}, {0xe000, 0xffff}, {0x10000, 0x10ffff}};
+    static const tg_points lengths[] = {
+        {0, 0x7f}, {0x80, 0x7ff}, {0x800, 0xd7ff}, {0xe000, 0xffff}, {0x10000, 0x10ffff}};
     uint32_t all = NONE;
     for (size_t i = set->points_len; i-- > 0;) {
         for (size_t k = sizeof(lengths) / sizeof(*lengths); k-- > 0;) {
-            const uint32_t first = set->points[i].first > lengths[k].first ? set->points[i].first : lengths[k].first;
-            const uint32_t last = set->points[i].last < lengths[k].last ? set->points[i].last : lengths[k].last;
+            const uint32_t first =
+                set->points[i].first > lengths[k].first ? set->points[i].first : lengths[k].first;
+            const uint32_t last =
+                set->points[i].last < lengths[k].last ? set->points[i].last : lengths[k].last;
             if (first <= last)
                 all = add_points(n, first, last, next, all);
         }
@@ -379,7 +409,8 @@ static uint32_t add_regex(nfa *n, const tg_regex *r, uint32_t next)
     return at;
 }
 
-/* The set of states that can be reached without a byte: those that take one, and the end. In ascending order. */
+/* The set of states that can be reached without a byte: those that take one, and the end. In
+ * ascending order. */
 typedef struct closure {
     const nfa *n;
     uint32_t *stack, *set, *seen; /* seen: by state, the round in which it was */
@@ -413,7 +444,8 @@ static int compare_u32(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-typedef struct subsets { /* the DFA's states as sets, one after the other in `pool`, found again by their hash */
+typedef struct subsets { /* the DFA's states as sets, one after the other in `pool`, found again by
+                            their hash */
     uint32_t *pool;
     size_t len, cap;
     size_t *at;      /* by DFA state: where its set begins; the next one's is its end */
@@ -471,7 +503,8 @@ static void find_classes(const nfa *n, uint8_t class_of[256])
     }
 }
 
-static int determinise(const nfa *n, uint32_t start, tg_dfa *dfa, subsets *s, closure *c, tg_error *err)
+static int determinise(const nfa *n, uint32_t start, tg_dfa *dfa, subsets *s, closure *c,
+                       tg_error *err)
 {
     uint32_t state = 0;
     c->round = 1;
@@ -487,8 +520,11 @@ static int determinise(const nfa *n, uint32_t start, tg_dfa *dfa, subsets *s, cl
             c->round++;
             c->work += s->at[from + 1] - s->at[from];
             if (c->work > TG_DFA_WORK_MAX)
-                return tg_error_set(err, -EMSGSIZE, "this regular expression takes more than %d million steps to compile; smaller "
-                                    "counts, or parts that cannot match the same text, are needed", TG_DFA_WORK_MAX / 1000000);
+                return tg_error_set(
+                    err, -EMSGSIZE,
+                    "this regular expression takes more than %d million steps to compile; smaller "
+                    "counts, or parts that cannot match the same text, are needed",
+                    TG_DFA_WORK_MAX / 1000000);
             for (size_t i = s->at[from]; i < s->at[from + 1]; i++) {
                 const nfa_state *t = &n->states[s->pool[i]];
                 if (s->pool[i] != 0 && t->first <= byte && byte <= t->last)
@@ -515,8 +551,13 @@ int tg_dfa_from_regex(const tg_regex *regex, tg_error *err, tg_dfa **ret)
         return -ENOMEM;
     add_nfa(&n, 1, 0, NONE, NONE); /* 0: the end */
     const uint32_t start = add_regex(&n, regex, 0);
-    int rc = n.rc == -EMSGSIZE ? tg_error_set(err, n.rc, "this regular expression is too large: its counts come to more than "
-                                              "%d states", TG_NFA_STATES_MAX) : n.rc;
+    int rc =
+        n.rc == -EMSGSIZE
+            ? tg_error_set(err, n.rc,
+                           "this regular expression is too large: its counts come to more than "
+                           "%d states",
+                           TG_NFA_STATES_MAX)
+            : n.rc;
     if (rc == 0) {
         find_classes(&n, class_of);
         dfa = new_dfa(class_of);
@@ -525,7 +566,9 @@ int tg_dfa_from_regex(const tg_regex *regex, tg_error *err, tg_dfa **ret)
         c.seen = calloc(n.len + 1, sizeof(*c.seen));
         s.at = malloc((TG_DFA_STATES_MAX + 2) * sizeof(*s.at));
         s.table = calloc(TABLE, sizeof(*s.table));
-        rc = dfa && c.stack && c.set && c.seen && s.at && s.table ? determinise(&n, start, dfa, &s, &c, err) : -ENOMEM;
+        rc = dfa && c.stack && c.set && c.seen && s.at && s.table
+                 ? determinise(&n, start, dfa, &s, &c, err)
+                 : -ENOMEM;
     }
     if (rc == 0)
         rc = prune(dfa, err);

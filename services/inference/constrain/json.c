@@ -22,7 +22,8 @@ static uint32_t lexeme(tg_program *p, tg_arena *arena, const char *pattern, tg_e
 }
 
 /* '{' or '[', members with commas between, and the end. Returns where it begins. */
-static uint32_t members(tg_program *p, const tg_json_parts *j, uint32_t open, uint32_t close, uint32_t member)
+static uint32_t members(tg_program *p, const tg_json_parts *j, uint32_t open, uint32_t close,
+                        uint32_t member)
 {
     const uint32_t first = tg_program_add(p, TG_OP_LEXEME, open, 0);
     tg_program_add(p, TG_OP_LEXEME, j->space, 0);

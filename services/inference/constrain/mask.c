@@ -1,6 +1,8 @@
-/* Which tokens may come next: walks over the token tree, done once for each state of each lexeme, and what goes past a lexeme's end.
+/* Which tokens may come next: walks over the token tree, done once for each state of each lexeme,
+ * and what goes past a lexeme's end.
  *
- * All of it can be left off at any point and gone on with: the node reached, and what led there, are kept. */
+ * All of it can be left off at any point and gone on with: the node reached, and what led there,
+ * are kept. */
 #include "services/inference/constrain/constraint_inside.h"
 
 #include <errno.h>
@@ -22,8 +24,9 @@ struct tg_masking {
     uint32_t kept_frames; /* of before */
     uint32_t exit;        /* the next of the walk's */
     uint32_t behind, behind_end, behind_frames; /* the set behind the lexeme */
-    uint32_t out_end, out_frames;               /* of the set behind an exit's byte, which stands there */
-    uint32_t first[TG_TRIE_DEPTH_MAX + 1], end[TG_TRIE_DEPTH_MAX + 1], frames[TG_TRIE_DEPTH_MAX + 1]; /* sets below an exit, by depth */
+    uint32_t out_end, out_frames; /* of the set behind an exit's byte, which stands there */
+    uint32_t first[TG_TRIE_DEPTH_MAX + 1], end[TG_TRIE_DEPTH_MAX + 1],
+        frames[TG_TRIE_DEPTH_MAX + 1]; /* sets below an exit, by depth */
     uint64_t allowed[];
 };
 
@@ -81,12 +84,14 @@ static bool take(tg_masking *m, const tg_vocab_trie *trie, uint32_t first, uint3
 }
 
 /* Of them those whose last run begins above `depth`. */
-static bool take_runs(tg_masking *m, const tg_vocab_trie *trie, uint32_t first, uint32_t end, uint32_t depth)
+static bool take_runs(tg_masking *m, const tg_vocab_trie *trie, uint32_t first, uint32_t end,
+                      uint32_t depth)
 {
     if (!m->walk->bits && !begin_bits(m, trie))
         return false;
     for (; first < end; first++)
-        m->walk->bits[trie->order[first] / 64] |= (uint64_t)(trie->runs[first] < depth) << (trie->order[first] % 64);
+        m->walk->bits[trie->order[first] / 64] |= (uint64_t)(trie->runs[first] < depth)
+                                                  << (trie->order[first] % 64);
     return true;
 }
 
@@ -119,18 +124,22 @@ static tg_kinds kinds_of(const tg_dfa *dfa, const tg_class *classes, uint32_t st
         leads |= next[k] != TG_DFA_DEAD ? classes[k].kinds : 0u;
         others |= next[k] != to ? classes[k].kinds : 0u;
     }
-    return (tg_kinds){(uint16_t)~others, (uint16_t)~leads, (uint16_t)to}; /* TG_TRIE_KINDS_KNOWN in both */
+    return (tg_kinds){(uint16_t)~others, (uint16_t)~leads,
+                      (uint16_t)to}; /* TG_TRIE_KINDS_KNOWN in both */
 }
 
-static const tg_kinds *kinds_at(const tg_constraint *c, const tg_dfa *dfa, const tg_lexeme_walks *l, uint32_t state)
+static const tg_kinds *kinds_at(const tg_constraint *c, const tg_dfa *dfa, const tg_lexeme_walks *l,
+                                uint32_t state)
 {
     if (l->kinds[state].on == 0)
         l->kinds[state] = kinds_of(dfa, l->classes, state, dfa->accepts[state] && !c->alone);
     return &l->kinds[state];
 }
 
-/* Whether all texts of so many bytes of these kinds stay alive behind a state, one state for all of a length. */
-static bool goes_on(const tg_constraint *c, const tg_dfa *dfa, const tg_lexeme_walks *l, uint32_t state, uint32_t kinds, uint32_t bytes)
+/* Whether all texts of so many bytes of these kinds stay alive behind a state, one state for all of
+ * a length. */
+static bool goes_on(const tg_constraint *c, const tg_dfa *dfa, const tg_lexeme_walks *l,
+                    uint32_t state, uint32_t kinds, uint32_t bytes)
 {
     for (; bytes > 0; bytes--) {
         const tg_kinds *k = kinds_at(c, dfa, l, state);
@@ -143,18 +152,23 @@ static bool goes_on(const tg_constraint *c, const tg_dfa *dfa, const tg_lexeme_w
     return true;
 }
 
-/* What is below a node at which the lexeme is in this state, as far as that can be told at once: the tokens of all of it, or those that
- * go on in bytes of one kind. Returns the node to go on at. */
-static uint32_t take_below(tg_constraint_state *s, const tg_dfa *dfa, const tg_lexeme_walks *l, uint32_t i, uint32_t state)
+/* What is below a node at which the lexeme is in this state, as far as that can be told at once:
+ * the tokens of all of it, or those that go on in bytes of one kind. Returns the node to go on
+ * at. */
+static uint32_t take_below(tg_constraint_state *s, const tg_dfa *dfa, const tg_lexeme_walks *l,
+                           uint32_t i, uint32_t state)
 {
     const tg_vocab_trie *trie = s->constraint->trie;
     const tg_trie_node *node = &trie->nodes[i];
     const tg_kinds *kinds = kinds_at(s->constraint, dfa, l, state);
-    const bool whole = (node->kinds & ~kinds->on) == 0 && goes_on(s->constraint, dfa, l, state, node->kinds, node->height);
-    const bool run = !whole && kinds->to == state && (kinds->on >> tg_trie_kind(node->byte) & 1) && (node->after & ~kinds->dead) == 0;
+    const bool whole = (node->kinds & ~kinds->on) == 0 &&
+                       goes_on(s->constraint, dfa, l, state, node->kinds, node->height);
+    const bool run = !whole && kinds->to == state && (kinds->on >> tg_trie_kind(node->byte) & 1) &&
+                     (node->after & ~kinds->dead) == 0;
     const uint32_t upto = whole || run ? node->skip : i + 1, end = trie->nodes[upto].first;
     s->work -= (end - node->first) / 8;
-    s->broken |= run ? !take_runs(s->masking, trie, node->first, end, node->depth) : !take(s->masking, trie, node->first, end);
+    s->broken |= run ? !take_runs(s->masking, trie, node->first, end, node->depth)
+                     : !take(s->masking, trie, node->first, end);
     return upto;
 }
 
@@ -167,7 +181,8 @@ static bool make_some(tg_constraint_state *s, const tg_dfa *dfa, const tg_lexeme
     uint32_t i = m->node;
     for (; i < m->until && s->work > 0 && !s->broken; s->work--) {
         const tg_trie_node *node = &trie->nodes[i];
-        const uint32_t state = m->states[node->depth - 1], next = tg_dfa_next(dfa, state, node->byte);
+        const uint32_t state = m->states[node->depth - 1],
+                       next = tg_dfa_next(dfa, state, node->byte);
         s->broken |= node->depth > 1 && dfa->accepts[state] && !c->alone && !note_exit(m->walk, i);
         if (next == TG_DFA_DEAD) {
             i = node->skip;
@@ -215,7 +230,9 @@ static bool finish_walk(tg_constraint *c, const tg_masking *m, tg_walk *w)
     }
     if (atomic_load(&c->walk_bytes) > TG_CONSTRAINT_MASK_BYTES_MAX)
         tg_walks_drop(c);
-    atomic_fetch_add(&c->walk_bytes, sizeof(*w) + (w->bits ? words_of(c->trie) * sizeof(*w->bits) : w->tokens_len * sizeof(*w->tokens)) +
+    atomic_fetch_add(&c->walk_bytes, sizeof(*w) +
+                                         (w->bits ? words_of(c->trie) * sizeof(*w->bits)
+                                                  : w->tokens_len * sizeof(*w->tokens)) +
                                          w->exits_cap * sizeof(*w->exits));
     return true;
 }
@@ -245,7 +262,8 @@ static bool begin_walk(tg_constraint_state *s, const tg_dfa *dfa, uint32_t state
     return true;
 }
 
-/* The walk of the place's state is there, in masking->walk. False: the work is used up, or memory is. */
+/* The walk of the place's state is there, in masking->walk. False: the work is used up, or memory
+ * is. */
 static bool find_walk(tg_constraint_state *s, const tg_place *p)
 {
     tg_constraint *c = s->constraint;
@@ -285,7 +303,8 @@ static void reach(tg_constraint_state *s, uint32_t node, uint32_t first)
     m->end[depth] = s->places_len;
     m->frames[depth] = s->frames_len;
     m->node = node + 1;
-    allow(trie->order + trie->nodes[node].first, trie->nodes[node + 1].first - trie->nodes[node].first, m->allowed);
+    allow(trie->order + trie->nodes[node].first,
+          trie->nodes[node + 1].first - trie->nodes[node].first, m->allowed);
 }
 
 /* One more node below an exit. */

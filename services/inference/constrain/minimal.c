@@ -1,4 +1,5 @@
-/* Fewer states for the same texts (Moore's refinement): what is built of an automaton repeats each of its states. */
+/* Fewer states for the same texts (Moore's refinement): what is built of an automaton repeats each
+ * of its states. */
 #include "services/inference/constrain/dfa.h"
 
 #include <errno.h>
@@ -9,12 +10,14 @@
 static bool alike(const tg_dfa *dfa, const uint16_t *block, uint32_t a, uint32_t b)
 {
     for (uint32_t c = 0; c < dfa->classes; c++)
-        if (block[dfa->next[(size_t)a * dfa->classes + c]] != block[dfa->next[(size_t)b * dfa->classes + c]])
+        if (block[dfa->next[(size_t)a * dfa->classes + c]] !=
+            block[dfa->next[(size_t)b * dfa->classes + c]])
             return false;
     return block[a] == block[b];
 }
 
-/* Blocks anew, numbered by their first state; `firsts` has room for all states. Returns how many. */
+/* Blocks anew, numbered by their first state; `firsts` has room for all states. Returns how
+ * many. */
 static uint32_t refine(const tg_dfa *dfa, const uint16_t *block, uint16_t *finer, uint16_t *firsts)
 {
     uint32_t blocks = 0;
@@ -34,7 +37,8 @@ int tg_dfa_minimise(tg_dfa *dfa)
     const uint32_t states = dfa->states;
     if (states > TG_DFA_MINIMISE_MAX)
         return 0;
-    uint16_t *room = calloc(3 * (size_t)states, sizeof(*room)), *block = room, *finer = room + states, *firsts = room + 2 * (size_t)states;
+    uint16_t *room = calloc(3 * (size_t)states, sizeof(*room)), *block = room,
+             *finer = room + states, *firsts = room + 2 * (size_t)states;
     uint32_t blocks = 0, before = 0;
     if (!room)
         return -ENOMEM;
@@ -47,7 +51,8 @@ int tg_dfa_minimise(tg_dfa *dfa)
     } while (blocks > before);
     for (uint32_t b = 0; b < blocks; b++) { /* a block's number is never above its first state's */
         for (uint32_t c = 0; c < dfa->classes; c++)
-            dfa->next[(size_t)b * dfa->classes + c] = block[dfa->next[(size_t)firsts[b] * dfa->classes + c]];
+            dfa->next[(size_t)b * dfa->classes + c] =
+                block[dfa->next[(size_t)firsts[b] * dfa->classes + c]];
         dfa->accepts[b] = dfa->accepts[firsts[b]];
     }
     dfa->states = blocks;

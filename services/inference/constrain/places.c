@@ -7,13 +7,16 @@
 
 enum { VISITED = UINT16_MAX + 1, VISITS_MIN = 128, FRAMES_KEPT = 256 };
 
-static uint32_t depth_of(const tg_constraint_state *s, uint32_t at) { return at == TG_NO_FRAME ? 0 : s->frames[at].depth; }
+static uint32_t depth_of(const tg_constraint_state *s, uint32_t at)
+{
+    return at == TG_NO_FRAME ? 0 : s->frames[at].depth;
+}
 
 static bool same_frames(const tg_constraint_state *s, uint32_t a, uint32_t b)
 {
     while (a != b) {
-        if (a == TG_NO_FRAME || b == TG_NO_FRAME || s->frames[a].hash != s->frames[b].hash || s->frames[a].back != s->frames[b].back ||
-            s->frames[a].depth != s->frames[b].depth)
+        if (a == TG_NO_FRAME || b == TG_NO_FRAME || s->frames[a].hash != s->frames[b].hash ||
+            s->frames[a].back != s->frames[b].back || s->frames[a].depth != s->frames[b].depth)
             return false;
         a = s->frames[a].parent;
         b = s->frames[b].parent;
@@ -27,7 +30,10 @@ static uint32_t mix(uint32_t hash, uint32_t more)
     return (uint32_t)(z >> 32) ^ (uint32_t)z;
 }
 
-static uint32_t hash_of(const tg_constraint_state *s, uint32_t at) { return at == TG_NO_FRAME ? 0 : s->frames[at].hash; }
+static uint32_t hash_of(const tg_constraint_state *s, uint32_t at)
+{
+    return at == TG_NO_FRAME ? 0 : s->frames[at].hash;
+}
 
 static uint32_t push_frame(tg_constraint_state *s, uint32_t back, uint32_t parent)
 {
@@ -43,7 +49,8 @@ static uint32_t push_frame(tg_constraint_state *s, uint32_t back, uint32_t paren
         }
         s->frames_cap = cap;
     }
-    s->frames[s->frames_len] = (tg_frame){back, parent, depth_of(s, parent) + 1, mix(hash_of(s, parent), back + 1)};
+    s->frames[s->frames_len] =
+        (tg_frame){back, parent, depth_of(s, parent) + 1, mix(hash_of(s, parent), back + 1)};
     return s->frames_len++;
 }
 
@@ -53,7 +60,8 @@ static uint32_t slot_of(const tg_constraint_state *s, uint32_t pc, uint32_t fram
 {
     uint32_t at = mix(mix(hash_of(s, frame), pc), state) & (s->visits_cap - 1);
     for (; s->visits[at].stamp == s->stamp; at = (at + 1) & (s->visits_cap - 1))
-        if (s->visits[at].pc == pc && s->visits[at].state == state && same_frames(s, s->visits[at].frame, frame))
+        if (s->visits[at].pc == pc && s->visits[at].state == state &&
+            same_frames(s, s->visits[at].frame, frame))
             break;
     return at;
 }
@@ -101,7 +109,10 @@ static uint32_t begin_set(tg_constraint_state *s)
 
 /* ---- sets ---- */
 
-static bool is_full(const tg_constraint_state *s, uint32_t first) { return s->places_len - first >= TG_CONSTRAINT_PLACES_MAX; }
+static bool is_full(const tg_constraint_state *s, uint32_t first)
+{
+    return s->places_len - first >= TG_CONSTRAINT_PLACES_MAX;
+}
 
 /* Adds a place to the set that begins at `first`, unless it is there. True: it was added. */
 static bool add_place(tg_constraint_state *s, uint32_t first, tg_place p)
@@ -122,17 +133,20 @@ static bool add_place(tg_constraint_state *s, uint32_t first, tg_place p)
     return true;
 }
 
-/* Follows the program from pc to lexemes and to the end. A lexeme that may be empty is followed on as well. Where ways meet, one goes
- * on: so the work is bounded by the program's length, however often its alternatives name the same. */
+/* Follows the program from pc to lexemes and to the end. A lexeme that may be empty is followed on
+ * as well. Where ways meet, one goes on: so the work is bounded by the program's length, however
+ * often its alternatives name the same. */
 static void enter(tg_constraint_state *s, uint32_t first, uint32_t pc, uint32_t at)
 {
     const tg_program *p = &s->constraint->program;
-    while (!s->broken && !is_full(s, first) && p->depth[pc] != UINT8_MAX && depth_of(s, at) + p->depth[pc] <= TG_CALL_DEPTH_MAX) {
+    while (!s->broken && !is_full(s, first) && p->depth[pc] != UINT8_MAX &&
+           depth_of(s, at) + p->depth[pc] <= TG_CALL_DEPTH_MAX) {
         const tg_instruction *in = &p->code[pc];
         s->work--;
         switch (in->op) {
         case TG_OP_LEXEME:
-            if (!add_place(s, first, (tg_place){pc, at, TG_DFA_START}) || !tg_lexeme_at(s->constraint, pc)->accepts[TG_DFA_START])
+            if (!add_place(s, first, (tg_place){pc, at, TG_DFA_START}) ||
+                !tg_lexeme_at(s->constraint, pc)->accepts[TG_DFA_START])
                 return;
             pc++;
             break;
@@ -189,7 +203,9 @@ void tg_constraint_restart(tg_constraint_state *s, size_t tool)
     const tg_constraint *c = s->constraint;
     tg_masking_reset(s);
     s->places_len = s->frames_len = 0;
-    tg_places_enter(s, tool < c->calls.tools ? tg_calls_arguments(&c->calls, tool) : c->program.start, TG_NO_FRAME);
+    tg_places_enter(s,
+                    tool < c->calls.tools ? tg_calls_arguments(&c->calls, tool) : c->program.start,
+                    TG_NO_FRAME);
     s->len = s->places_len;
 }
 
@@ -230,14 +246,17 @@ static void compact(tg_constraint_state *s)
     uint32_t *moved = s->moved, len = 0;
     memset(moved, 0xff, s->frames_len * sizeof(*moved)); /* TG_NO_FRAME: needed by none */
     for (uint32_t i = 0; i < s->len; i++)
-        for (uint32_t f = s->places[i].frame; f != TG_NO_FRAME && moved[f] == TG_NO_FRAME; f = frames[f].parent)
+        for (uint32_t f = s->places[i].frame; f != TG_NO_FRAME && moved[f] == TG_NO_FRAME;
+             f = frames[f].parent)
             moved[f] = f;
     for (uint32_t f = 0; f < s->frames_len; f++) { /* a parent stands before its children */
         if (moved[f] == TG_NO_FRAME)
             continue;
         const uint32_t parent = frames[f].parent;
         moved[f] = len;
-        frames[len] = (tg_frame){frames[f].back, parent == TG_NO_FRAME ? TG_NO_FRAME : moved[parent], frames[f].depth, frames[f].hash};
+        frames[len] =
+            (tg_frame){frames[f].back, parent == TG_NO_FRAME ? TG_NO_FRAME : moved[parent],
+                       frames[f].depth, frames[f].hash};
         len++;
     }
     for (uint32_t i = 0; i < s->len; i++)
@@ -266,8 +285,10 @@ bool tg_constraint_advance_text(tg_constraint_state *s, tg_str text)
 bool tg_constraint_advance(tg_constraint_state *s, uint32_t token)
 {
     const tg_tokenizer *tokenizer = s->constraint->trie->tokenizer;
-    const tg_str bytes = token < s->constraint->trie->vocab ? tg_tokenizer_piece(tokenizer, token) : (tg_str){"", 0};
-    return bytes.len > 0 && !tg_tokenizer_is_control(tokenizer, token) && tg_constraint_advance_text(s, bytes);
+    const tg_str bytes =
+        token < s->constraint->trie->vocab ? tg_tokenizer_piece(tokenizer, token) : (tg_str){"", 0};
+    return bytes.len > 0 && !tg_tokenizer_is_control(tokenizer, token) &&
+           tg_constraint_advance_text(s, bytes);
 }
 
 bool tg_constraint_may_end(const tg_constraint_state *s)

@@ -5,14 +5,17 @@
 
 enum { STATES_MAX = 32, FIRSTS = 9, THENS = 5, CONTINUATION = 0 };
 
-/* Bytes that begin a character, which of `thens` comes next, and how many continuations of any kind then. */
+/* Bytes that begin a character, which of `thens` comes next, and how many continuations of any kind
+ * then. */
 static const struct first {
     uint8_t first, last;
     int then; /* -1: nothing */
     uint32_t more;
-} firsts[FIRSTS] = {{0x20, 0x7f, -1, 0}, {0xc2, 0xdf, 0, 0}, {0xe0, 0xe0, 1, 1}, {0xe1, 0xec, 0, 1}, {0xed, 0xed, 2, 1},
-                    {0xee, 0xef, 0, 1},  {0xf0, 0xf0, 3, 2}, {0xf1, 0xf3, 0, 2}, {0xf4, 0xf4, 4, 2}};
-static const uint8_t thens[THENS][2] = {{0x80, 0xbf}, {0xa0, 0xbf}, {0x80, 0x9f}, {0x90, 0xbf}, {0x80, 0x8f}};
+} firsts[FIRSTS] = {{0x20, 0x7f, -1, 0}, {0xc2, 0xdf, 0, 0}, {0xe0, 0xe0, 1, 1},
+                    {0xe1, 0xec, 0, 1},  {0xed, 0xed, 2, 1}, {0xee, 0xef, 0, 1},
+                    {0xf0, 0xf0, 3, 2},  {0xf1, 0xf3, 0, 2}, {0xf4, 0xf4, 4, 2}};
+static const uint8_t thens[THENS][2] = {
+    {0x80, 0xbf}, {0xa0, 0xbf}, {0x80, 0x9f}, {0x90, 0xbf}, {0x80, 0x8f}};
 
 typedef struct samples { /* one byte of each class in a range */
     uint8_t bytes[96];
@@ -79,9 +82,11 @@ static void step_character(const tg_dfa *dfa, const plan *p, const set *from, se
         uint32_t at = 0;
         begin(&bytes[0], NULL);
         step(dfa, from, &p->firsts[r], &bytes[0]);
-        for (uint32_t more = 0; firsts[r].then >= 0 && more <= firsts[r].more; more++, at = 1 - at) {
+        for (uint32_t more = 0; firsts[r].then >= 0 && more <= firsts[r].more;
+             more++, at = 1 - at) {
             begin(&bytes[1 - at], &bytes[at]);
-            step(dfa, &bytes[at], &p->thens[more == 0 ? firsts[r].then : CONTINUATION], &bytes[1 - at]);
+            step(dfa, &bytes[at], &p->thens[more == 0 ? firsts[r].then : CONTINUATION],
+                 &bytes[1 - at]);
         }
         to->died |= bytes[at].died;
         to->ended |= bytes[at].ended;

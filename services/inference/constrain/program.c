@@ -24,7 +24,8 @@ uint32_t tg_program_add(tg_program *p, tg_op op, uint32_t a, uint32_t b)
         return 0;
     if (p->len == p->cap) {
         const uint32_t cap = p->cap ? 2 * p->cap : 64;
-        tg_instruction *code = p->len < TG_PROGRAM_LEN_MAX ? realloc(p->code, cap * sizeof(*code)) : NULL;
+        tg_instruction *code =
+            p->len < TG_PROGRAM_LEN_MAX ? realloc(p->code, cap * sizeof(*code)) : NULL;
         if (!code) {
             p->rc = p->len < TG_PROGRAM_LEN_MAX ? -ENOMEM : -EMSGSIZE;
             return 0;
@@ -55,8 +56,9 @@ int tg_program_rc(const tg_program *p, tg_error *err)
 {
     if (p->rc != -EMSGSIZE)
         return p->rc;
-    return tg_error_set(err, p->rc, "this constraint is too large: more than %u steps or %d lexemes", TG_PROGRAM_LEN_MAX,
-                        TG_PROGRAM_LEXEMES_MAX);
+    return tg_error_set(err, p->rc,
+                        "this constraint is too large: more than %u steps or %d lexemes",
+                        TG_PROGRAM_LEN_MAX, TG_PROGRAM_LEXEMES_MAX);
 }
 
 void tg_program_undo(tg_program *p, uint32_t len, uint32_t lexemes_len)
@@ -102,5 +104,7 @@ int tg_program_finish(tg_program *p, tg_error *err)
             p->depth[pc] = depth < p->depth[pc] ? depth : p->depth[pc];
         }
     }
-    return p->depth[p->start] == NO_END ? tg_error_set(err, -EINVAL, "no text can satisfy this constraint") : 0;
+    return p->depth[p->start] == NO_END
+               ? tg_error_set(err, -EINVAL, "no text can satisfy this constraint")
+               : 0;
 }

@@ -44,7 +44,8 @@ const tg_regex *tg_regex_set(tg_arena *arena, const tg_points *points, size_t le
     qsort(own, len, sizeof(*own), compare_points);
     for (size_t i = 0; i < len; i++) {
         if (kept > 0 && own[i].first <= own[kept - 1].last + 1)
-            own[kept - 1].last = own[i].last > own[kept - 1].last ? own[i].last : own[kept - 1].last;
+            own[kept - 1].last =
+                own[i].last > own[kept - 1].last ? own[i].last : own[kept - 1].last;
         else
             own[kept++] = own[i];
     }
@@ -53,7 +54,8 @@ const tg_regex *tg_regex_set(tg_arena *arena, const tg_points *points, size_t le
     return regex;
 }
 
-static const tg_regex *pair(tg_arena *arena, tg_regex_kind kind, const tg_regex *a, const tg_regex *b)
+static const tg_regex *pair(tg_arena *arena, tg_regex_kind kind, const tg_regex *a,
+                            const tg_regex *b)
 {
     tg_regex *regex = a && b ? new_regex(arena, kind) : NULL;
     if (regex) {
@@ -63,8 +65,14 @@ static const tg_regex *pair(tg_arena *arena, tg_regex_kind kind, const tg_regex 
     return regex;
 }
 
-const tg_regex *tg_regex_cat(tg_arena *arena, const tg_regex *a, const tg_regex *b) { return pair(arena, TG_REGEX_CAT, a, b); }
-const tg_regex *tg_regex_alt(tg_arena *arena, const tg_regex *a, const tg_regex *b) { return pair(arena, TG_REGEX_ALT, a, b); }
+const tg_regex *tg_regex_cat(tg_arena *arena, const tg_regex *a, const tg_regex *b)
+{
+    return pair(arena, TG_REGEX_CAT, a, b);
+}
+const tg_regex *tg_regex_alt(tg_arena *arena, const tg_regex *a, const tg_regex *b)
+{
+    return pair(arena, TG_REGEX_ALT, a, b);
+}
 
 const tg_regex *tg_regex_repeat(tg_arena *arena, const tg_regex *a, uint32_t least, uint32_t most)
 {
@@ -110,7 +118,10 @@ static int bad(const parser *p, int rc, const char *what)
     return tg_error_set(p->err, rc, "in the regular expression, at byte %zu: %s", p->at, what);
 }
 
-static int peek(const parser *p) { return p->at < p->text.len ? (unsigned char)p->text.data[p->at] : -1; }
+static int peek(const parser *p)
+{
+    return p->at < p->text.len ? (unsigned char)p->text.data[p->at] : -1;
+}
 static bool accept(parser *p, char c)
 {
     const bool is = peek(p) == (unsigned char)c;
@@ -135,18 +146,24 @@ static int hex(parser *p, size_t least, size_t most, uint32_t *ret)
     *ret = 0;
     for (; digits < most; digits++, p->at++) {
         const int c = peek(p);
-        const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        const int digit = c >= '0' && c <= '9'   ? c - '0'
+                          : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                          : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                                 : -1;
         if (digit < 0)
             break;
         *ret = *ret << 4 | (uint32_t)digit;
     }
-    return digits >= least && *ret <= POINT_MAX ? 0 : bad(p, -EINVAL, "hexadecimal digits of a code point are expected");
+    return digits >= least && *ret <= POINT_MAX
+               ? 0
+               : bad(p, -EINVAL, "hexadecimal digits of a code point are expected");
 }
 
 static const tg_points digit_points[] = {{'0', '9'}};
 static const tg_points word_points[] = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
-static const tg_points space_points[] = {{'\t', '\r'}, {' ', ' '}, {0xa0, 0xa0}, {0x1680, 0x1680}, {0x2000, 0x200a},
-                                         {0x2028, 0x2029}, {0x202f, 0x202f}, {0x205f, 0x205f}, {0x3000, 0x3000}, {0xfeff, 0xfeff}};
+static const tg_points space_points[] = {
+    {'\t', '\r'},     {' ', ' '},       {0xa0, 0xa0},     {0x1680, 0x1680}, {0x2000, 0x200a},
+    {0x2028, 0x2029}, {0x202f, 0x202f}, {0x205f, 0x205f}, {0x3000, 0x3000}, {0xfeff, 0xfeff}};
 static const tg_points line_points[] = {{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
 
 /* Behind a backslash: a set, or one code point. */
@@ -162,14 +179,18 @@ static int parse_escape(parser *p, const tg_regex **ret)
     if (strchr("dDwWsS", c)) {
         const int low = c | 0x20;
         const tg_regex *set = low == 'd' ? tg_regex_set(p->arena, digit_points, 1)
-                              : low == 'w' ? tg_regex_set(p->arena, word_points, 4)
-                                           : tg_regex_set(p->arena, space_points, sizeof(space_points) / sizeof(*space_points));
+                              : low == 'w'
+                                  ? tg_regex_set(p->arena, word_points, 4)
+                                  : tg_regex_set(p->arena, space_points,
+                                                 sizeof(space_points) / sizeof(*space_points));
         p->at++;
         *ret = c == low ? set : opposite(p->arena, set);
         return *ret ? 0 : -ENOMEM;
     }
     if (strchr("bBpPkc", c) || (c >= '1' && c <= '9'))
-        return bad(p, -ENOTSUP, "this escape is not supported (word boundaries, backreferences and Unicode properties are not)");
+        return bad(p, -ENOTSUP,
+                   "this escape is not supported (word boundaries, backreferences and Unicode "
+                   "properties are not)");
     const char *known = strchr(names, c);
     if (known) {
         point = (unsigned char)values[known - names];
@@ -209,7 +230,10 @@ static int parse_class_item(parser *p, const tg_regex **ret)
     return *ret ? 0 : -ENOMEM;
 }
 
-static bool is_one(const tg_regex *set) { return set->points_len == 1 && set->points[0].first == set->points[0].last; }
+static bool is_one(const tg_regex *set)
+{
+    return set->points_len == 1 && set->points[0].first == set->points[0].last;
+}
 
 /* Behind '['. */
 static int parse_class(parser *p, const tg_regex **ret)
@@ -226,7 +250,8 @@ static int parse_class(parser *p, const tg_regex **ret)
             return rc;
         if (len + item->points_len > sizeof(points) / sizeof(*points))
             return bad(p, -ENOTSUP, "this class has more ranges than are supported");
-        if (is_one(item) && peek(p) == '-' && p->at + 1 < p->text.len && p->text.data[p->at + 1] != ']') {
+        if (is_one(item) && peek(p) == '-' && p->at + 1 < p->text.len &&
+            p->text.data[p->at + 1] != ']') {
             p->at++;
             rc = parse_class_item(p, &last);
             if (rc < 0)
@@ -251,7 +276,8 @@ static int parse_alternatives(parser *p, bool top, bool whole, const tg_regex **
 static int parse_group(parser *p, const tg_regex **ret)
 {
     if (accept(p, '?') && !accept(p, ':')) {
-        const bool named = peek(p) == '<' && p->at + 1 < p->text.len && p->text.data[p->at + 1] != '=' && p->text.data[p->at + 1] != '!';
+        const bool named = peek(p) == '<' && p->at + 1 < p->text.len &&
+                           p->text.data[p->at + 1] != '=' && p->text.data[p->at + 1] != '!';
         if (!named)
             return bad(p, -ENOTSUP, "look-around and flags are not supported");
         while (peek(p) >= 0 && peek(p) != '>')
@@ -272,12 +298,17 @@ static int parse_atom(parser *p, const tg_regex **ret)
     const int c = peek(p);
     if (c == '(' || c == '[' || c == '\\') {
         p->at++;
-        return c == '(' ? parse_group(p, ret) : c == '[' ? parse_class(p, ret) : parse_escape(p, ret);
+        return c == '('   ? parse_group(p, ret)
+               : c == '[' ? parse_class(p, ret)
+                          : parse_escape(p, ret);
     }
     if (strchr("*+?{}|)]", c))
-        return bad(p, -EINVAL, c == '{' || c == '}' || c == ']' ? "this character must be escaped" : "nothing stands before this quantifier");
+        return bad(p, -EINVAL,
+                   c == '{' || c == '}' || c == ']' ? "this character must be escaped"
+                                                    : "nothing stands before this quantifier");
     if (c == '^' || c == '$')
-        return bad(p, -ENOTSUP, "'^' and '$' are supported at the two ends of the whole expression only");
+        return bad(p, -ENOTSUP,
+                   "'^' and '$' are supported at the two ends of the whole expression only");
     if (c == '.') {
         p->at++;
         *ret = opposite(p->arena, tg_regex_set(p->arena, line_points, 3));
@@ -329,14 +360,19 @@ static int parse_repeat(parser *p, const tg_regex **atom)
     *atom = tg_regex_repeat(p->arena, *atom, least, most);
     if (!*atom)
         return -ENOMEM;
-    return strchr("*+?{", peek(p) < 0 ? 'x' : peek(p)) ? bad(p, -EINVAL, "nothing stands before this quantifier") : 0;
+    return strchr("*+?{", peek(p) < 0 ? 'x' : peek(p))
+               ? bad(p, -EINVAL, "nothing stands before this quantifier")
+               : 0;
 }
 
 /* One alternative. At the top `whole` says whether any text may stand around it. */
 static int parse_sequence(parser *p, bool top, bool whole, const tg_regex **ret)
 {
-    const tg_regex *any = top && !whole ? tg_regex_repeat(p->arena, tg_regex_set(p->arena, &(tg_points){0, POINT_MAX}, 1), 0, UINT32_MAX)
-                                        : tg_regex_text(p->arena, (tg_str){"", 0});
+    const tg_regex *any =
+        top && !whole
+            ? tg_regex_repeat(p->arena, tg_regex_set(p->arena, &(tg_points){0, POINT_MAX}, 1), 0,
+                              UINT32_MAX)
+            : tg_regex_text(p->arena, (tg_str){"", 0});
     const tg_regex *all = tg_regex_text(p->arena, (tg_str){"", 0});
     if (!any || !all)
         return -ENOMEM;
@@ -380,7 +416,9 @@ int tg_regex_parse(tg_str pattern, bool whole, tg_arena *arena, tg_error *err, c
 {
     parser p = {.text = pattern, .arena = arena, .err = err};
     if (pattern.len > TG_REGEX_BYTES_MAX)
-        return tg_error_set(err, -EINVAL, "a regular expression of %zu bytes; at most %d are allowed", pattern.len, TG_REGEX_BYTES_MAX);
+        return tg_error_set(err, -EINVAL,
+                            "a regular expression of %zu bytes; at most %d are allowed",
+                            pattern.len, TG_REGEX_BYTES_MAX);
     if (!tg_utf8_valid(pattern.data, pattern.len))
         return tg_error_set(err, -EINVAL, "the regular expression is not valid UTF-8");
     int rc = parse_alternatives(&p, true, whole, ret);
@@ -445,8 +483,11 @@ const tg_regex *tg_regex_in_json(tg_arena *arena, const tg_regex *regex)
     switch (regex->kind) {
     case TG_REGEX_SET: return set_in_json(arena, regex);
     case TG_REGEX_CAT:
-    case TG_REGEX_ALT: return pair(arena, regex->kind, tg_regex_in_json(arena, regex->a), tg_regex_in_json(arena, regex->b));
-    case TG_REGEX_REPEAT: return tg_regex_repeat(arena, tg_regex_in_json(arena, regex->a), regex->least, regex->most);
+    case TG_REGEX_ALT:
+        return pair(arena, regex->kind, tg_regex_in_json(arena, regex->a),
+                    tg_regex_in_json(arena, regex->b));
+    case TG_REGEX_REPEAT:
+        return tg_regex_repeat(arena, tg_regex_in_json(arena, regex->a), regex->least, regex->most);
     default: return regex; /* the only text a parsed expression has is the empty one */
     }
 }

@@ -1,10 +1,12 @@
 /* Regular expressions as trees: from text, or built by hand; dfa.h makes automata of them.
  *
- * The syntax is ECMA-262's with the u flag, without what no finite automaton has or what is not needed: literals, '.', classes,
- * \d \w \s and their opposites, \n \r \t \f \v \0 \xHH \uHHHH \u{H…}, groups (captures mean nothing), alternation, greedy and
- * lazy quantifiers, '^' and '$' at the ends of alternatives. Refused by name: backreferences, look-around, \b, \p, flags.
+ * The syntax is ECMA-262's with the u flag, without what no finite automaton has or what is not
+ * needed: literals, '.', classes, \d \w \s and their opposites, \n \r \t \f \v \0 \xHH \uHHHH
+ * \u{H…}, groups (captures mean nothing), alternation, greedy and lazy quantifiers, '^' and '$' at
+ * the ends of alternatives. Refused by name: backreferences, look-around, \b, \p, flags.
  *
- * Bounds: TG_REGEX_BYTES_MAX, TG_REGEX_REPEAT_MAX, TG_REGEX_DEPTH_MAX. Ownership: everything lives in the arena.
+ * Bounds: TG_REGEX_BYTES_MAX, TG_REGEX_REPEAT_MAX, TG_REGEX_DEPTH_MAX. Ownership: everything lives
+ * in the arena.
  */
 #ifndef TG_INFERENCE_CONSTRAIN_REGEX_H
 #define TG_INFERENCE_CONSTRAIN_REGEX_H
@@ -40,16 +42,19 @@ struct tg_regex {
 
 /* `whole`: the text as a whole must match; otherwise some part of it, unless '^' and '$' say more.
  * 0; -EINVAL or -ENOTSUP with a message; -ENOMEM. */
-int tg_regex_parse(tg_str pattern, bool whole, tg_arena *arena, tg_error *err, const tg_regex **ret);
+int tg_regex_parse(tg_str pattern, bool whole, tg_arena *arena, tg_error *err,
+                   const tg_regex **ret);
 
 /* Builders. NULL when out of memory, or when given NULL, so that calls can be nested. */
 const tg_regex *tg_regex_text(tg_arena *arena, tg_str bytes);
-const tg_regex *tg_regex_set(tg_arena *arena, const tg_points *points, size_t len); /* any order; copied */
+const tg_regex *tg_regex_set(tg_arena *arena, const tg_points *points,
+                             size_t len); /* any order; copied */
 const tg_regex *tg_regex_cat(tg_arena *arena, const tg_regex *a, const tg_regex *b);
 const tg_regex *tg_regex_alt(tg_arena *arena, const tg_regex *a, const tg_regex *b);
 const tg_regex *tg_regex_repeat(tg_arena *arena, const tg_regex *a, uint32_t least, uint32_t most);
 
-/* The same texts as they are written inside a JSON string: what must be escaped is, in its shortest form. */
+/* The same texts as they are written inside a JSON string: what must be escaped is, in its shortest
+ * form. */
 const tg_regex *tg_regex_in_json(tg_arena *arena, const tg_regex *regex);
 
 #endif

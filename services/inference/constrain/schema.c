@@ -19,7 +19,8 @@ static bool point_to(const tg_json_node *from, const tg_json_node *to, tg_buf *o
         if (from->kind == TG_JSON_ARRAY)
             tg_buf_printf(out, "/%zu", at);
         else
-            tg_buf_printf(out, "/" TG_STR_FMT, (int)(n->key.len < 80 ? n->key.len : 80), n->key.data);
+            tg_buf_printf(out, "/" TG_STR_FMT, (int)(n->key.len < 80 ? n->key.len : 80),
+                          n->key.data);
         if (point_to(n, to, out))
             return true;
         out->len = len;
@@ -46,7 +47,8 @@ int tg_schema_refuse(const tg_schema_compiler *c, const tg_json_node *at, int rc
 
 const tg_json_node *tg_schema_get(const tg_json_node *object, tg_str name)
 {
-    for (const tg_json_node *n = object && object->kind == TG_JSON_OBJECT ? object->first : NULL; n; n = n->next)
+    for (const tg_json_node *n = object && object->kind == TG_JSON_OBJECT ? object->first : NULL; n;
+         n = n->next)
         if (tg_str_eq(n->key, name))
             return n;
     return NULL;
@@ -59,7 +61,8 @@ bool tg_schema_equal(const tg_json_node *a, const tg_json_node *b)
     switch (a->kind) {
     case TG_JSON_NULL: return true;
     case TG_JSON_BOOL: return a->boolean == b->boolean;
-    case TG_JSON_NUMBER: return a->is_int && b->is_int ? a->integer == b->integer : a->number == b->number;
+    case TG_JSON_NUMBER:
+        return a->is_int && b->is_int ? a->integer == b->integer : a->number == b->number;
     case TG_JSON_STRING: return tg_str_eq(a->text, b->text);
     default: break;
     }
@@ -100,19 +103,23 @@ static size_t decode_step(tg_str step, char *to, size_t size)
 
 static int follow(const tg_schema_compiler *c, const tg_json_node *ref, const tg_json_node **ret)
 {
-    if (ref->kind != TG_JSON_STRING || ref->text.len == 0 || ref->text.data[0] != '#' || (ref->text.len > 1 && ref->text.data[1] != '/'))
-        return tg_schema_refuse(c, ref, -ENOTSUP, "is supported as \"#\" or \"#/…\" only: within the document");
+    if (ref->kind != TG_JSON_STRING || ref->text.len == 0 || ref->text.data[0] != '#' ||
+        (ref->text.len > 1 && ref->text.data[1] != '/'))
+        return tg_schema_refuse(c, ref, -ENOTSUP,
+                                "is supported as \"#\" or \"#/…\" only: within the document");
     const tg_json_node *n = c->root;
     for (size_t i = 1; i < ref->text.len && n;) {
         char name[256];
         const size_t start = ++i;
         while (i < ref->text.len && ref->text.data[i] != '/')
             i++;
-        const size_t len = decode_step((tg_str){ref->text.data + start, i - start}, name, sizeof(name));
+        const size_t len =
+            decode_step((tg_str){ref->text.data + start, i - start}, name, sizeof(name));
         uint64_t at = 0;
         if (len == SIZE_MAX) {
             n = NULL;
-        } else if (n->kind == TG_JSON_ARRAY && tg_str_u64((tg_str){name, len}, &at) == 0 && at < n->len) {
+        } else if (n->kind == TG_JSON_ARRAY && tg_str_u64((tg_str){name, len}, &at) == 0 &&
+                   at < n->len) {
             for (n = n->first; at > 0; at--)
                 n = n->next;
         } else {
@@ -125,17 +132,50 @@ static int follow(const tg_schema_compiler *c, const tg_json_node *ref, const tg
 
 /* ---- keywords ---- */
 
-static const char *const known_keywords[] = {
-    "type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "nullable", "properties", "required", "additionalProperties", "items",
-    "prefixItems", "minItems", "maxItems", "minLength", "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum",
-    "exclusiveMaximum", "multipleOf", "$defs", "definitions", "title", "description", "default", "examples", "$schema", "$id", "$comment",
-    "deprecated", "readOnly", "writeOnly", "discriminator"};
+static const char *const known_keywords[] = {"type",
+                                             "enum",
+                                             "const",
+                                             "anyOf",
+                                             "oneOf",
+                                             "allOf",
+                                             "$ref",
+                                             "nullable",
+                                             "properties",
+                                             "required",
+                                             "additionalProperties",
+                                             "items",
+                                             "prefixItems",
+                                             "minItems",
+                                             "maxItems",
+                                             "minLength",
+                                             "maxLength",
+                                             "pattern",
+                                             "format",
+                                             "minimum",
+                                             "maximum",
+                                             "exclusiveMinimum",
+                                             "exclusiveMaximum",
+                                             "multipleOf",
+                                             "$defs",
+                                             "definitions",
+                                             "title",
+                                             "description",
+                                             "default",
+                                             "examples",
+                                             "$schema",
+                                             "$id",
+                                             "$comment",
+                                             "deprecated",
+                                             "readOnly",
+                                             "writeOnly",
+                                             "discriminator"};
 
 static int check_keywords(const tg_schema_compiler *c, const tg_json_node *schema)
 {
     for (const tg_json_node *n = schema->first; n; n = n->next) {
         bool known = (tg_str_is(n->key, "uniqueItems") && n->kind == TG_JSON_BOOL && !n->boolean) ||
-                     ((tg_str_is(n->key, "minProperties") || tg_str_is(n->key, "minContains")) && n->is_int && n->integer == 0);
+                     ((tg_str_is(n->key, "minProperties") || tg_str_is(n->key, "minContains")) &&
+                      n->is_int && n->integer == 0);
         for (size_t i = 0; i < sizeof(known_keywords) / sizeof(*known_keywords) && !known; i++)
             known = tg_str_is(n->key, known_keywords[i]);
         if (!known)
@@ -144,7 +184,8 @@ static int check_keywords(const tg_schema_compiler *c, const tg_json_node *schem
             return tg_schema_refuse(c, n, -ENOTSUP, "is supported at the root only");
         if (tg_str_is(n->key, "nullable") && n->kind != TG_JSON_BOOL)
             return tg_schema_refuse(c, n, -EINVAL, "must be true or false");
-        if ((tg_str_is(n->key, "anyOf") || tg_str_is(n->key, "oneOf") || tg_str_is(n->key, "allOf") || tg_str_is(n->key, "enum")) &&
+        if ((tg_str_is(n->key, "anyOf") || tg_str_is(n->key, "oneOf") ||
+             tg_str_is(n->key, "allOf") || tg_str_is(n->key, "enum")) &&
             (n->kind != TG_JSON_ARRAY || n->len == 0))
             return tg_schema_refuse(c, n, -EINVAL, "must be an array that is not empty");
     }
@@ -163,12 +204,16 @@ int tg_schema_add_part(const tg_schema_compiler *c, tg_conjunction *k, const tg_
         if (k->parts[i].node != schema)
             continue;
         return k->parts[i].any_done || k->parts[i].one_done
-                   ? tg_schema_refuse(c, schema, -ENOTSUP, "comes back to itself with no value in between") : 0;
+                   ? tg_schema_refuse(c, schema, -ENOTSUP,
+                                      "comes back to itself with no value in between")
+                   : 0;
     }
     if (k->len == TG_SCHEMA_PARTS_MAX)
-        return tg_schema_refuse(c, schema, -EMSGSIZE, "more than 16 subschemas hold for one value here");
+        return tg_schema_refuse(c, schema, -EMSGSIZE,
+                                "more than 16 subschemas hold for one value here");
     k->parts[k->len++] = (tg_schema_part){.node = schema};
-    const tg_json_node *ref = tg_json_tree_get(schema, "$ref"), *all = tg_json_tree_get(schema, "allOf"), *target = NULL;
+    const tg_json_node *ref = tg_json_tree_get(schema, "$ref"),
+                       *all = tg_json_tree_get(schema, "allOf"), *target = NULL;
     int rc = check_keywords(c, schema);
     if (rc == 0 && ref)
         rc = follow(c, ref, &target);
@@ -194,14 +239,18 @@ int tg_schema_types(const tg_schema_compiler *c, const tg_conjunction *k, uint32
 {
     *ret = TG_IS_ANY;
     for (uint32_t i = 0; i < k->len; i++) {
-        const tg_json_node *type = tg_json_tree_get(k->parts[i].node, "type"), *nullable = tg_json_tree_get(k->parts[i].node, "nullable");
+        const tg_json_node *type = tg_json_tree_get(k->parts[i].node, "type"),
+                           *nullable = tg_json_tree_get(k->parts[i].node, "nullable");
         uint32_t types = 0;
         if (!type)
             continue;
-        for (const tg_json_node *n = type->kind == TG_JSON_ARRAY ? type->first : type; n; n = type->kind == TG_JSON_ARRAY ? n->next : NULL) {
+        for (const tg_json_node *n = type->kind == TG_JSON_ARRAY ? type->first : type; n;
+             n = type->kind == TG_JSON_ARRAY ? n->next : NULL) {
             const uint32_t one = n->kind == TG_JSON_STRING ? type_named(n->text) : 0;
             if (one == 0)
-                return tg_schema_refuse(c, n, -EINVAL, "is no type; null, boolean, number, integer, string, array and object are");
+                return tg_schema_refuse(
+                    c, n, -EINVAL,
+                    "is no type; null, boolean, number, integer, string, array and object are");
             types |= one;
         }
         *ret &= nullable && nullable->boolean ? types | TG_IS_NULL : types;
@@ -214,11 +263,21 @@ uint32_t tg_schema_types_meant(const tg_conjunction *k, uint32_t types)
     static const struct {
         const char *keyword;
         uint32_t types;
-    } means[] = {{"properties", TG_IS_OBJECT}, {"required", TG_IS_OBJECT}, {"additionalProperties", TG_IS_OBJECT},
-                 {"items", TG_IS_ARRAY}, {"prefixItems", TG_IS_ARRAY}, {"minItems", TG_IS_ARRAY}, {"maxItems", TG_IS_ARRAY},
-                 {"minLength", TG_IS_STRING}, {"maxLength", TG_IS_STRING}, {"pattern", TG_IS_STRING}, {"format", TG_IS_STRING},
-                 {"minimum", TG_IS_INTEGER | TG_IS_FRACTION}, {"maximum", TG_IS_INTEGER | TG_IS_FRACTION},
-                 {"exclusiveMinimum", TG_IS_INTEGER | TG_IS_FRACTION}, {"exclusiveMaximum", TG_IS_INTEGER | TG_IS_FRACTION},
+    } means[] = {{"properties", TG_IS_OBJECT},
+                 {"required", TG_IS_OBJECT},
+                 {"additionalProperties", TG_IS_OBJECT},
+                 {"items", TG_IS_ARRAY},
+                 {"prefixItems", TG_IS_ARRAY},
+                 {"minItems", TG_IS_ARRAY},
+                 {"maxItems", TG_IS_ARRAY},
+                 {"minLength", TG_IS_STRING},
+                 {"maxLength", TG_IS_STRING},
+                 {"pattern", TG_IS_STRING},
+                 {"format", TG_IS_STRING},
+                 {"minimum", TG_IS_INTEGER | TG_IS_FRACTION},
+                 {"maximum", TG_IS_INTEGER | TG_IS_FRACTION},
+                 {"exclusiveMinimum", TG_IS_INTEGER | TG_IS_FRACTION},
+                 {"exclusiveMaximum", TG_IS_INTEGER | TG_IS_FRACTION},
                  {"multipleOf", TG_IS_INTEGER | TG_IS_FRACTION}};
     uint32_t meant = 0;
     if (types != TG_IS_ANY)
@@ -231,8 +290,10 @@ uint32_t tg_schema_types_meant(const tg_conjunction *k, uint32_t types)
 
 static uint32_t type_of(const tg_json_node *value)
 {
-    static const uint32_t of[] = {TG_IS_NULL, TG_IS_BOOLEAN, TG_IS_FRACTION, TG_IS_STRING, TG_IS_ARRAY, TG_IS_OBJECT};
-    const bool whole = value->kind == TG_JSON_NUMBER && (value->is_int || floor(value->number) == value->number);
+    static const uint32_t of[] = {TG_IS_NULL,   TG_IS_BOOLEAN, TG_IS_FRACTION,
+                                  TG_IS_STRING, TG_IS_ARRAY,   TG_IS_OBJECT};
+    const bool whole =
+        value->kind == TG_JSON_NUMBER && (value->is_int || floor(value->number) == value->number);
     return whole ? TG_IS_INTEGER : of[value->kind];
 }
 
@@ -240,7 +301,8 @@ static uint32_t type_of(const tg_json_node *value)
 
 static const tg_json_node *values_of(const tg_schema_part *part, bool *ret_single)
 {
-    const tg_json_node *only = tg_json_tree_get(part->node, "const"), *many = tg_json_tree_get(part->node, "enum");
+    const tg_json_node *only = tg_json_tree_get(part->node, "const"),
+                       *many = tg_json_tree_get(part->node, "enum");
     *ret_single = only != NULL;
     return only ? only : many ? many->first : NULL;
 }
@@ -257,7 +319,8 @@ static bool holds(const tg_conjunction *k, const tg_json_node *value)
 {
     for (uint32_t i = 0; i < k->len; i++) {
         bool single;
-        const tg_json_node *list = values_of(&k->parts[i], &single), *many = tg_json_tree_get(k->parts[i].node, "enum");
+        const tg_json_node *list = values_of(&k->parts[i], &single),
+                           *many = tg_json_tree_get(k->parts[i].node, "enum");
         if (list && !is_listed(list, value, single))
             return false;
         if (single && many && !is_listed(many->first, value, false))
@@ -266,7 +329,8 @@ static bool holds(const tg_conjunction *k, const tg_json_node *value)
     return true;
 }
 
-int tg_schema_listed(const tg_schema_compiler *c, const tg_conjunction *k, uint32_t types, const tg_json_node ***ret, size_t *ret_len)
+int tg_schema_listed(const tg_schema_compiler *c, const tg_conjunction *k, uint32_t types,
+                     const tg_json_node ***ret, size_t *ret_len)
 {
     *ret = NULL;
     *ret_len = 0;
@@ -291,9 +355,12 @@ int tg_schema_listed(const tg_schema_compiler *c, const tg_conjunction *k, uint3
 
 static int check_beside_values(const tg_schema_compiler *c, const tg_conjunction *k)
 {
-    static const char *const shaping[] = {"properties", "required", "additionalProperties", "items", "prefixItems", "minItems", "maxItems",
-                                          "minLength", "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum",
-                                          "exclusiveMaximum", "multipleOf"};
+    static const char *const shaping[] = {"properties", "required",         "additionalProperties",
+                                          "items",      "prefixItems",      "minItems",
+                                          "maxItems",   "minLength",        "maxLength",
+                                          "pattern",    "format",           "minimum",
+                                          "maximum",    "exclusiveMinimum", "exclusiveMaximum",
+                                          "multipleOf"};
     for (uint32_t i = 0; i < k->len; i++) {
         for (size_t w = 0; w < sizeof(shaping) / sizeof(*shaping); w++) {
             const tg_json_node *n = tg_json_tree_get(k->parts[i].node, shaping[w]);
@@ -311,7 +378,8 @@ static uint64_t hash_of(const tg_conjunction *k)
     uint64_t hash = 0xcbf29ce484222325u + k->never;
     for (uint32_t i = 0; i < k->len; i++) {
         const tg_schema_part *p = &k->parts[i];
-        hash = (hash ^ (uint64_t)p->node->at * 8 ^ (uint64_t)p->any_done * 2 ^ p->one_done) * 0x100000001b3u;
+        hash = (hash ^ (uint64_t)p->node->at * 8 ^ (uint64_t)p->any_done * 2 ^ p->one_done) *
+               0x100000001b3u;
     }
     return hash;
 }
@@ -321,7 +389,8 @@ static bool same(const tg_conjunction *a, const tg_conjunction *b)
     if (a->len != b->len || a->never != b->never)
         return false;
     for (uint32_t i = 0; i < a->len; i++)
-        if (a->parts[i].node != b->parts[i].node || a->parts[i].any_done != b->parts[i].any_done || a->parts[i].one_done != b->parts[i].one_done)
+        if (a->parts[i].node != b->parts[i].node || a->parts[i].any_done != b->parts[i].any_done ||
+            a->parts[i].one_done != b->parts[i].one_done)
             return false;
     return true;
 }
@@ -348,7 +417,9 @@ int tg_schema_rule_of(tg_schema_compiler *c, const tg_conjunction *k, uint32_t *
         }
     }
     if (c->rules_len == TG_SCHEMA_RULES_MAX)
-        return tg_error_set(c->err, -EMSGSIZE, "json_schema: more than the %d different subschemas allowed", TG_SCHEMA_RULES_MAX);
+        return tg_error_set(c->err, -EMSGSIZE,
+                            "json_schema: more than the %d different subschemas allowed",
+                            TG_SCHEMA_RULES_MAX);
     c->rules = room(c->arena, c->rules, c->rules_len, &c->rules_cap, sizeof(*c->rules));
     if (!c->rules)
         return -ENOMEM;
@@ -382,9 +453,12 @@ static int write_branches(tg_schema_compiler *c, const tg_conjunction *k, bool *
     const tg_json_node *branches = tg_json_tree_get(k->parts[at].node, any ? "anyOf" : "oneOf");
     int rc = tg_schema_types(c, k, &types);
     if (branches->len > (any ? TG_SCHEMA_ALTERNATIVES_MAX : TG_SCHEMA_BRANCHES_MAX))
-        return tg_schema_refuse(c, branches, -EMSGSIZE, any ? "has more than the 256 branches allowed" : "has more than the 64 branches allowed");
+        return tg_schema_refuse(c, branches, -EMSGSIZE,
+                                any ? "has more than the 256 branches allowed"
+                                    : "has more than the 64 branches allowed");
     for (const tg_json_node *n = branches->first; n && rc == 0; n = n->next) {
-        for (const tg_json_node *before = branches->first; before != n && rc == 0 && !any; before = before->next)
+        for (const tg_json_node *before = branches->first; before != n && rc == 0 && !any;
+             before = before->next)
             rc = tg_schema_check_apart(c, before, n, types);
         tg_conjunction inner = *k;
         inner.parts[at].any_done |= any;
@@ -497,7 +571,8 @@ int tg_program_json_schema(tg_program *p, tg_str schema, tg_arena *arena, tg_err
     tg_conjunction all = {.len = 0};
     uint32_t root = 0;
     if (schema.len > TG_SCHEMA_BYTES_MAX)
-        return tg_error_set(err, -EMSGSIZE, "a JSON schema of %zu bytes; at most %u are allowed", schema.len, TG_SCHEMA_BYTES_MAX);
+        return tg_error_set(err, -EMSGSIZE, "a JSON schema of %zu bytes; at most %u are allowed",
+                            schema.len, TG_SCHEMA_BYTES_MAX);
     int rc = tg_json_tree_parse(schema, arena, err, &c.root);
     if (rc < 0) {
         tg_error_prefix(err, "json_schema");
@@ -510,5 +585,7 @@ int tg_program_json_schema(tg_program *p, tg_str schema, tg_arena *arena, tg_err
         rc = tg_schema_write(&c, &all, &root);
     p->start = tg_program_add(p, TG_OP_CALL, root, 0);
     tg_program_add(p, TG_OP_DONE, 0, 0);
-    return rc < 0 && p->rc == 0 ? rc : tg_program_finish(p, err); /* which says why a program is too large */
+    return rc < 0 && p->rc == 0
+               ? rc
+               : tg_program_finish(p, err); /* which says why a program is too large */
 }

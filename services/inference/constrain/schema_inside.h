@@ -7,7 +7,8 @@
 
 #include "libs/base/buf.h"
 
-/* A subschema that holds, but for those of anyOf and oneOf that are done: a branch stands beside it. */
+/* A subschema that holds, but for those of anyOf and oneOf that are done: a branch stands beside
+ * it. */
 typedef struct tg_schema_part {
     const tg_json_node *node;
     bool any_done, one_done;
@@ -69,25 +70,32 @@ const tg_json_node *tg_schema_get(const tg_json_node *object, tg_str name);
 
 /* Adds a subschema, following $ref and allOf. 0, or an error with its message. */
 int tg_schema_add_part(const tg_schema_compiler *c, tg_conjunction *k, const tg_json_node *schema);
-int tg_schema_types(const tg_schema_compiler *c, const tg_conjunction *k, uint32_t *ret); /* TG_IS_… */
-uint32_t tg_schema_types_meant(const tg_conjunction *k, uint32_t types); /* of those; by the keywords where no type is given */
+int tg_schema_types(const tg_schema_compiler *c, const tg_conjunction *k,
+                    uint32_t *ret); /* TG_IS_… */
+uint32_t
+tg_schema_types_meant(const tg_conjunction *k,
+                      uint32_t types); /* of those; by the keywords where no type is given */
 
 /* The values of enum and const that are of these types. *ret is NULL where neither is given. */
-int tg_schema_listed(const tg_schema_compiler *c, const tg_conjunction *k, uint32_t types, const tg_json_node ***ret, size_t *ret_len);
-bool tg_schema_equal(const tg_json_node *a, const tg_json_node *b); /* as JSON Schema compares values */
+int tg_schema_listed(const tg_schema_compiler *c, const tg_conjunction *k, uint32_t types,
+                     const tg_json_node ***ret, size_t *ret_len);
+bool tg_schema_equal(const tg_json_node *a,
+                     const tg_json_node *b); /* as JSON Schema compares values */
 
 /* A rule's number, which may be written later. */
 int tg_schema_rule_of(tg_schema_compiler *c, const tg_conjunction *k, uint32_t *ret);
-int tg_schema_to_rule(tg_schema_compiler *c, tg_op op, uint32_t rule); /* adds an instruction whose `a` is the rule */
+int tg_schema_to_rule(tg_schema_compiler *c, tg_op op,
+                      uint32_t rule); /* adds an instruction whose `a` is the rule */
 
-/* Writes what the conjunction allows, with all rules that it leads to, as a subroutine. 0, or an error with its message; the program's
- * own have none yet. */
+/* Writes what the conjunction allows, with all rules that it leads to, as a subroutine. 0, or an
+ * error with its message; the program's own have none yet. */
 int tg_schema_write(tg_schema_compiler *c, const tg_conjunction *k, uint32_t *ret);
 
 /* ---- schema_apart.c ---- */
 
 /* Refuses branches of oneOf that one value of the `outer` types could meet both. */
-int tg_schema_check_apart(const tg_schema_compiler *c, const tg_json_node *one, const tg_json_node *other, uint32_t outer);
+int tg_schema_check_apart(const tg_schema_compiler *c, const tg_json_node *one,
+                          const tg_json_node *other, uint32_t outer);
 
 /* ---- schema_shape.c: objects and arrays; written behind each other, to the return ---- */
 
@@ -98,17 +106,20 @@ int tg_schema_array(tg_schema_compiler *c, const tg_conjunction *k);
 
 /* What a number's automaton is made of, and whether it is bounded at all. 0 or -ENOMEM. */
 int tg_schema_number_key(const tg_conjunction *k, bool integer, tg_buf *ret, bool *ret_bounded);
-int tg_schema_bounded_number(tg_schema_compiler *c, const tg_conjunction *k, bool integer, tg_dfa **ret);
+int tg_schema_bounded_number(tg_schema_compiler *c, const tg_conjunction *k, bool integer,
+                             tg_dfa **ret);
 
 /* ---- schema_scalar.c: lexemes ---- */
 
 /* A keyword's count, the strictest of all parts; `otherwise` where none has it. */
-int tg_schema_count(const tg_schema_compiler *c, const tg_conjunction *k, const char *name, bool least, uint32_t most, uint32_t otherwise,
-                    uint32_t *ret);
+int tg_schema_count(const tg_schema_compiler *c, const tg_conjunction *k, const char *name,
+                    bool least, uint32_t most, uint32_t otherwise, uint32_t *ret);
 int tg_schema_string(tg_schema_compiler *c, const tg_conjunction *k, uint32_t *ret);
 int tg_schema_number(tg_schema_compiler *c, const tg_conjunction *k, bool integer, uint32_t *ret);
-int tg_schema_literals(tg_schema_compiler *c, const tg_json_node *const *values, size_t len, uint32_t *ret);
+int tg_schema_literals(tg_schema_compiler *c, const tg_json_node *const *values, size_t len,
+                       uint32_t *ret);
 int tg_schema_key(tg_schema_compiler *c, tg_str name, uint32_t *ret); /* with the colon */
-int tg_schema_other_key(tg_schema_compiler *c, const tg_str *names, size_t len, uint32_t *ret); /* none of these; without */
+int tg_schema_other_key(tg_schema_compiler *c, const tg_str *names, size_t len,
+                        uint32_t *ret); /* none of these; without */
 
 #endif

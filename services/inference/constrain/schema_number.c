@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WHOLE = 18, PLACES = 40 }; /* digits of an integer; of a number as a schema may write it, the exponent worked in */
+enum {
+    WHOLE = 18,
+    PLACES = 40
+}; /* digits of an integer; of a number as a schema may write it, the exponent worked in */
 
 /* Digits without a leading zero but "0", and digits behind the point without a trailing one. */
 typedef struct decimal {
@@ -76,14 +79,19 @@ static void number_classes(uint8_t class_of[256])
     class_of['.'] = 12;
 }
 
-typedef struct compared { /* a state: how far the text is, and how its digits so far stand to the bound's */
+typedef struct compared { /* a state: how far the text is, and how its digits so far stand to the
+                             bound's */
     uint32_t phase, negative, order, at;
 } compared;
 
-static uint64_t pack(compared s) { return (uint64_t)s.at << 16 | s.order << 8 | s.negative << 4 | s.phase; }
+static uint64_t pack(compared s)
+{
+    return (uint64_t)s.at << 16 | s.order << 8 | s.negative << 4 | s.phase;
+}
 static compared unpack(uint64_t s)
 {
-    return (compared){(uint32_t)(s & 15), (uint32_t)(s >> 4 & 15), (uint32_t)(s >> 8 & 255), (uint32_t)(s >> 16)};
+    return (compared){(uint32_t)(s & 15), (uint32_t)(s >> 4 & 15), (uint32_t)(s >> 8 & 255),
+                      (uint32_t)(s >> 16)};
 }
 
 typedef struct bound {
@@ -92,10 +100,16 @@ typedef struct bound {
     bool least, open;       /* a minimum, or a maximum; itself not allowed */
 } bound;
 
-static uint32_t order_of(char digit, char other) { return digit < other ? LESS : digit > other ? MORE : EQUAL; }
+static uint32_t order_of(char digit, char other)
+{
+    return digit < other ? LESS : digit > other ? MORE : EQUAL;
+}
 
 /* Of two whole numbers the one of more digits is more. */
-static uint32_t whole_order(const bound *b, compared s) { return s.at < b->whole ? LESS : s.at > b->whole ? MORE : s.order; }
+static uint32_t whole_order(const bound *b, compared s)
+{
+    return s.at < b->whole ? LESS : s.at > b->whole ? MORE : s.order;
+}
 
 static uint64_t step_bound(const void *user, uint64_t state, uint8_t byte)
 {
@@ -104,7 +118,9 @@ static uint64_t step_bound(const void *user, uint64_t state, uint8_t byte)
     if (byte == '-')
         return s.phase == SIGN && !s.negative ? pack((compared){SIGN, 1, EQUAL, 0}) : 0;
     if (byte == '.')
-        return s.phase == BEFORE_POINT ? pack((compared){BEHIND_POINT, s.negative, whole_order(b, s), 0}) : 0;
+        return s.phase == BEFORE_POINT
+                   ? pack((compared){BEHIND_POINT, s.negative, whole_order(b, s), 0})
+                   : 0;
     if (byte < '0' || byte > '9')
         return 0;
     if (s.phase == BEHIND_POINT) {
@@ -152,7 +168,8 @@ static uint64_t step_multiple(const void *user, uint64_t state, uint8_t byte)
     if (byte < '0' || byte > '9' || (phase == BEHIND_POINT && places == m->places))
         return 0;
     const uint64_t rest = ((state >> 16) * 10 + byte - '0') % m->factor;
-    return rest << 16 | (uint64_t)(places + (phase == BEHIND_POINT)) << 4 | (phase == SIGN ? BEFORE_POINT : phase);
+    return rest << 16 | (uint64_t)(places + (phase == BEHIND_POINT)) << 4 |
+           (phase == SIGN ? BEFORE_POINT : phase);
 }
 
 static bool accepts_multiple(const void *user, uint64_t state)
@@ -166,7 +183,8 @@ static bool accepts_multiple(const void *user, uint64_t state)
 
 /* ---- a schema's ---- */
 
-static const char *const keywords[] = {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"};
+static const char *const keywords[] = {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum",
+                                       "multipleOf"};
 enum { BOUNDS = 4, KEYWORDS = 5 };
 
 static int also(const tg_schema_compiler *c, const tg_dfa_rule *rule, tg_dfa **dfa)
@@ -183,7 +201,8 @@ static int also(const tg_schema_compiler *c, const tg_dfa_rule *rule, tg_dfa **d
     return 0;
 }
 
-static int restrict_by(const tg_schema_compiler *c, const tg_json_node *n, size_t which, tg_dfa **dfa)
+static int restrict_by(const tg_schema_compiler *c, const tg_json_node *n, size_t which,
+                       tg_dfa **dfa)
 {
     uint8_t class_of[256];
     bound b = {.least = which < 2, .open = which % 2 == 1};
@@ -193,21 +212,28 @@ static int restrict_by(const tg_schema_compiler *c, const tg_json_node *n, size_
     b.whole = strlen(b.value.whole);
     b.fraction = strlen(b.value.fraction);
     if (which < BOUNDS)
-        return also(c, &(tg_dfa_rule){step_bound, accepts_bound, &b, pack((compared){SIGN, 0, EQUAL, 0}), class_of, NULL}, dfa);
+        return also(c,
+                    &(tg_dfa_rule){step_bound, accepts_bound, &b,
+                                   pack((compared){SIGN, 0, EQUAL, 0}), class_of, NULL},
+                    dfa);
     char digits[2 * PLACES + 1];
     snprintf(digits, sizeof(digits), "%s%s", b.value.whole, b.value.fraction);
     const double factor = strtod(digits, NULL);
     if (b.value.negative || factor <= 0 || factor > TG_SCHEMA_MULTIPLE_MAX) {
         char why[96];
-        snprintf(why, sizeof(why), "must be above 0, and at most %d when its decimal point is left out", TG_SCHEMA_MULTIPLE_MAX);
+        snprintf(why, sizeof(why),
+                 "must be above 0, and at most %d when its decimal point is left out",
+                 TG_SCHEMA_MULTIPLE_MAX);
         return tg_schema_refuse(c, n, -ENOTSUP, why);
     }
     const multiple m = {(uint32_t)factor, (uint32_t)b.fraction};
     return also(c, &(tg_dfa_rule){step_multiple, accepts_multiple, &m, SIGN, class_of, NULL}, dfa);
 }
 
-/* How many digits may stand behind the point, so that numbers are told apart near the bounds by whoever reads them as doubles. */
-static int fraction_digits(const tg_schema_compiler *c, const tg_conjunction *k, bool integer, size_t *ret)
+/* How many digits may stand behind the point, so that numbers are told apart near the bounds by
+ * whoever reads them as doubles. */
+static int fraction_digits(const tg_schema_compiler *c, const tg_conjunction *k, bool integer,
+                           size_t *ret)
 {
     const tg_json_node *at = NULL;
     size_t whole = 1, fraction = 0, steps = TG_SCHEMA_DIGITS_MAX;
@@ -231,13 +257,16 @@ static int fraction_digits(const tg_schema_compiler *c, const tg_conjunction *k,
         }
     }
     if (!integer && at && whole + fraction > TG_SCHEMA_DIGITS_MAX)
-        return tg_schema_refuse(c, at, -ENOTSUP, "and the other bounds come to more digits before and behind the point than the 15 allowed");
+        return tg_schema_refuse(c, at, -ENOTSUP,
+                                "and the other bounds come to more digits before and behind the "
+                                "point than the 15 allowed");
     *ret = integer || whole >= TG_SCHEMA_DIGITS_MAX ? 0 : TG_SCHEMA_DIGITS_MAX - whole;
     *ret = steps < *ret ? steps : *ret;
     return 0;
 }
 
-int tg_schema_bounded_number(tg_schema_compiler *c, const tg_conjunction *k, bool integer, tg_dfa **ret)
+int tg_schema_bounded_number(tg_schema_compiler *c, const tg_conjunction *k, bool integer,
+                             tg_dfa **ret)
 {
     char pattern[80];
     const tg_regex *regex = NULL;

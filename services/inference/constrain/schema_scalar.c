@@ -21,9 +21,12 @@ static bool kept(const tg_schema_compiler *c, tg_str made_of, uint32_t *ret)
 static int spend(tg_schema_compiler *c, const tg_dfa *dfa)
 {
     c->work += dfa->work;
-    return c->work <= TG_SCHEMA_WORK_MAX ? 0
-           : tg_error_set(c->err, -EMSGSIZE, "json_schema: its patterns, lengths and bounds together take more than %u million steps to "
-                          "compile", TG_SCHEMA_WORK_MAX / 1000000);
+    return c->work <= TG_SCHEMA_WORK_MAX
+               ? 0
+               : tg_error_set(c->err, -EMSGSIZE,
+                              "json_schema: its patterns, lengths and bounds together take more "
+                              "than %u million steps to compile",
+                              TG_SCHEMA_WORK_MAX / 1000000);
 }
 
 /* Takes the automaton over. */
@@ -82,15 +85,16 @@ static int restrict_to(tg_schema_compiler *c, tg_dfa **have, tg_dfa *also)
 
 /* ---- counts ---- */
 
-int tg_schema_count(const tg_schema_compiler *c, const tg_conjunction *k, const char *name, bool least, uint32_t most, uint32_t otherwise,
-                    uint32_t *ret)
+int tg_schema_count(const tg_schema_compiler *c, const tg_conjunction *k, const char *name,
+                    bool least, uint32_t most, uint32_t otherwise, uint32_t *ret)
 {
     *ret = otherwise;
     for (uint32_t i = 0; i < k->len; i++) {
         const tg_json_node *n = tg_json_tree_get(k->parts[i].node, name);
         if (!n)
             continue;
-        if (n->kind != TG_JSON_NUMBER || !n->is_int || n->integer < 0 || n->integer > (int64_t)most) {
+        if (n->kind != TG_JSON_NUMBER || !n->is_int || n->integer < 0 ||
+            n->integer > (int64_t)most) {
             char why[64];
             snprintf(why, sizeof(why), "must be a whole number from 0 to %u", most);
             return tg_schema_refuse(c, n, -ENOTSUP, why);
@@ -145,11 +149,14 @@ static const tg_regex *any_of(const tg_schema_compiler *c, const tg_str *texts, 
 {
     if (len == 1)
         return tg_regex_text(c->arena, texts[0]);
-    return tg_regex_alt(c->arena, any_of(c, texts, len / 2), any_of(c, texts + len / 2, len - len / 2));
+    return tg_regex_alt(c->arena, any_of(c, texts, len / 2),
+                        any_of(c, texts + len / 2, len - len / 2));
 }
 
-/* Texts one behind the other in `all`, which begins with what kind of lexeme it is; each begins where starts says. */
-static int keep_texts(tg_schema_compiler *c, tg_str all, const size_t *starts, size_t len, uint32_t *ret)
+/* Texts one behind the other in `all`, which begins with what kind of lexeme it is; each begins
+ * where starts says. */
+static int keep_texts(tg_schema_compiler *c, tg_str all, const size_t *starts, size_t len,
+                      uint32_t *ret)
 {
     if (kept(c, all, ret))
         return 0;
@@ -157,11 +164,13 @@ static int keep_texts(tg_schema_compiler *c, tg_str all, const size_t *starts, s
     if (!texts)
         return -ENOMEM;
     for (size_t i = 0; i < len; i++)
-        texts[i] = (tg_str){all.data + starts[i], (i + 1 < len ? starts[i + 1] : all.len) - starts[i]};
+        texts[i] =
+            (tg_str){all.data + starts[i], (i + 1 < len ? starts[i + 1] : all.len) - starts[i]};
     return keep_regex(c, all, any_of(c, texts, len), ret);
 }
 
-int tg_schema_literals(tg_schema_compiler *c, const tg_json_node *const *values, size_t len, uint32_t *ret)
+int tg_schema_literals(tg_schema_compiler *c, const tg_json_node *const *values, size_t len,
+                       uint32_t *ret)
 {
     size_t *starts = tg_arena_zalloc(c->arena, len + 1, sizeof(*starts));
     tg_buf all;
@@ -198,31 +207,39 @@ int tg_schema_key(tg_schema_compiler *c, tg_str name, uint32_t *ret)
 #define LABEL "[A-Za-z0-9]([A-Za-z0-9-]{0,29}[A-Za-z0-9])?"
 #define HOST LABEL "(\\." LABEL "){0,6}"
 #define LEAP_YEAR "([1-9][0-9](0[48]|[2468][048]|[13579][26])|([2468][048]|[13579][26])00)"
-#define DATE "([1-9][0-9]{3}-(0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|[1-9][0-9]{3}-(0[469]|11)-(0[1-9]|[12][0-9]|30)|" \
-             "[1-9][0-9]{3}-02-(0[1-9]|1[0-9]|2[0-8])|" LEAP_YEAR "-02-29)"
-#define TIME "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+#define DATE                                                                                       \
+    "([1-9][0-9]{3}-(0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|"                                    \
+    "[1-9][0-9]{3}-(0[469]|11)-(0[1-9]|[12][0-9]|30)|"                                             \
+    "[1-9][0-9]{3}-02-(0[1-9]|1[0-9]|2[0-8])|" LEAP_YEAR "-02-29)"
+#define TIME                                                                                       \
+    "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?"                                     \
+    "(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 #define BYTE "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 #define GROUP "[0-9a-f]{1,4}"
 #define ATOM "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64}"
 #define IN_PATH "([A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-F]{2})*"
 
-static const struct format { /* RFC 3339, 4122, 2673, 4291, 5321, 1123, 3986; each a part of what its standard allows */
+static const struct format { /* RFC 3339, 4122, 2673, 4291, 5321, 1123, 3986; each a part of what
+                                its standard allows */
     const char *name, *pattern;
 } formats[] = {
     {"date", DATE},
     {"time", TIME},
     {"date-time", DATE "T" TIME},
-    {"duration", "P([0-9]{1,4}W|([0-9]{1,4}Y([0-9]{1,4}M([0-9]{1,4}D)?)?|[0-9]{1,4}M([0-9]{1,4}D)?|[0-9]{1,4}D)"
-                 "(T([0-9]{1,4}H([0-9]{1,4}M([0-9]{1,4}S)?)?|[0-9]{1,4}M([0-9]{1,4}S)?|[0-9]{1,4}S))?|"
-                 "T([0-9]{1,4}H([0-9]{1,4}M([0-9]{1,4}S)?)?|[0-9]{1,4}M([0-9]{1,4}S)?|[0-9]{1,4}S))"},
+    {"duration",
+     "P([0-9]{1,4}W|([0-9]{1,4}Y([0-9]{1,4}M([0-9]{1,4}D)?)?|[0-9]{1,4}M([0-9]{1,4}D)?|[0-9]{1,4}D)"
+     "(T([0-9]{1,4}H([0-9]{1,4}M([0-9]{1,4}S)?)?|[0-9]{1,4}M([0-9]{1,4}S)?|[0-9]{1,4}S))?|"
+     "T([0-9]{1,4}H([0-9]{1,4}M([0-9]{1,4}S)?)?|[0-9]{1,4}M([0-9]{1,4}S)?|[0-9]{1,4}S))"},
     {"uuid", "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"},
     {"ipv4", BYTE "(\\." BYTE "){3}"},
-    {"ipv6", "(" GROUP ":){7}" GROUP "|(" GROUP ":){1,7}:|(" GROUP ":){1,6}:" GROUP "|(" GROUP ":){1,5}(:" GROUP "){1,2}|"
-             "(" GROUP ":){1,4}(:" GROUP "){1,3}|(" GROUP ":){1,3}(:" GROUP "){1,4}|(" GROUP ":){1,2}(:" GROUP "){1,5}|"
-             GROUP ":(:" GROUP "){1,6}|:((:" GROUP "){1,7}|:)"},
+    {"ipv6", "(" GROUP ":){7}" GROUP "|(" GROUP ":){1,7}:|(" GROUP ":){1,6}:" GROUP "|(" GROUP
+             ":){1,5}(:" GROUP "){1,2}|"
+             "(" GROUP ":){1,4}(:" GROUP "){1,3}|(" GROUP ":){1,3}(:" GROUP "){1,4}|(" GROUP
+             ":){1,2}(:" GROUP "){1,5}|" GROUP ":(:" GROUP "){1,6}|:((:" GROUP "){1,7}|:)"},
     {"email", ATOM "(\\." ATOM "){0,3}@" LABEL "(\\." LABEL "){1,6}"},
     {"hostname", HOST},
-    {"uri", "[a-z][a-z0-9+.-]{0,15}://" HOST "(:[1-9][0-9]{0,3})?(/" IN_PATH ")?(\\?" IN_PATH ")?(#" IN_PATH ")?"},
+    {"uri", "[a-z][a-z0-9+.-]{0,15}://" HOST "(:[1-9][0-9]{0,3})?(/" IN_PATH ")?(\\?" IN_PATH
+            ")?(#" IN_PATH ")?"},
 };
 
 static int format_of(const tg_schema_compiler *c, const tg_json_node *n, const tg_regex **ret)
@@ -230,7 +247,9 @@ static int format_of(const tg_schema_compiler *c, const tg_json_node *n, const t
     for (size_t i = 0; i < sizeof(formats) / sizeof(*formats); i++)
         if (n->kind == TG_JSON_STRING && tg_str_is(n->text, formats[i].name))
             return parse(c, formats[i].pattern, ret);
-    return tg_schema_refuse(c, n, -ENOTSUP, "is not supported; date, time, date-time, duration, uuid, ipv4, ipv6, email, hostname and uri are");
+    return tg_schema_refuse(c, n, -ENOTSUP,
+                            "is not supported; date, time, date-time, duration, uuid, ipv4, ipv6, "
+                            "email, hostname and uri are");
 }
 
 static const tg_regex *quoted(const tg_schema_compiler *c, const tg_regex *inside)
@@ -239,10 +258,14 @@ static const tg_regex *quoted(const tg_schema_compiler *c, const tg_regex *insid
     return tg_regex_cat(c->arena, quote, tg_regex_cat(c->arena, inside, quote));
 }
 
-enum { LONG = 1024 }; /* characters: counting more is done without the escapes that no one needs, for each costs states */
+enum {
+    LONG = 1024
+}; /* characters: counting more is done without the escapes that no one needs, for each costs
+    * states */
 
 /* A string of so many characters. `shortest`: only in the spelling that expressions are given. */
-static int counted(const tg_schema_compiler *c, uint32_t least, uint32_t most, bool shortest, tg_dfa **ret)
+static int counted(const tg_schema_compiler *c, uint32_t least, uint32_t most, bool shortest,
+                   tg_dfa **ret)
 {
     static const tg_points all = {0, 0x10ffff};
     const tg_regex *one = NULL;
@@ -251,7 +274,11 @@ static int counted(const tg_schema_compiler *c, uint32_t least, uint32_t most, b
     if (shortest)
         one = tg_regex_in_json(c->arena, tg_regex_set(c->arena, &all, 1));
     else
-        rc = parse(c, least > LONG || (most > LONG && most < UINT32_MAX) ? "[^\\x00-\\x1f\"\\\\]|\\\\[\"\\\\/bfnrt]" : TG_JSON_CHARACTER, &one);
+        rc = parse(c,
+                   least > LONG || (most > LONG && most < UINT32_MAX)
+                       ? "[^\\x00-\\x1f\"\\\\]|\\\\[\"\\\\/bfnrt]"
+                       : TG_JSON_CHARACTER,
+                   &one);
     if (rc == 0)
         rc = tg_dfa_from_regex(one, c->err, &unit);
     if (rc == 0)
@@ -263,7 +290,8 @@ static int counted(const tg_schema_compiler *c, uint32_t least, uint32_t most, b
 /* Intersects with the pattern and format of one subschema. */
 static int restrict_string(tg_schema_compiler *c, const tg_json_node *schema, tg_dfa **dfa)
 {
-    const tg_json_node *pattern = tg_json_tree_get(schema, "pattern"), *format = tg_json_tree_get(schema, "format");
+    const tg_json_node *pattern = tg_json_tree_get(schema, "pattern"),
+                       *format = tg_json_tree_get(schema, "format");
     for (int i = 0; i < 2; i++) {
         const tg_json_node *n = i == 0 ? pattern : format;
         const tg_regex *regex = NULL;
@@ -272,7 +300,8 @@ static int restrict_string(tg_schema_compiler *c, const tg_json_node *schema, tg
             continue;
         if (n->kind != TG_JSON_STRING)
             return tg_schema_refuse(c, n, -EINVAL, "must be a string");
-        int rc = i == 0 ? tg_regex_parse(n->text, false, c->arena, c->err, &regex) : format_of(c, n, &regex);
+        int rc = i == 0 ? tg_regex_parse(n->text, false, c->arena, c->err, &regex)
+                        : format_of(c, n, &regex);
         if (rc == 0)
             rc = tg_dfa_from_regex(quoted(c, tg_regex_in_json(c->arena, regex)), c->err, &one);
         if (rc == 0)
@@ -283,7 +312,8 @@ static int restrict_string(tg_schema_compiler *c, const tg_json_node *schema, tg
     return 0;
 }
 
-static int make_string(tg_schema_compiler *c, const tg_conjunction *k, uint32_t least, uint32_t most, tg_str made_of, uint32_t *ret)
+static int make_string(tg_schema_compiler *c, const tg_conjunction *k, uint32_t least,
+                       uint32_t most, tg_str made_of, uint32_t *ret)
 {
     tg_dfa *dfa = NULL;
     int rc = 0;
@@ -316,11 +346,14 @@ int tg_schema_string(tg_schema_compiler *c, const tg_conjunction *k, uint32_t *r
         rc = tg_buf_printf(&made_of, "string %u to %u", least, most);
     const size_t plain = made_of.len;
     for (uint32_t i = 0; i < k->len && rc == 0; i++) {
-        const tg_json_node *pattern = tg_json_tree_get(k->parts[i].node, "pattern"), *format = tg_json_tree_get(k->parts[i].node, "format");
+        const tg_json_node *pattern = tg_json_tree_get(k->parts[i].node, "pattern"),
+                           *format = tg_json_tree_get(k->parts[i].node, "format");
         if (pattern)
-            rc = tg_buf_printf(&made_of, " pattern %zu " TG_STR_FMT, pattern->text.len, TG_STR_ARG(pattern->text));
+            rc = tg_buf_printf(&made_of, " pattern %zu " TG_STR_FMT, pattern->text.len,
+                               TG_STR_ARG(pattern->text));
         if (format && rc == 0)
-            rc = tg_buf_printf(&made_of, " format %zu " TG_STR_FMT, format->text.len, TG_STR_ARG(format->text));
+            rc = tg_buf_printf(&made_of, " format %zu " TG_STR_FMT, format->text.len,
+                               TG_STR_ARG(format->text));
     }
     if (rc == 0 && least == 0 && most == UINT32_MAX && made_of.len == plain)
         *ret = c->json.string;
@@ -361,7 +394,8 @@ int tg_schema_other_key(tg_schema_compiler *c, const tg_str *names, size_t len, 
         rc = write_string(&all, names[i]);
     }
     for (size_t i = 0; i < len && rc == 0; i++)
-        texts[i] = (tg_str){all.data + starts[i], (i + 1 < len ? starts[i + 1] : all.len) - starts[i]};
+        texts[i] =
+            (tg_str){all.data + starts[i], (i + 1 < len ? starts[i + 1] : all.len) - starts[i]};
     if (rc == 0 && len == 0) {
         *ret = c->json.string;
     } else if (rc == 0 && !kept(c, tg_buf_str(&all), ret)) {

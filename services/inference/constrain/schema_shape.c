@@ -3,10 +3,16 @@
 #include <errno.h>
 #include <string.h>
 
-static uint32_t add(tg_schema_compiler *c, tg_op op, uint32_t a) { return tg_program_add(c->p, op, a, 0); }
+static uint32_t add(tg_schema_compiler *c, tg_op op, uint32_t a)
+{
+    return tg_program_add(c->p, op, a, 0);
+}
 
 /* Both ways: the next instruction, and one that is set later. */
-static uint32_t or_later(tg_schema_compiler *c) { return tg_program_add(c->p, TG_OP_SPLIT, c->p->len + 1, 0); }
+static uint32_t or_later(tg_schema_compiler *c)
+{
+    return tg_program_add(c->p, TG_OP_SPLIT, c->p->len + 1, 0);
+}
 
 static void other_way(tg_schema_compiler *c, uint32_t split, uint32_t to)
 {
@@ -44,7 +50,8 @@ static member *find_member(const members *m, tg_str name)
     return NULL;
 }
 
-static int add_member(const tg_schema_compiler *c, members *m, const tg_json_node *at, tg_str name, bool required)
+static int add_member(const tg_schema_compiler *c, members *m, const tg_json_node *at, tg_str name,
+                      bool required)
 {
     member *known = find_member(m, name);
     if (!known && m->len == TG_SCHEMA_MEMBERS_MAX)
@@ -60,7 +67,8 @@ static int add_member(const tg_schema_compiler *c, members *m, const tg_json_nod
 }
 
 /* What holds for a member: of each subschema its property, or else its additionalProperties. */
-static int of_member(tg_schema_compiler *c, const tg_conjunction *k, const tg_str *name, uint32_t *ret, bool *ret_never)
+static int of_member(tg_schema_compiler *c, const tg_conjunction *k, const tg_str *name,
+                     uint32_t *ret, bool *ret_never)
 {
     tg_conjunction inner = {.len = 0};
     int rc = 0;
@@ -79,10 +87,12 @@ static int read_members(tg_schema_compiler *c, const tg_conjunction *k, members 
     bool named = false, more = false;
     size_t room = 1;
     for (uint32_t i = 0; i < k->len; i++) {
-        const tg_json_node *properties = tg_json_tree_get(k->parts[i].node, "properties"), *required = tg_json_tree_get(k->parts[i].node, "required");
+        const tg_json_node *properties = tg_json_tree_get(k->parts[i].node, "properties"),
+                           *required = tg_json_tree_get(k->parts[i].node, "required");
         room += (properties ? properties->len : 0) + (required ? required->len : 0);
     }
-    m->list = tg_arena_zalloc(c->arena, room < TG_SCHEMA_MEMBERS_MAX ? room : TG_SCHEMA_MEMBERS_MAX, sizeof(*m->list));
+    m->list = tg_arena_zalloc(c->arena, room < TG_SCHEMA_MEMBERS_MAX ? room : TG_SCHEMA_MEMBERS_MAX,
+                              sizeof(*m->list));
     if (!m->list)
         return -ENOMEM;
     for (uint32_t i = 0; i < k->len; i++) {
@@ -132,8 +142,10 @@ static int resolve_members(tg_schema_compiler *c, const tg_conjunction *k, membe
     return rc == 0 && m->open ? tg_schema_other_key(c, names, m->len, &m->other_key) : rc;
 }
 
-/* Behind a member: the next ones, or the end; both where neither is certain. To be followed by the next one's key. */
-static int behind_member(tg_schema_compiler *c, const members *m, uint32_t next, uint32_t *ends, uint32_t *ends_len)
+/* Behind a member: the next ones, or the end; both where neither is certain. To be followed by the
+ * next one's key. */
+static int behind_member(tg_schema_compiler *c, const members *m, uint32_t next, uint32_t *ends,
+                         uint32_t *ends_len)
 {
     if (next >= m->last_required)
         ends[(*ends_len)++] = or_later(c);
@@ -191,7 +203,8 @@ int tg_schema_object(tg_schema_compiler *c, const tg_conjunction *k)
 /* ---- arrays ---- */
 
 /* What holds for item `at`, or for all behind the prefixes of all parts. */
-static int of_item(tg_schema_compiler *c, const tg_conjunction *k, uint32_t at, uint32_t *ret, bool *ret_never)
+static int of_item(tg_schema_compiler *c, const tg_conjunction *k, uint32_t at, uint32_t *ret,
+                   bool *ret_never)
 {
     tg_conjunction inner = {.len = 0};
     int rc = 0;
@@ -232,8 +245,11 @@ int tg_schema_array(tg_schema_compiler *c, const tg_conjunction *k)
         rc = tg_schema_refuse(c, k->parts[0].node, -EINVAL, "has more minItems than maxItems");
     if (rc < 0)
         return rc;
-    const uint32_t single = prefix > least ? prefix : least; /* items that are written one by one: behind them all are alike */
-    uint32_t *ends = tg_arena_zalloc(c->arena, (most < UINT32_MAX ? most : single + 1) + 1, sizeof(*ends));
+    const uint32_t single =
+        prefix > least ? prefix
+                       : least; /* items that are written one by one: behind them all are alike */
+    uint32_t *ends =
+        tg_arena_zalloc(c->arena, (most < UINT32_MAX ? most : single + 1) + 1, sizeof(*ends));
     if (!ends)
         return -ENOMEM;
     add(c, TG_OP_LEXEME, c->json.open_list);

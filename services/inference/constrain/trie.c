@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RUNS_WORTH = 4 }; /* tokens to look through for one that ends in a run: cheaper than the nodes on the way to it */
+enum {
+    RUNS_WORTH = 4
+}; /* tokens to look through for one that ends in a run: cheaper than the nodes on the way to it */
 
 typedef struct word {
     tg_str bytes;
@@ -42,27 +44,31 @@ static uint32_t plain_length(tg_str bytes)
 static uint16_t run_of(tg_str bytes)
 {
     size_t at = bytes.len - 1;
-    while (at > 0 && tg_trie_kind((uint8_t)bytes.data[at - 1]) == tg_trie_kind((uint8_t)bytes.data[at]))
+    while (at > 0 &&
+           tg_trie_kind((uint8_t)bytes.data[at - 1]) == tg_trie_kind((uint8_t)bytes.data[at]))
         at--;
     return (uint16_t)at;
 }
 
-/* A tree behind the nodes there are. Words in order: each shares a beginning with the one before, and adds the rest.
- * `some`: but for plain ones. */
+/* A tree behind the nodes there are. Words in order: each shares a beginning with the one before,
+ * and adds the rest. `some`: but for plain ones. */
 static uint32_t fill(tg_vocab_trie *trie, uint32_t root, const word *words, uint32_t len, bool some)
 {
-    uint32_t path[TG_TRIE_DEPTH_MAX + 1] = {root}, depth = 0, end = root + 1, tokens = trie->nodes[root].first;
+    uint32_t path[TG_TRIE_DEPTH_MAX + 1] = {root}, depth = 0, end = root + 1,
+                                      tokens = trie->nodes[root].first;
     for (uint32_t i = 0; i < len; i++) {
         if (some && plain_length(words[i].bytes) > 0)
             continue;
         const tg_str w = words[i].bytes;
         uint32_t shared = 0;
-        while (shared < depth && shared < w.len && trie->nodes[path[shared + 1]].byte == (uint8_t)w.data[shared])
+        while (shared < depth && shared < w.len &&
+               trie->nodes[path[shared + 1]].byte == (uint8_t)w.data[shared])
             shared++;
         for (; depth > shared; depth--)
             trie->nodes[path[depth]].skip = end;
         for (; depth < w.len; path[++depth] = end++)
-            trie->nodes[end] = (tg_trie_node){0, tokens, (uint16_t)(depth + 1), 0, 0, 0, (uint8_t)w.data[depth]};
+            trie->nodes[end] =
+                (tg_trie_node){0, tokens, (uint16_t)(depth + 1), 0, 0, 0, (uint8_t)w.data[depth]};
         trie->runs[tokens] = run_of(w);
         trie->order[tokens++] = words[i].id;
     }
@@ -89,7 +95,8 @@ static bool fill_kinds(tg_vocab_trie *trie, uint32_t root, uint32_t end)
     for (uint32_t i = end; i-- > root + 1;) {
         tg_trie_node *node = &trie->nodes[i];
         below *here = &levels[node->depth], *above = here - 1;
-        const uint32_t kind = tg_trie_kind(node->byte), tokens = trie->nodes[node->skip].first - node->first;
+        const uint32_t kind = tg_trie_kind(node->byte),
+                       tokens = trie->nodes[node->skip].first - node->first;
         const uint32_t runs = here->runs[kind] + node[1].first - node->first;
         node->height = (uint8_t)(here->height < UINT8_MAX ? here->height : UINT8_MAX);
         node->kinds = here->kinds;
@@ -127,7 +134,8 @@ int tg_vocab_trie_new(const tg_tokenizer *tokenizer, tg_vocab_trie **ret)
     uint32_t len = 0, longest = 0;
     for (uint32_t id = 0; id < vocab && words; id++) {
         const tg_str piece = tg_tokenizer_piece(tokenizer, id);
-        if (piece.len == 0 || piece.len > TG_TRIE_DEPTH_MAX || tg_tokenizer_is_control(tokenizer, id))
+        if (piece.len == 0 || piece.len > TG_TRIE_DEPTH_MAX ||
+            tg_tokenizer_is_control(tokenizer, id))
             continue;
         words[len++] = (word){piece, id};
         longest = piece.len > longest ? (uint32_t)piece.len : longest;
@@ -142,7 +150,8 @@ int tg_vocab_trie_new(const tg_tokenizer *tokenizer, tg_vocab_trie **ret)
         trie->nodes = malloc(nodes * sizeof(*trie->nodes));
         trie->order = malloc((tokens + 1) * sizeof(*trie->order));
         trie->runs = malloc((tokens + 1) * sizeof(*trie->runs));
-        trie->plain = calloc((TG_TRIE_PLAIN_MAX + 1) * (((size_t)vocab + 63) / 64) + 1, sizeof(*trie->plain));
+        trie->plain =
+            calloc((TG_TRIE_PLAIN_MAX + 1) * (((size_t)vocab + 63) / 64) + 1, sizeof(*trie->plain));
     }
     if (!trie || !words || !trie->nodes || !trie->order || !trie->runs || !trie->plain) {
         free(words);

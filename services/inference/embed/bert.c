@@ -19,7 +19,8 @@ static void linear_task(void *context, uint32_t index, uint32_t thread)
     const tg_packed *w = &job->linear->weights;
     uint32_t first = index * PANELS_PER_TASK, last = first + PANELS_PER_TASK;
     last = last < w->panels ? last : w->panels;
-    job->e->kernels->product(&job->product, first, last, job->e->scratch + thread * job->e->scratch_each);
+    job->e->kernels->product(&job->product, first, last,
+                             job->e->scratch + thread * job->e->scratch_each);
     uint32_t end = last * TG_PANEL < w->out ? last * TG_PANEL : w->out;
     for (uint32_t t = 0; job->linear->bias && t < job->product.rows->len; t++)
         for (uint32_t o = first * TG_PANEL; o < end; o++)
@@ -34,8 +35,8 @@ static void quantise_task(void *context, uint32_t row, uint32_t thread)
 }
 
 /* out = x · weights + bias, or out += that. */
-static void apply(tg_bert *e, const tg_bert_linear *linear, const float *x, uint32_t len, float *out,
-                  bool accumulate)
+static void apply(tg_bert *e, const tg_bert_linear *linear, const float *x, uint32_t len,
+                  float *out, bool accumulate)
 {
     const tg_packed *w = &linear->weights;
     linear_job job = {e, linear, {w, &e->rows, out, w->out, accumulate}};
@@ -89,7 +90,8 @@ static void gelu_task(void *context, uint32_t row, uint32_t thread)
     float *x = e->wide + (size_t)row * e->ffn;
     (void)thread;
     for (uint32_t i = 0; i < e->ffn; i++)
-        x[i] = (float)(0.5 * (double)x[i] * (1.0 + error_function((double)x[i] * 0.70710678118654752)));
+        x[i] = (float)(0.5 * (double)x[i] *
+                       (1.0 + error_function((double)x[i] * 0.70710678118654752)));
 }
 
 typedef struct attend_job {
@@ -113,7 +115,8 @@ static void attend_task(void *context, uint32_t index, uint32_t thread)
 {
     const attend_job *job = context;
     const tg_bert *e = job->e;
-    const uint32_t head = index % e->heads, row = index / e->heads, dim = e->head_dim, n = job->padded;
+    const uint32_t head = index % e->heads, row = index / e->heads, dim = e->head_dim,
+                   n = job->padded;
     const size_t at = (size_t)row * e->width + head * dim;
     const float *q = e->q + at, *keys = e->keys + (size_t)head * dim * n;
     float *scores = e->scores + (size_t)thread * n, *out = e->mixed + at;

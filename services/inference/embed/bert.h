@@ -1,5 +1,6 @@
-/* The encoder of the BERT family behind embed.h; not for others. Matrices and tables may be of any type that dtype.h
- * describes; norms and biases are F32. One text at a time: calls take turns by the caller's care. */
+/* The encoder of the BERT family behind embed.h; not for others. Matrices and tables may be of any
+ * type that dtype.h describes; norms and biases are F32. One text at a time: calls take turns by
+ * the caller's care. */
 #ifndef TG_INFERENCE_BERT_H
 #define TG_INFERENCE_BERT_H
 
@@ -49,16 +50,19 @@ typedef struct tg_bert {
     size_t scratch_each;
 } tg_bert;
 
-/* Takes the gguf over, on failure too. 0; -EINVAL, with a message that names the key or tensor, one without a place included; -EIO;
- * -ENOMEM, with the sum when weights and room do not fit, before any is loaded. */
+/* Takes the gguf over, on failure too. 0; -EINVAL, with a message that names the key or tensor, one
+ * without a place included; -EIO; -ENOMEM, with the sum when weights and room do not fit, before
+ * any is loaded. */
 int tg_bert_new(tg_gguf *gguf, const tg_embed_conf *conf, tg_error *err, tg_bert **ret);
 tg_bert *tg_bert_free(tg_bert *bert); /* NULL is a no-op; returns NULL */
 
-/* The last hidden states of a text of 1 to `context` tokens: [len][width], valid until the next call. */
+/* The last hidden states of a text of 1 to `context` tokens: [len][width], valid until the next
+ * call. */
 const float *tg_bert_run(tg_bert *bert, const uint32_t *ids, uint32_t len);
 
 /* bert_load.c, of tg_bert_new. */
-int tg_bert_load(tg_bert *bert, uint64_t limit_bytes, tg_error *err); /* shape and weights, from bert->gguf */
+int tg_bert_load(tg_bert *bert, uint64_t limit_bytes,
+                 tg_error *err);                      /* shape and weights, from bert->gguf */
 uint64_t tg_bert_room_bytes(const tg_bert *bert);     /* what it takes to compute */
 int tg_bert_load_vocab(tg_bert *bert, tg_error *err); /* the tokenizer */
 

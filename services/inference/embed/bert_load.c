@@ -1,4 +1,5 @@
-/* What a GGUF file of architecture "bert" must hold, checked before anything is computed; and the memory to compute in. */
+/* What a GGUF file of architecture "bert" must hold, checked before anything is computed; and the
+ * memory to compute in. */
 #include "services/inference/embed/bert.h"
 
 #include "services/inference/engine/memory.h"
@@ -40,8 +41,9 @@ static int read_shape(tg_bert *e, tg_error *err)
     e->head_dim = e->width / e->heads;
     if (e->width % e->heads || e->head_dim % TG_BERT_LANES || e->ffn % TG_QUANT_BLOCK ||
         e->width % TG_QUANT_BLOCK)
-        return tg_error_set(err, -EINVAL, "width %u in %u heads with a feed-forward width of %u is not "
-                            "supported", e->width, e->heads, e->ffn);
+        return tg_error_set(err, -EINVAL,
+                            "width %u in %u heads with a feed-forward width of %u is not supported",
+                            e->width, e->heads, e->ffn);
     return 0;
 }
 
@@ -69,8 +71,8 @@ static int keep(tg_bert *e, const tg_gguf_tensor *tensor)
     return 0;
 }
 
-static int find_vector(tg_bert *e, const char *stem, const char *ending, uint64_t len, tg_error *err,
-                       const float **ret)
+static int find_vector(tg_bert *e, const char *stem, const char *ending, uint64_t len,
+                       tg_error *err, const float **ret)
 {
     char name[96];
     const tg_gguf_tensor *tensor;
@@ -86,7 +88,8 @@ static int find_vector(tg_bert *e, const char *stem, const char *ending, uint64_
 }
 
 /* A table whose rows are read when texts are embedded: no longer in the file. */
-static int find_table(tg_bert *e, const char *name, uint64_t rows, tg_error *err, const tg_gguf_tensor **ret)
+static int find_table(tg_bert *e, const char *name, uint64_t rows, tg_error *err,
+                      const tg_gguf_tensor **ret)
 {
     int rc = find(e, name, e->width, rows, err, ret);
     return rc < 0 ? rc : keep(e, *ret);
@@ -118,12 +121,14 @@ static int load_linear(tg_bert *e, const char *stem, uint64_t in, uint64_t out, 
     }
     *used += bytes;
     snprintf(name, sizeof(name), "%s.bias", stem);
-    return tg_gguf_tensor_find(e->gguf, name) ? find_vector(e, stem, "bias", out, err, &ret->bias) : 0;
+    return tg_gguf_tensor_find(e->gguf, name) ? find_vector(e, stem, "bias", out, err, &ret->bias)
+                                              : 0;
 }
 
 enum { LINEARS = 6, PARTS = 8 };
-static const char *const layer_parts[PARTS] = {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down",
-                                               "attn_output_norm", "layer_output_norm"}; /* the last two are norms */
+static const char *const layer_parts[PARTS] = {
+    "attn_q", "attn_k",   "attn_v",           "attn_output",
+    "ffn_up", "ffn_down", "attn_output_norm", "layer_output_norm"}; /* the last two are norms */
 
 static int load_layer(tg_bert *e, uint32_t index, size_t *used, tg_error *err)
 {
@@ -131,15 +136,17 @@ static int load_layer(tg_bert *e, uint32_t index, size_t *used, tg_error *err)
     const struct {
         uint32_t in, out;
         tg_bert_linear *linear;
-    } linears[LINEARS] = {{e->width, e->width, &l->q},        {e->width, e->width, &l->k}, {e->width, e->width, &l->v},
-                          {e->width, e->width, &l->attn_out}, {e->width, e->ffn, &l->up},  {e->ffn, e->width, &l->down}};
+    } linears[LINEARS] = {{e->width, e->width, &l->q}, {e->width, e->width, &l->k},
+                          {e->width, e->width, &l->v}, {e->width, e->width, &l->attn_out},
+                          {e->width, e->ffn, &l->up},  {e->ffn, e->width, &l->down}};
     tg_bert_norm *const norms[] = {&l->attn_norm, &l->out_norm};
     char stem[64];
     int rc = 0;
     for (size_t i = 0; i < PARTS && rc == 0; i++) {
         snprintf(stem, sizeof(stem), "blk.%u.%s", index, layer_parts[i]);
-        rc = i < LINEARS ? load_linear(e, stem, linears[i].in, linears[i].out, used, err, linears[i].linear)
-                         : load_norm(e, stem, err, norms[i - LINEARS]);
+        rc = i < LINEARS
+                 ? load_linear(e, stem, linears[i].in, linears[i].out, used, err, linears[i].linear)
+                 : load_norm(e, stem, err, norms[i - LINEARS]);
     }
     return rc;
 }
@@ -147,7 +154,8 @@ static int load_layer(tg_bert *e, uint32_t index, size_t *used, tg_error *err)
 /* Whatever has no place would silently be left out of the arithmetic. */
 static bool has_place(const tg_bert *e, tg_str name)
 {
-    static const char *const ends[] = {"token_embd.weight", "position_embd.weight", "token_types.weight", "token_embd_norm.weight",
+    static const char *const ends[] = {"token_embd.weight", "position_embd.weight",
+                                       "token_types.weight", "token_embd_norm.weight",
                                        "token_embd_norm.bias"};
     char text[300], part[64], whole[128];
     unsigned layer = 0;
@@ -158,7 +166,8 @@ static bool has_place(const tg_bert *e, tg_str name)
     if (sscanf(text, "blk.%u.%63s", &layer, part) != 2 || layer >= e->layers_len)
         return false;
     for (size_t i = 0; i < 2 * PARTS; i++) {
-        snprintf(whole, sizeof(whole), "blk.%u.%s.%s", layer, layer_parts[i / 2], i % 2 ? "bias" : "weight");
+        snprintf(whole, sizeof(whole), "blk.%u.%s.%s", layer, layer_parts[i / 2],
+                 i % 2 ? "bias" : "weight");
         if (tg_str_is(name, whole))
             return true;
     }
@@ -170,7 +179,9 @@ static int refuse_strangers(const tg_bert *e, tg_error *err)
     for (size_t i = 0; i < tg_gguf_tensor_count(e->gguf); i++) {
         tg_str name = tg_gguf_tensor_at(e->gguf, i)->name;
         if (!has_place(e, name))
-            return tg_error_set(err, -EINVAL, "tensor '" TG_STR_FMT "' is not part of the bert architecture as supported",
+            return tg_error_set(err, -EINVAL,
+                                "tensor '" TG_STR_FMT
+                                "' is not part of the bert architecture as supported",
                                 TG_STR_ARG(name));
     }
     return 0;
@@ -194,14 +205,18 @@ static int load_all(tg_bert *e, size_t *used, tg_error *err)
 static int check_memory(const tg_bert *e, size_t packed, uint64_t limit_bytes, tg_error *err)
 {
     const double mb = 1e-6;
-    const uint64_t weights = packed + e->kept_bytes, room_bytes = tg_bert_room_bytes(e), total = weights + room_bytes;
+    const uint64_t weights = packed + e->kept_bytes, room_bytes = tg_bert_room_bytes(e),
+                   total = weights + room_bytes;
     tg_memory_room room;
     tg_memory_room_find("", limit_bytes, &room);
     if (total <= room.bytes)
         return 0;
-    return tg_error_set(err, -ENOMEM, "the encoder needs %.0f MB: weights %.0f MB, room to compute in %.0f MB; %s leaves %.0f MB. A "
-                        "smaller quantisation or more memory would do", (double)total * mb, (double)weights * mb,
-                        (double)room_bytes * mb, room.what, (double)room.bytes * mb);
+    return tg_error_set(err, -ENOMEM,
+                        "the encoder needs %.0f MB: weights %.0f MB, room to compute in %.0f MB; "
+                        "%s leaves %.0f MB. A "
+                        "smaller quantisation or more memory would do",
+                        (double)total * mb, (double)weights * mb, (double)room_bytes * mb,
+                        room.what, (double)room.bytes * mb);
 }
 
 int tg_bert_load(tg_bert *e, uint64_t limit_bytes, tg_error *err)
@@ -212,7 +227,8 @@ int tg_bert_load(tg_bert *e, uint64_t limit_bytes, tg_error *err)
         rc = -ENOMEM;
     if (rc == 0)
         rc = load_all(e, &packed, err);
-    if (rc == 0 && (e->token_embd->dims[1] > TG_TOKENIZER_VOCAB_MAX || e->token_types->dims[1] == 0))
+    if (rc == 0 &&
+        (e->token_embd->dims[1] > TG_TOKENIZER_VOCAB_MAX || e->token_types->dims[1] == 0))
         rc = tg_error_set(err, -EINVAL, "the embedding tables have a wrong number of rows");
     if (rc == 0)
         rc = refuse_strangers(e, err);
@@ -268,7 +284,8 @@ int tg_bert_load_vocab(tg_bert *e, tg_error *err)
         return rc;
     conf.tokens = tokens;
     if (conf.tokens_len != e->vocab)
-        rc = tg_error_set(err, -EINVAL, "the vocabulary has %zu tokens, but the embedding has %u rows",
+        rc = tg_error_set(err, -EINVAL,
+                          "the vocabulary has %zu tokens, but the embedding has %u rows",
                           conf.tokens_len, e->vocab);
     /* Files don't say whether case matters; a vocabulary without a capital letter does. */
     conf.cased = has_upper(tokens, conf.tokens_len);
@@ -279,7 +296,8 @@ int tg_bert_load_vocab(tg_bert *e, tg_error *err)
         rc = find_id(e->gguf, "tokenizer.ggml.seperator_token_id", "tokenizer.ggml.eos_token_id",
                      "[SEP]", &conf, err, &conf.eos);
     if (rc == 0)
-        rc = find_id(e->gguf, "tokenizer.ggml.unknown_token_id", NULL, "[UNK]", &conf, err, &conf.unk);
+        rc = find_id(e->gguf, "tokenizer.ggml.unknown_token_id", NULL, "[UNK]", &conf, err,
+                     &conf.unk);
     if (rc == 0)
         rc = tg_tokenizer_new(&conf, err, &e->tokenizer);
     if (rc == 0 && (conf.bos == TG_TOKEN_NONE || conf.eos == TG_TOKEN_NONE))
@@ -290,7 +308,24 @@ int tg_bert_load_vocab(tg_bert *e, tg_error *err)
 
 /* ---- the memory to compute in ---- */
 
-enum { X, Q, K, V, MIXED, WIDE, KEYS, SCORES, ROWS_Q, PAIRS, SCALE, SCALED_SUM, SUM, START, SCRATCH, ROOMS };
+enum {
+    X,
+    Q,
+    K,
+    V,
+    MIXED,
+    WIDE,
+    KEYS,
+    SCORES,
+    ROWS_Q,
+    PAIRS,
+    SCALE,
+    SCALED_SUM,
+    SUM,
+    START,
+    SCRATCH,
+    ROOMS
+};
 
 /* Bytes of each. */
 static void find_rooms(const tg_bert *e, size_t *ret)
@@ -320,7 +355,10 @@ uint64_t tg_bert_room_bytes(const tg_bert *e)
     return sum;
 }
 
-static void *take(size_t bytes) { return aligned_alloc(64, ((bytes ? bytes : 1) + 63) & ~(size_t)63); }
+static void *take(size_t bytes)
+{
+    return aligned_alloc(64, ((bytes ? bytes : 1) + 63) & ~(size_t)63);
+}
 
 static int make_room(tg_bert *e)
 {

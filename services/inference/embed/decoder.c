@@ -5,13 +5,17 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static uint32_t blocks_of(uint32_t tokens) { return (tokens + TG_KV_BLOCK_TOKENS - 1) / TG_KV_BLOCK_TOKENS; }
+static uint32_t blocks_of(uint32_t tokens)
+{
+    return (tokens + TG_KV_BLOCK_TOKENS - 1) / TG_KV_BLOCK_TOKENS;
+}
 
 static int start(tg_decoder *d, const tg_embed_conf *conf, tg_error *err)
 {
     const uint32_t most = d->model->shape.context;
     d->context = most < TG_EMBED_CONTEXT_MAX ? most : TG_EMBED_CONTEXT_MAX;
-    const uint32_t longest = d->context > TG_DECODER_STEP_TOKENS_MAX ? d->context : TG_DECODER_STEP_TOKENS_MAX;
+    const uint32_t longest =
+        d->context > TG_DECODER_STEP_TOKENS_MAX ? d->context : TG_DECODER_STEP_TOKENS_MAX;
     const tg_backend_conf backend = {.threads = conf->threads,
                                      .kv_blocks = blocks_of(longest) + TG_DECODER_STEP_TEXTS_MAX,
                                      .step_tokens_max = TG_DECODER_STEP_TOKENS_MAX,
@@ -26,7 +30,8 @@ static int start(tg_decoder *d, const tg_embed_conf *conf, tg_error *err)
     if (rc < 0)
         return rc;
     d->blocks = malloc(backend.kv_blocks * sizeof(*d->blocks));
-    d->states = malloc((size_t)TG_DECODER_STEP_TOKENS_MAX * d->model->shape.width * sizeof(*d->states));
+    d->states =
+        malloc((size_t)TG_DECODER_STEP_TOKENS_MAX * d->model->shape.width * sizeof(*d->states));
     if (!d->blocks || !d->states)
         return -ENOMEM;
     for (uint32_t i = 0; i < backend.kv_blocks; i++)
@@ -70,13 +75,14 @@ tg_decoder *tg_decoder_free(tg_decoder *d)
 size_t tg_decoder_together(const uint32_t *lens, size_t count)
 {
     size_t together = 1, tokens = lens[0];
-    while (together < count && together < TG_DECODER_STEP_TEXTS_MAX && tokens + lens[together] <= TG_DECODER_STEP_TOKENS_MAX)
+    while (together < count && together < TG_DECODER_STEP_TEXTS_MAX &&
+           tokens + lens[together] <= TG_DECODER_STEP_TOKENS_MAX)
         tokens += lens[together++];
     return together;
 }
 
-int tg_decoder_run(tg_decoder *d, const uint32_t *ids, const uint32_t *lens, size_t count, tg_pooler *pooler,
-                   float *ret_vectors)
+int tg_decoder_run(tg_decoder *d, const uint32_t *ids, const uint32_t *lens, size_t count,
+                   tg_pooler *pooler, float *ret_vectors)
 {
     const uint32_t width = d->model->shape.width;
     const float *logits, *state = d->states;
@@ -85,8 +91,9 @@ int tg_decoder_run(tg_decoder *d, const uint32_t *ids, const uint32_t *lens, siz
     if (count == 1) { /* in pieces, as long as it may be */
         for (uint32_t at = 0; at < lens[0]; at += TG_DECODER_STEP_TOKENS_MAX) {
             const uint32_t left = lens[0] - at;
-            seqs[0] = (tg_step_seq){ids + at, left < TG_DECODER_STEP_TOKENS_MAX ? left : TG_DECODER_STEP_TOKENS_MAX, at,
-                                    d->blocks, 0};
+            seqs[0] = (tg_step_seq){
+                ids + at, left < TG_DECODER_STEP_TOKENS_MAX ? left : TG_DECODER_STEP_TOKENS_MAX, at,
+                d->blocks, 0};
             int rc = d->backend->ops->run(d->backend, &step, &logits);
             if (rc < 0)
                 return rc;

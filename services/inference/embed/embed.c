@@ -19,18 +19,20 @@ struct tg_embed {
 };
 
 /* By configuration, else by the file, else the mean. */
-static int choose_pooling(const tg_gguf *gguf, tg_str arch, const tg_embed_conf *conf, bool encoder, tg_error *err,
-                          tg_pooling *ret)
+static int choose_pooling(const tg_gguf *gguf, tg_str arch, const tg_embed_conf *conf, bool encoder,
+                          tg_error *err, tg_pooling *ret)
 {
     char key[96];
     uint32_t pooling = conf->pooling;
-    snprintf(key, sizeof(key), "%.*s.pooling_type", (int)(arch.len < 64 ? arch.len : 64), arch.data);
+    snprintf(key, sizeof(key), "%.*s.pooling_type", (int)(arch.len < 64 ? arch.len : 64),
+             arch.data);
     int rc = pooling == TG_POOLING_AUTO ? tg_gguf_u32(gguf, key, err, &pooling) : 0;
     if (rc < 0 && rc != -ENOENT)
         return rc;
     if (pooling > TG_POOLING_LAST || (!encoder && pooling == TG_POOLING_FIRST))
-        return tg_error_set(err, -EINVAL, "pooling type %u is not supported; 1 (mean), %s3 (last token) are", pooling,
-                            encoder ? "2 (first token) and " : "and for encoders 2 (first token), ");
+        return tg_error_set(
+            err, -EINVAL, "pooling type %u is not supported; 1 (mean), %s3 (last token) are",
+            pooling, encoder ? "2 (first token) and " : "and for encoders 2 (first token), ");
     *ret = pooling == TG_POOLING_AUTO ? TG_POOLING_MEAN : (tg_pooling)pooling;
     return 0;
 }
@@ -51,7 +53,8 @@ static int load(tg_embed *e, tg_gguf *gguf, const tg_embed_conf *conf, tg_error 
         tg_gguf_free(gguf);
         return rc;
     }
-    rc = encoder ? tg_bert_new(gguf, conf, err, &e->bert) : tg_decoder_new(gguf, conf, err, &e->decoder);
+    rc = encoder ? tg_bert_new(gguf, conf, err, &e->bert)
+                 : tg_decoder_new(gguf, conf, err, &e->decoder);
     if (rc < 0)
         return rc;
     e->tokenizer = encoder ? e->bert->tokenizer : e->decoder->model->tokenizer;
@@ -86,7 +89,8 @@ int tg_embed_open(const char *path, const tg_embed_conf *conf, tg_error *err, tg
     return rc < 0 ? rc : new_embed(gguf, conf, err, ret);
 }
 
-int tg_embed_parse(const uint8_t *data, size_t size_bytes, const tg_embed_conf *conf, tg_error *err, tg_embed **ret)
+int tg_embed_parse(const uint8_t *data, size_t size_bytes, const tg_embed_conf *conf, tg_error *err,
+                   tg_embed **ret)
 {
     tg_gguf *gguf = NULL;
     int rc = tg_gguf_parse(data, size_bytes, err, &gguf);
@@ -115,12 +119,16 @@ int tg_embed_check(const tg_embed *e, tg_str text, tg_error *err)
     const size_t most = (size_t)e->context * TG_EMBED_TOKEN_BYTES_MAX;
     if (text.len <= most)
         return 0;
-    return tg_error_set(err, -EMSGSIZE, "a text of %zu bytes; the model takes %u tokens, and texts of at most %zu bytes are looked at",
+    return tg_error_set(err, -EMSGSIZE,
+                        "a text of %zu bytes; the model takes %u tokens, and texts of at most %zu "
+                        "bytes are looked at",
                         text.len, e->context, most);
 }
 
-/* Appends one text's ids. Of one that is a few times too long the tokens are counted, for who has to cut it. */
-static int encode(const tg_embed *e, tg_str text, tg_error *err, tg_token_list *ids, uint32_t *ret_len)
+/* Appends one text's ids. Of one that is a few times too long the tokens are counted, for who has
+ * to cut it. */
+static int encode(const tg_embed *e, tg_str text, tg_error *err, tg_token_list *ids,
+                  uint32_t *ret_len)
 {
     const tg_token_span span = {text, false};
     const size_t before = ids->len;
@@ -131,11 +139,13 @@ static int encode(const tg_embed *e, tg_str text, tg_error *err, tg_token_list *
     ids->most = before + most;
     rc = tg_tokenizer_encode(e->tokenizer, &span, 1, true, ids);
     if (rc == -EMSGSIZE)
-        return tg_error_set(err, rc, "a text of more than %zu tokens; the model takes %u", most, e->context);
+        return tg_error_set(err, rc, "a text of more than %zu tokens; the model takes %u", most,
+                            e->context);
     if (rc < 0)
         return rc;
     if (ids->len - before > e->context)
-        return tg_error_set(err, -EMSGSIZE, "a text of %zu tokens; the model takes %u", ids->len - before, e->context);
+        return tg_error_set(err, -EMSGSIZE, "a text of %zu tokens; the model takes %u",
+                            ids->len - before, e->context);
     if (ids->len == before)
         return tg_error_set(err, -EINVAL, "the text has no token; at least one is needed");
     *ret_len = (uint32_t)(ids->len - before);
@@ -143,7 +153,8 @@ static int encode(const tg_embed *e, tg_str text, tg_error *err, tg_token_list *
 }
 
 /* Some texts, from the first, of all that are left; how many is in *ret_done. */
-static int run_some(tg_embed *e, const uint32_t *ids, const uint32_t *lens, size_t count, float *ret_vectors, size_t *ret_done)
+static int run_some(tg_embed *e, const uint32_t *ids, const uint32_t *lens, size_t count,
+                    float *ret_vectors, size_t *ret_done)
 {
     int rc = 0;
     pthread_mutex_lock(&e->lock);
@@ -159,8 +170,8 @@ static int run_some(tg_embed *e, const uint32_t *ids, const uint32_t *lens, size
     return rc;
 }
 
-int tg_embed_run(tg_embed *e, const tg_str *texts, size_t count, tg_error *err, float *ret_vectors, uint32_t *ret_tokens,
-                 size_t *ret_failed)
+int tg_embed_run(tg_embed *e, const tg_str *texts, size_t count, tg_error *err, float *ret_vectors,
+                 uint32_t *ret_tokens, size_t *ret_failed)
 {
     tg_token_list ids = {0};
     uint32_t *lens = calloc(count + 1, sizeof(*lens));

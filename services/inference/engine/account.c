@@ -6,20 +6,26 @@
 
 tg_work tg_work_of(const tg_model_shape *s)
 {
-    const uint64_t width = s->width, attention = (uint64_t)s->heads * s->head_dim, kv = (uint64_t)s->kv_heads * s->head_dim;
-    return (tg_work){.token = s->layers * (2 * width * attention + 2 * width * kv + 3 * width * s->ffn_width),
-                     .row = width * s->vocab, .key = 2 * s->layers * attention};
+    const uint64_t width = s->width, attention = (uint64_t)s->heads * s->head_dim,
+                   kv = (uint64_t)s->kv_heads * s->head_dim;
+    return (tg_work){.token = s->layers *
+                              (2 * width * attention + 2 * width * kv + 3 * width * s->ffn_width),
+                     .row = width * s->vocab,
+                     .key = 2 * s->layers * attention};
 }
 
 uint64_t tg_account_pairs(uint64_t before, uint64_t tokens, uint64_t window)
 {
-    const uint64_t growing = window == 0 || before + tokens <= window ? tokens : before >= window ? 0 : window - before;
+    const uint64_t growing = window == 0 || before + tokens <= window ? tokens
+                             : before >= window                       ? 0
+                                                                      : window - before;
     return growing * before + growing * (growing + 1) / 2 + (tokens - growing) * window;
 }
 
 int tg_account_init(tg_account *a, const tg_model_shape *shape, uint64_t now_ns)
 {
-    *a = (tg_account){.work = tg_work_of(shape), .window = shape->window, .born_ns = now_ns, .mark_ns = now_ns};
+    *a = (tg_account){
+        .work = tg_work_of(shape), .window = shape->window, .born_ns = now_ns, .mark_ns = now_ns};
     a->others.time = (tg_tenant_time){.tenant = a->others.name, .others = true};
     a->tenants = tg_map_new();
     a->taken = calloc(TG_ACCOUNT_TENANTS_MAX + 1, sizeof(*a->taken));
@@ -53,7 +59,10 @@ static tg_tenant_account *tenant_new(tg_account *a, tg_str name)
     return NULL;
 }
 
-static bool is_told(tg_str name) { return name.len <= TG_ACCOUNT_NAME_MAX && !memchr(name.data ? name.data : "", '\0', name.len); }
+static bool is_told(tg_str name)
+{
+    return name.len <= TG_ACCOUNT_NAME_MAX && !memchr(name.data ? name.data : "", '\0', name.len);
+}
 
 tg_tenant_account *tg_account_join(tg_account *a, tg_str name)
 {
@@ -115,22 +124,27 @@ void tg_account_enter(tg_account *a, tg_account_state state, uint64_t now_ns)
 
 static uint64_t weight_of(const tg_account *a, uint32_t before, uint32_t tokens, uint32_t rows)
 {
-    const uint64_t all = (uint64_t)before + tokens, most = (uint64_t)a->window + tokens; /* keys within sight of any of them */
+    const uint64_t all = (uint64_t)before + tokens,
+                   most = (uint64_t)a->window + tokens; /* keys within sight of any of them */
     const uint64_t keys = tokens == 0 ? 0 : a->window == 0 || all < most ? all : most;
-    return tokens * TG_COST_TOKEN * a->work.token + rows * TG_COST_ROW * a->work.row + keys * TG_COST_KEY * a->work.key +
+    return tokens * TG_COST_TOKEN * a->work.token + rows * TG_COST_ROW * a->work.row +
+           keys * TG_COST_KEY * a->work.key +
            tg_account_pairs(before, tokens, a->window) * TG_COST_PAIR * a->work.key;
 }
 
-void tg_account_begin_step(tg_account *a, const tg_account_part *parts, uint32_t parts_len, uint64_t now_ns)
+void tg_account_begin_step(tg_account *a, const tg_account_part *parts, uint32_t parts_len,
+                           uint64_t now_ns)
 {
-    const uint64_t step = parts_len ? TG_COST_STEP_TOKENS * TG_COST_TOKEN * a->work.token / parts_len : 0;
+    const uint64_t step =
+        parts_len ? TG_COST_STEP_TOKENS * TG_COST_TOKEN * a->work.token / parts_len : 0;
     uint64_t nobodys = 0;
     tg_account_enter(a, TG_ACCOUNT_STEP, now_ns);
     a->parts_len = parts_len;
     for (uint32_t i = 0; i < parts_len; i++) {
         const tg_account_part *p = &parts[i];
         const uint32_t anew = p->tokens - p->again, rows = p->rows < anew ? p->rows : anew;
-        const uint64_t again = weight_of(a, p->before, p->again, p->rows - rows) + (anew == 0 ? step : 0);
+        const uint64_t again =
+            weight_of(a, p->before, p->again, p->rows - rows) + (anew == 0 ? step : 0);
         a->parts[i].tenant = p->tenant;
         a->parts[i].engine_ns = p->engine_ns;
         a->weights[i] = weight_of(a, p->before + p->again, anew, rows) + (anew > 0 ? step : 0);
@@ -157,9 +171,11 @@ void tg_account_take(tg_account *a, uint64_t now_ns, tg_engine_interval *ret)
     tg_str name;
     void *tenant;
     tg_account_upto(a, now_ns);
-    *ret = (tg_engine_interval){.begin_ns = a->taken_ns, .end_ns = a->mark_ns - a->born_ns,
+    *ret = (tg_engine_interval){.begin_ns = a->taken_ns,
+                                .end_ns = a->mark_ns - a->born_ns,
                                 .overhead_ns = a->overhead_ns - a->taken_overhead_ns,
-                                .idle_ns = a->idle_ns - a->taken_idle_ns, .tenants = a->taken_times};
+                                .idle_ns = a->idle_ns - a->taken_idle_ns,
+                                .tenants = a->taken_times};
     for (size_t at = 0; tg_map_next(a->tenants, &at, &name, &tenant);)
         take_tenant(a, tenant, ret);
     for (size_t i = 0; i < ret->tenants_len; i++)

@@ -20,11 +20,13 @@ static int check_conf(tg_engine *e, tg_error *err)
     if (c->kv_tokens == 0)
         c->kv_tokens = context > c->max_seqs * 2048u ? context : c->max_seqs * 2048u;
     if (c->max_seqs > TG_ENGINE_SEQS_MAX || c->max_queue > TG_ENGINE_QUEUE_MAX)
-        return tg_error_set(err, -EINVAL, "%u sequences and a queue of %u; at most %d and %d are allowed",
+        return tg_error_set(err, -EINVAL,
+                            "%u sequences and a queue of %u; at most %d and %d are allowed",
                             c->max_seqs, c->max_queue, TG_ENGINE_SEQS_MAX, TG_ENGINE_QUEUE_MAX);
     if (c->step_token_budget < c->max_seqs || c->step_token_budget > TG_ENGINE_STEP_TOKENS_MAX)
-        return tg_error_set(err, -EINVAL, "a budget of %u tokens a step; %u (one per sequence) to %d are "
-                            "allowed", c->step_token_budget, c->max_seqs, TG_ENGINE_STEP_TOKENS_MAX);
+        return tg_error_set(err, -EINVAL,
+                            "a budget of %u tokens a step; %u (one per sequence) to %d are allowed",
+                            c->step_token_budget, c->max_seqs, TG_ENGINE_STEP_TOKENS_MAX);
     if (c->kv_tokens < 2 * TG_KV_BLOCK_TOKENS || c->kv_tokens > 1u << 30)
         return tg_error_set(err, -EINVAL, "KV memory for %u tokens; 32 to 2^30 are allowed",
                             c->kv_tokens);
@@ -43,7 +45,8 @@ static int warm_up(tg_engine *e, tg_error *err)
     return rc < 0 ? tg_error_set(err, rc, "the first step failed") : 0;
 }
 
-/* Fewer KV tokens than the default where that makes the model fit; who asked for a number gets it or a refusal. */
+/* Fewer KV tokens than the default where that makes the model fit; who asked for a number gets it
+ * or a refusal. */
 static int plan_memory(tg_engine *e, bool by_default, tg_backend_conf *conf, tg_error *err)
 {
     tg_backend_needs needs;
@@ -75,7 +78,9 @@ static int start(tg_engine *e, tg_error *err)
         return rc;
     if (getrandom(key, sizeof(key), 0) != (ssize_t)sizeof(key))
         return tg_error_set(err, -EIO, "no random key for the prefix cache");
-    const uint32_t spare = e->conf.step_token_budget < TG_ENGINE_SPARE_ROWS_MAX ? e->conf.step_token_budget : TG_ENGINE_SPARE_ROWS_MAX;
+    const uint32_t spare = e->conf.step_token_budget < TG_ENGINE_SPARE_ROWS_MAX
+                               ? e->conf.step_token_budget
+                               : TG_ENGINE_SPARE_ROWS_MAX;
     e->rows_max = e->conf.max_seqs + spare;
     tg_backend_conf backend = {.threads = e->conf.threads,
                                .kv_blocks = e->conf.kv_tokens / TG_KV_BLOCK_TOKENS,
@@ -93,14 +98,17 @@ static int start(tg_engine *e, tg_error *err)
     e->rows = malloc(e->rows_max * sizeof(*e->rows));
     if (!e->scratch || !e->adjusted || !e->seen || !e->rows)
         return -ENOMEM;
-    rc = tg_constraint_cache_new(e->model->tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX, &e->constraints);
+    rc = tg_constraint_cache_new(e->model->tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX,
+                                 &e->constraints);
     if (rc < 0)
         return rc;
-    rc = tg_public_prompts_new(e->model, e->conf.public_prompts, e->conf.public_prompts_len, err, &e->public_prompts);
+    rc = tg_public_prompts_new(e->model, e->conf.public_prompts, e->conf.public_prompts_len, err,
+                               &e->public_prompts);
     if (rc == 0)
         rc = tg_kv_new(backend.kv_blocks, key, &e->kv);
     if (rc == 0)
-        rc = (e->conf.open_backend ? e->conf.open_backend : tg_backend_open_cpu)(e->model, &backend, err, &e->backend);
+        rc = (e->conf.open_backend ? e->conf.open_backend : tg_backend_open_cpu)(e->model, &backend,
+                                                                                 err, &e->backend);
     if (rc == 0)
         rc = warm_up(e, err);
     if (rc < 0)
@@ -192,11 +200,15 @@ const tg_model *tg_engine_model(const tg_engine *e) { return e->model; }
 
 bool tg_engine_has_path(const char *path) { return tg_backend_has_cpu_path(path); }
 
-/* Of a prompt a few times too long the tokens are counted, for who has to cut it; a longer one is not worth the time. */
-static tg_token_list list_of_prompt(const tg_engine *e) { return (tg_token_list){.most = (size_t)4 * e->context_limit}; }
+/* Of a prompt a few times too long the tokens are counted, for who has to cut it; a longer one is
+ * not worth the time. */
+static tg_token_list list_of_prompt(const tg_engine *e)
+{
+    return (tg_token_list){.most = (size_t)4 * e->context_limit};
+}
 
-static int encode(const tg_engine *e, const tg_prompt *prompt, const tg_str *text, tg_error *err, tg_token_list *tokens,
-                  bool *ret_thinking)
+static int encode(const tg_engine *e, const tg_prompt *prompt, const tg_str *text, tg_error *err,
+                  tg_token_list *tokens, bool *ret_thinking)
 {
     int rc;
     if (prompt) {
@@ -206,44 +218,55 @@ static int encode(const tg_engine *e, const tg_prompt *prompt, const tg_str *tex
         rc = tg_tokenizer_encode(e->model->tokenizer, &span, 1, true, tokens);
     }
     if (rc == -EMSGSIZE)
-        tg_error_set(err, rc, "the prompt has more than %zu bytes or %zu tokens; with room for an answer at most %u tokens fit",
+        tg_error_set(err, rc,
+                     "the prompt has more than %zu bytes or %zu tokens; with room for an answer at "
+                     "most %u tokens fit",
                      TG_TOKENIZER_TEXT_BYTES_MAX, tokens->most, e->context_limit - 1);
     return rc;
 }
 
-static int encode_request(const tg_engine *e, const tg_gen_request *r, tg_error *err, tg_token_list *tokens, bool *ret_thinking)
+static int encode_request(const tg_engine *e, const tg_gen_request *r, tg_error *err,
+                          tg_token_list *tokens, bool *ret_thinking)
 {
-    const tg_prompt prompt = {r->messages, r->messages_len, r->continue_final, r->tools, r->template_args, r->calls};
+    const tg_prompt prompt = {r->messages, r->messages_len,  r->continue_final,
+                              r->tools,    r->template_args, r->calls};
     if ((r->messages != NULL) + (r->text != NULL) + (r->tokens != NULL) != 1)
         return tg_error_set(err, -EINVAL, "exactly one of messages, text and tokens is needed");
     if (!r->tokens)
         return encode(e, r->messages ? &prompt : NULL, r->text, err, tokens, ret_thinking);
     if (r->tokens_len >= e->context_limit)
-        return tg_error_set(err, -EMSGSIZE, "the prompt has %zu tokens; with room for an answer at most "
-                            "%u fit", r->tokens_len, e->context_limit - 1);
+        return tg_error_set(err, -EMSGSIZE,
+                            "the prompt has %zu tokens; with room for an answer at most %u fit",
+                            r->tokens_len, e->context_limit - 1);
     int rc = 0;
     for (size_t i = 0; i < r->tokens_len && rc == 0; i++)
         rc = tg_token_list_add(tokens, r->tokens[i]);
     return rc;
 }
 
-/* At the door, before the work of encoding: what can't be taken now, and what can't be taken ever. */
+/* At the door, before the work of encoding: what can't be taken now, and what can't be taken
+ * ever. */
 static int check_door(tg_engine *e, const tg_gen_request *r, uint32_t n, tg_error *err)
 {
     if (n > TG_ENGINE_CHOICES_MAX || n > e->conf.max_queue)
         return tg_error_set(err, -EINVAL, "n is %u; at most %u answers are allowed", n,
-                            e->conf.max_queue < TG_ENGINE_CHOICES_MAX ? e->conf.max_queue : TG_ENGINE_CHOICES_MAX);
+                            e->conf.max_queue < TG_ENGINE_CHOICES_MAX ? e->conf.max_queue
+                                                                      : TG_ENGINE_CHOICES_MAX);
     const uint64_t now = tg_clock_mono_ns();
     if (r->deadline_ns != 0 && r->deadline_ns <= now)
-        return tg_error_set(err, -ETIME, "the deadline was %llu ms ago", (unsigned long long)(now - r->deadline_ns) / 1000000u);
+        return tg_error_set(err, -ETIME, "the deadline was %llu ms ago",
+                            (unsigned long long)(now - r->deadline_ns) / 1000000u);
     pthread_mutex_lock(&e->lock);
     const bool full = e->sched.waiting_len + n > e->conf.max_queue;
     pthread_mutex_unlock(&e->lock);
-    return full ? tg_error_set(err, -EAGAIN, "the queue is full: %u requests wait", e->conf.max_queue) : 0;
+    return full ? tg_error_set(err, -EAGAIN, "the queue is full: %u requests wait",
+                               e->conf.max_queue)
+                : 0;
 }
 
 /* What keeps step with the answer's tokens, and has to take those that were generated elsewhere. */
-static int begin_answer(const tg_engine *e, tg_seq *seq, const tg_gen_request *r, tg_constraint *constraint, bool thinking, tg_error *err)
+static int begin_answer(const tg_engine *e, tg_seq *seq, const tg_gen_request *r,
+                        tg_constraint *constraint, bool thinking, tg_error *err)
 {
     bool over = false;
     int rc = 0;
@@ -259,7 +282,10 @@ static int begin_answer(const tg_engine *e, tg_seq *seq, const tg_gen_request *r
         if (rc == -EINVAL)
             tg_error_set(err, rc, "generated token %zu does not satisfy the constraint", i);
     }
-    return rc == 0 && over ? tg_error_set(err, -EINVAL, "the tokens generated are a whole answer already: nothing can follow") : rc;
+    return rc == 0 && over
+               ? tg_error_set(err, -EINVAL,
+                              "the tokens generated are a whole answer already: nothing can follow")
+               : rc;
 }
 
 tg_constraint *tg_engine_kept_constraint(tg_engine *e, const tg_constraint_spec *spec)
@@ -267,7 +293,8 @@ tg_constraint *tg_engine_kept_constraint(tg_engine *e, const tg_constraint_spec 
     return tg_constraint_cache_find(e->constraints, spec);
 }
 
-int tg_engine_compile(tg_engine *e, const tg_constraint_spec *spec, tg_error *err, tg_constraint **ret)
+int tg_engine_compile(tg_engine *e, const tg_constraint_spec *spec, tg_error *err,
+                      tg_constraint **ret)
 {
     return tg_constraint_cache_get(e->constraints, spec, err, ret);
 }
@@ -276,17 +303,20 @@ int tg_engine_compile(tg_engine *e, const tg_constraint_spec *spec, tg_error *er
 static int check_required(const tg_gen_request *r, const tg_constraint *constraint, tg_error *err)
 {
     const char *why;
-    return r->calls && constraint && tg_constraint_loose(constraint, &why) > 0 ? tg_error_set(err, -ENOTSUP, "%s", why) : 0;
+    return r->calls && constraint && tg_constraint_loose(constraint, &why) > 0
+               ? tg_error_set(err, -ENOTSUP, "%s", why)
+               : 0;
 }
 
-static int make_choices(const tg_engine *e, const tg_gen_request *request, uint32_t n, tg_error *err, tg_seq **ret_seqs,
-                        bool *ret_thinking)
+static int make_choices(const tg_engine *e, const tg_gen_request *request, uint32_t n,
+                        tg_error *err, tg_seq **ret_seqs, bool *ret_thinking)
 {
     tg_token_list tokens = list_of_prompt(e);
     tg_gen_request r = *request;
     tg_constraint *constraint = request->compiled ? tg_constraint_retain(request->compiled) : NULL;
     int rc = constraint || request->constraint.kind == TG_CONSTRAINT_NONE
-                 ? 0 : tg_constraint_cache_get(e->constraints, &request->constraint, err, &constraint);
+                 ? 0
+                 : tg_constraint_cache_get(e->constraints, &request->constraint, err, &constraint);
     if (rc == 0)
         rc = check_required(request, constraint, err);
     if (rc == 0)
@@ -294,11 +324,13 @@ static int make_choices(const tg_engine *e, const tg_gen_request *request, uint3
     const uint64_t now = tg_clock_mono_ns();
     for (uint32_t i = 0; i < n && rc == 0; i++) {
         r.sampling.choice = request->sampling.choice + i;
-        rc = tg_seq_new(&r, e->model, e->kv, e->context_limit, e->conf.kv_tokens / TG_KV_BLOCK_TOKENS, &tokens, err, &ret_seqs[i]);
+        rc = tg_seq_new(&r, e->model, e->kv, e->context_limit,
+                        e->conf.kv_tokens / TG_KV_BLOCK_TOKENS, &tokens, err, &ret_seqs[i]);
         if (rc == 0)
             ret_seqs[i]->submitted_ns = now;
         if (rc == 0)
-            ret_seqs[i]->public_blocks = tg_public_prompts_match(e->public_prompts, ret_seqs[i]->tokens, ret_seqs[i]->given_len);
+            ret_seqs[i]->public_blocks = tg_public_prompts_match(
+                e->public_prompts, ret_seqs[i]->tokens, ret_seqs[i]->given_len);
         if (rc == 0)
             rc = begin_answer(e, ret_seqs[i], request, constraint, *ret_thinking, err);
         if (rc == 0 && i > 0 && !ret_seqs[i]->scores_prompt)
@@ -347,7 +379,9 @@ int tg_engine_submit(tg_engine *e, const tg_gen_request *request, tg_error *err,
         pthread_mutex_unlock(&e->lock);
         if (rc == 0)
             return 0;
-        tg_error_set(err, rc, rc == -EAGAIN ? "the queue is full: %u requests wait" : "out of memory", e->conf.max_queue);
+        tg_error_set(err, rc,
+                     rc == -EAGAIN ? "the queue is full: %u requests wait" : "out of memory",
+                     e->conf.max_queue);
     }
     for (uint32_t i = 0; i < n; i++)
         tg_seq_free(seqs[i]);
@@ -378,7 +412,8 @@ size_t tg_engine_drain(tg_engine *e, tg_engine_event_fn fn, void *user)
     for (size_t i = 0; i < batch.len; i++) {
         tg_engine_event event = batch.events[i].event;
         event.text = (tg_str){batch.text.data + batch.events[i].text_at, event.text.len};
-        event.logprobs = (const tg_logprob *)(const void *)(batch.logprobs.data + batch.events[i].logprobs_at);
+        event.logprobs =
+            (const tg_logprob *)(const void *)(batch.logprobs.data + batch.events[i].logprobs_at);
         fn(user, &event);
     }
     tg_batch_clear(&e->draining);
@@ -431,7 +466,8 @@ void tg_engine_take_interval(tg_engine *e, tg_engine_interval *ret)
     pthread_mutex_unlock(&e->lock);
 }
 
-int tg_engine_count_tokens(tg_engine *e, const tg_prompt *prompt, const tg_str *text, tg_error *err, uint32_t *ret)
+int tg_engine_count_tokens(tg_engine *e, const tg_prompt *prompt, const tg_str *text, tg_error *err,
+                           uint32_t *ret)
 {
     tg_token_list tokens = list_of_prompt(e);
     bool thinking = false;

@@ -26,8 +26,10 @@ void tg_batch_free(tg_batch *batch);
 void tg_batch_clear(tg_batch *batch);
 
 typedef struct tg_row_result { /* of a row of logits */
-    uint32_t token; /* what comes next: sampled, or given; TG_TOKEN_NONE: the logits are not numbers */
-    bool drawn;     /* else nothing is known: a guess before it was wrong, or its mask is not finished */
+    uint32_t
+        token; /* what comes next: sampled, or given; TG_TOKEN_NONE: the logits are not numbers */
+    bool
+        drawn; /* else nothing is known: a guess before it was wrong, or its mask is not finished */
     bool complete;  /* with it the answer is: nothing can follow, or nothing is to */
     uint32_t logprobs_len;
     tg_logprob logprobs[1 + TG_LOGPROBS_TOP_MAX];
@@ -69,7 +71,8 @@ struct tg_engine {
     uint32_t first_row[TG_ENGINE_SEQS_MAX]; /* of a sequence, in what follows */
     tg_row_result *rows; /* room for rows_max */
     uint32_t rows_max;   /* of logits in a step */
-    tg_seq *sitting[TG_ENGINE_SEQS_MAX]; /* that take no part in the step: their masks are not finished */
+    tg_seq *sitting[TG_ENGINE_SEQS_MAX]; /* that take no part in the step: their masks are not
+                                            finished */
     uint32_t sitting_len;
     tg_block_copy copies[TG_ENGINE_SEQS_MAX];
     uint32_t copies_len;

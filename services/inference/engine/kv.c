@@ -87,7 +87,8 @@ tg_kv_hash tg_kv_own(const tg_kv *kv, tg_kv_hash public_prefix, tg_kv_hash salt)
     return hash_apart(kv, both, sizeof(both));
 }
 
-tg_kv_hash tg_kv_extend(const tg_kv *kv, tg_kv_hash prefix, const uint32_t tokens[TG_KV_BLOCK_TOKENS])
+tg_kv_hash tg_kv_extend(const tg_kv *kv, tg_kv_hash prefix,
+                        const uint32_t tokens[TG_KV_BLOCK_TOKENS])
 {
     struct {
         tg_kv_hash prefix;
@@ -99,7 +100,10 @@ tg_kv_hash tg_kv_extend(const tg_kv *kv, tg_kv_hash prefix, const uint32_t token
 
 /* ---- events ---- */
 
-static void tell(tg_kv *kv, tg_kv_event event) { kv->events[kv->events_len++ % TG_KV_EVENTS_MAX] = event; }
+static void tell(tg_kv *kv, tg_kv_event event)
+{
+    kv->events[kv->events_len++ % TG_KV_EVENTS_MAX] = event;
+}
 
 int tg_kv_events(const tg_kv *kv, uint64_t *from, tg_kv_event *ret, uint32_t most)
 {
@@ -272,7 +276,8 @@ bool tg_kv_check(const tg_kv *kv)
             return false;
         seen.free++;
     }
-    for (uint32_t at = kv->oldest; at != NONE && seen.cached <= seen.total; at = kv->blocks[at].next) {
+    for (uint32_t at = kv->oldest; at != NONE && seen.cached <= seen.total;
+         at = kv->blocks[at].next) {
         if (kv->blocks[at].owners != 0 || index_find(kv, kv->blocks[at].hash) != at)
             return false;
         seen.cached++;

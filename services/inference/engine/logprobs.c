@@ -34,7 +34,8 @@ static uint32_t find_top(const float *logits, uint32_t vocab, uint32_t top, uint
     return len;
 }
 
-uint32_t tg_logprobs(const float *logits, uint32_t vocab, uint32_t token, uint32_t top, tg_logprob *ret)
+uint32_t tg_logprobs(const float *logits, uint32_t vocab, uint32_t token, uint32_t top,
+                     tg_logprob *ret)
 {
     uint32_t best[TG_LOGPROBS_TOP_MAX];
     float largest = logits[0];
@@ -45,8 +46,10 @@ uint32_t tg_logprobs(const float *logits, uint32_t vocab, uint32_t token, uint32
     }
     if (broken || !isfinite(largest))
         return 0;
-    const double total = (double)largest + tg_ln(sum_of_exponentials(logits, vocab, (double)largest));
-    const uint32_t len = find_top(logits, vocab, top < TG_LOGPROBS_TOP_MAX ? top : TG_LOGPROBS_TOP_MAX, best);
+    const double total =
+        (double)largest + tg_ln(sum_of_exponentials(logits, vocab, (double)largest));
+    const uint32_t len =
+        find_top(logits, vocab, top < TG_LOGPROBS_TOP_MAX ? top : TG_LOGPROBS_TOP_MAX, best);
     ret[0] = (tg_logprob){token, (float)((double)logits[token] - total)};
     for (uint32_t i = 0; i < len; i++)
         ret[1 + i] = (tg_logprob){best[i], (float)((double)logits[best[i]] - total)};

@@ -12,11 +12,15 @@ typedef struct version { /* of the cgroup interface */
     const char *cache[2]; /* lines of memory.stat */
 } version;
 
-static const version v1 = {"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+static const version v1 = {"/sys/fs/cgroup/memory",
+                           "memory.limit_in_bytes",
+                           "memory.usage_in_bytes",
                            {"total_inactive_file", "total_active_file"}};
-static const version v2 = {"/sys/fs/cgroup", "memory.max", "memory.current", {"inactive_file", "active_file"}};
+static const version v2 = {
+    "/sys/fs/cgroup", "memory.max", "memory.current", {"inactive_file", "active_file"}};
 
-/* The number after `key`, or the file's first when key is NULL. False when it is not there ("max" is no number). */
+/* The number after `key`, or the file's first when key is NULL. False when it is not there ("max"
+ * is no number). */
 static bool read_number(const char *path, const char *key, uint64_t *ret)
 {
     char line[LINE_BYTES];
@@ -24,7 +28,8 @@ static bool read_number(const char *path, const char *key, uint64_t *ret)
     FILE *file = fopen(path, "re");
     while (file && !found && fgets(line, sizeof(line), file)) {
         const size_t key_len = key ? strlen(key) : 0;
-        if (key && (strncmp(line, key, key_len) != 0 || (line[key_len] != ' ' && line[key_len] != ':')))
+        if (key &&
+            (strncmp(line, key, key_len) != 0 || (line[key_len] != ' ' && line[key_len] != ':')))
             continue;
         char *start = line + key_len + (key ? 1 : 0), *end;
         *ret = strtoull(start, &end, 10);
@@ -83,9 +88,11 @@ void tg_memory_room_find(const char *root, uint64_t limit_bytes, tg_memory_room 
         lower(ret, limit_bytes, "the configured limit");
     snprintf(path, sizeof(path), "%s/proc/self/cgroup", root);
     FILE *file = fopen(path, "re");
-    while (file && fgets(line, sizeof(line), file)) { /* "0::/group" is v2's, "9:memory:/group" v1's */
+    while (file &&
+           fgets(line, sizeof(line), file)) { /* "0::/group" is v2's, "9:memory:/group" v1's */
         line[strcspn(line, "\n")] = '\0';
-        char *controllers = strchr(line, ':'), *group = controllers ? strchr(controllers + 1, ':') : NULL;
+        char *controllers = strchr(line, ':'),
+             *group = controllers ? strchr(controllers + 1, ':') : NULL;
         if (!group)
             continue;
         *group++ = '\0';
@@ -112,22 +119,28 @@ uint64_t tg_memory_left(uint64_t limit_bytes, uint64_t taken_bytes)
     return limit_bytes == 0 ? 0 : limit_bytes > taken ? limit_bytes - taken : 1;
 }
 
-int tg_memory_check(const tg_backend_needs *needs, uint32_t kv_tokens, const tg_memory_room *room, tg_error *err)
+int tg_memory_check(const tg_backend_needs *needs, uint32_t kv_tokens, const tg_memory_room *room,
+                    tg_error *err)
 {
     const double mb = 1e-6;
     const uint64_t total = tg_memory_total(needs);
     if (total <= room->bytes)
         return 0;
-    return tg_error_set(err, -ENOMEM, "the model needs %.0f MB: weights %.0f MB, KV of %u tokens %.0f MB, scratch %.0f "
-                        "MB, the rest %.0f MB; %s leaves %.0f MB. Fewer kv_tokens, a smaller quantisation or more "
-                        "memory would do", (double)total * mb, (double)needs->weights_bytes * mb, kv_tokens,
-                        (double)needs->kv_bytes * mb, (double)needs->scratch_bytes * mb,
-                        (double)TG_MEMORY_OVERHEAD_BYTES * mb, room->what, (double)room->bytes * mb);
+    return tg_error_set(
+        err, -ENOMEM,
+        "the model needs %.0f MB: weights %.0f MB, KV of %u tokens %.0f MB, scratch %.0f "
+        "MB, the rest %.0f MB; %s leaves %.0f MB. Fewer kv_tokens, a smaller quantisation or more "
+        "memory would do",
+        (double)total * mb, (double)needs->weights_bytes * mb, kv_tokens,
+        (double)needs->kv_bytes * mb, (double)needs->scratch_bytes * mb,
+        (double)TG_MEMORY_OVERHEAD_BYTES * mb, room->what, (double)room->bytes * mb);
 }
 
-uint32_t tg_memory_kv_tokens(const tg_backend_needs *needs, uint32_t wanted, const tg_memory_room *room)
+uint32_t tg_memory_kv_tokens(const tg_backend_needs *needs, uint32_t wanted,
+                             const tg_memory_room *room)
 {
-    const uint32_t blocks = wanted / TG_KV_BLOCK_TOKENS, least = TG_MEMORY_KV_TOKENS_LEAST / TG_KV_BLOCK_TOKENS;
+    const uint32_t blocks = wanted / TG_KV_BLOCK_TOKENS,
+                   least = TG_MEMORY_KV_TOKENS_LEAST / TG_KV_BLOCK_TOKENS;
     const uint64_t total = tg_memory_total(needs), rest = total - needs->kv_bytes;
     if (total <= room->bytes || blocks <= least)
         return blocks * TG_KV_BLOCK_TOKENS;

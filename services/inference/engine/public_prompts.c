@@ -23,7 +23,8 @@ static size_t common(const tg_token_list *a, const tg_token_list *b)
 /* What two conversations with this system prompt have in common, whatever the user says. */
 static int encode(const tg_model *model, tg_str text, tg_error *err, tg_token_list *ret)
 {
-    tg_prompt_message messages[] = {{.role = TG_STR("system"), .content = text}, {.role = TG_STR("user"), .content = TG_STR("a")}};
+    tg_prompt_message messages[] = {{.role = TG_STR("system"), .content = text},
+                                    {.role = TG_STR("user"), .content = TG_STR("a")}};
     const tg_prompt prompt = {.messages = messages, .messages_len = 2};
     tg_token_list other = {0};
     bool thinking;
@@ -39,10 +40,12 @@ static int encode(const tg_model *model, tg_str text, tg_error *err, tg_token_li
     return rc;
 }
 
-int tg_public_prompts_new(const tg_model *model, const tg_str *texts, size_t texts_len, tg_error *err, tg_public_prompts **ret)
+int tg_public_prompts_new(const tg_model *model, const tg_str *texts, size_t texts_len,
+                          tg_error *err, tg_public_prompts **ret)
 {
     if (texts_len > TG_PUBLIC_PROMPTS_MAX)
-        return tg_error_set(err, -EINVAL, "%zu public prompts; at most %d are allowed", texts_len, TG_PUBLIC_PROMPTS_MAX);
+        return tg_error_set(err, -EINVAL, "%zu public prompts; at most %d are allowed", texts_len,
+                            TG_PUBLIC_PROMPTS_MAX);
     tg_public_prompts *prompts = calloc(1, sizeof(*prompts));
     if (!prompts)
         return -ENOMEM;
@@ -51,7 +54,8 @@ int tg_public_prompts_new(const tg_model *model, const tg_str *texts, size_t tex
         const int rc = encode(model, texts[i], &why, &prompts->tokens[prompts->len++]);
         if (rc < 0) {
             tg_public_prompts_free(prompts);
-            return tg_error_set(err, rc, "public prompt %zu: %s", i + 1, why.text[0] ? why.text : strerror(-rc));
+            return tg_error_set(err, rc, "public prompt %zu: %s", i + 1,
+                                why.text[0] ? why.text : strerror(-rc));
         }
     }
     *ret = prompts;
@@ -66,7 +70,8 @@ tg_public_prompts *tg_public_prompts_free(tg_public_prompts *prompts)
     return NULL;
 }
 
-uint32_t tg_public_prompts_match(const tg_public_prompts *prompts, const uint32_t *tokens, uint32_t len)
+uint32_t tg_public_prompts_match(const tg_public_prompts *prompts, const uint32_t *tokens,
+                                 uint32_t len)
 {
     size_t most = 0;
     for (size_t i = 0; prompts && i < prompts->len; i++) {

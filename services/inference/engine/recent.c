@@ -58,7 +58,8 @@ static tg_recent_wait wait_of(const tg_waits *a, const tg_waits *b)
         total += (uint64_t)a->counts[i] + b->counts[i];
     if (total == 0)
         return (tg_recent_wait){0};
-    return (tg_recent_wait){percentile(a, b, total, 50), percentile(a, b, total, 95), percentile(a, b, total, 99)};
+    return (tg_recent_wait){percentile(a, b, total, 50), percentile(a, b, total, 95),
+                            percentile(a, b, total, 99)};
 }
 
 /* ---- the face ---- */

@@ -1,9 +1,11 @@
-/* What the engine did lately: tokens a second, and how long sequences waited for their tokens; internal to engine/.
+/* What the engine did lately: tokens a second, and how long sequences waited for their tokens;
+ * internal to engine/.
  *
- * Two halves of TG_RECENT_HALF_MS are kept, the one that is being filled and the one before: what is read covers the
- * last 30 to 60 s, or all of the engine's life while that is shorter. Waits are counted in a histogram of fixed size:
- * 8 steps for each power of two nanoseconds from 2^10 (1 µs) to 2^40 (18 min), so a percentile is off by at most
- * 1/16; shorter and longer ones count as the ends.
+ * Two halves of TG_RECENT_HALF_MS are kept, the one that is being filled and the one before: what
+ * is read covers the last 30 to 60 s, or all of the engine's life while that is shorter. Waits are
+ * counted in a histogram of fixed size: 8 steps for each power of two nanoseconds from 2^10 (1 µs)
+ * to 2^40 (18 min), so a percentile is off by at most 1/16; shorter and longer ones count as the
+ * ends.
  *
  * The clock is handed in. Threads: one at a time; the engine's lock.
  */
@@ -37,7 +39,8 @@ typedef struct tg_recent_view {
     double tokens_in_per_s;  /* of prompts, when their sequence is admitted; cached ones included */
     double tokens_out_per_s;
     tg_recent_wait first_token; /* from submission to the first token */
-    tg_recent_wait between;     /* from one token to the next of the same sequence; those of one step come together */
+    tg_recent_wait between; /* from one token to the next of the same sequence; those of one step
+                               come together */
 } tg_recent_view;
 
 void tg_recent_init(tg_recent *recent, uint64_t now_ns);

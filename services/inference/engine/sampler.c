@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <stdbool.h>
 
-/* What is less than e^-20 (two in a billion) as likely as the best is never drawn. Real models leave
- * most of a vocabulary below that, which saves its exponentials. */
+/* What is less than e^-20 (two in a billion) as likely as the best is never drawn. Real models
+ * leave most of a vocabulary below that, which saves its exponentials. */
 #define LEAST_EXPONENT (-20.0)
 #define LANES 16 /* independent maxima, so that the compiler can use vectors */
 
@@ -18,7 +18,8 @@ int tg_sampling_check(const tg_sampling *s, tg_error *err)
     if (!(s->top_p >= 0 && s->top_p <= 1))
         return tg_error_set(err, -EINVAL, "top_p is %g; 0 to 1 are allowed", (double)s->top_p);
     if (!(s->min_p >= 0 && s->min_p < 1))
-        return tg_error_set(err, -EINVAL, "min_p is %g; 0 to below 1 are allowed", (double)s->min_p);
+        return tg_error_set(err, -EINVAL, "min_p is %g; 0 to below 1 are allowed",
+                            (double)s->min_p);
     return 0;
 }
 
@@ -83,8 +84,10 @@ static void sift_down(tg_candidate *heap, uint32_t len, uint32_t at)
     heap[at] = item;
 }
 
-/* Moves the best `most` to the front, best first, and stops early once their weights reach `goal`. */
-static uint32_t take_best(tg_candidate *list, uint32_t len, uint32_t most, double goal, tg_candidate *to)
+/* Moves the best `most` to the front, best first, and stops early once their weights reach
+ * `goal`. */
+static uint32_t take_best(tg_candidate *list, uint32_t len, uint32_t most, double goal,
+                          tg_candidate *to)
 {
     double sum = 0;
     uint32_t kept = 0;

@@ -1,9 +1,9 @@
-/* From logits to a token. Pure: the draw depends on (seed, choice, position) and the logits alone, so a
- * stream that goes on at another replica goes on as if it had not moved.
+/* From logits to a token. Pure: the draw depends on (seed, choice, position) and the logits alone,
+ * so a stream that goes on at another replica goes on as if it had not moved.
  *
- * Temperature 0 takes the largest logit; ties go to the lower id. Otherwise, in this order: divide by
- * the temperature, keep the top_k largest, of those the fewest that hold top_p of their probability,
- * of those the ones at least min_p times as likely as the likeliest; then draw.
+ * Temperature 0 takes the largest logit; ties go to the lower id. Otherwise, in this order: divide
+ * by the temperature, keep the top_k largest, of those the fewest that hold top_p of their
+ * probability, of those the ones at least min_p times as likely as the likeliest; then draw.
  */
 #ifndef TG_ENGINE_SAMPLER_H
 #define TG_ENGINE_SAMPLER_H
@@ -29,8 +29,8 @@ typedef struct tg_candidate {
     double weight;
 } tg_candidate;
 
-/* scratch: room for 2 × vocab candidates. 0; -EDOM when a logit is not a number or the largest is not
- * finite. */
+/* scratch: room for 2 × vocab candidates. 0; -EDOM when a logit is not a number or the largest is
+ * not finite. */
 int tg_sample(const tg_sampling *sampling, uint32_t position, const float *logits, uint32_t vocab,
               tg_candidate *scratch, uint32_t *ret_id);
 

@@ -31,20 +31,30 @@ static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
 static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static uint32_t smaller32(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
-static uint64_t credit(const tg_sched *sched) { return (uint64_t)TG_FAIR_CREDIT_STEPS * sched->budget; }
+static uint64_t credit(const tg_sched *sched)
+{
+    return (uint64_t)TG_FAIR_CREDIT_STEPS * sched->budget;
+}
 
 /* The count from which who is further behind starts. */
-static uint64_t least_count(const tg_sched *sched) { return sched->time - smaller(sched->time, credit(sched)); }
+static uint64_t least_count(const tg_sched *sched)
+{
+    return sched->time - smaller(sched->time, credit(sched));
+}
 
 static void charge(tg_sched *sched, tg_tenant_share *share, uint64_t cost)
 {
-    share->served = smaller(larger(share->served, least_count(sched)), sched->time + credit(sched)) + cost;
+    share->served =
+        smaller(larger(share->served, least_count(sched)), sched->time + credit(sched)) + cost;
     sched->time_rest += cost;
     sched->time += sched->time_rest / tg_map_count(sched->tenants);
     sched->time_rest %= tg_map_count(sched->tenants);
 }
 
-static tg_str key_of(const tg_seq *seq) { return (tg_str){(const char *)&seq->salt, sizeof(seq->salt)}; }
+static tg_str key_of(const tg_seq *seq)
+{
+    return (tg_str){(const char *)&seq->salt, sizeof(seq->salt)};
+}
 
 static int join_tenant(tg_sched *sched, tg_seq *seq)
 {
@@ -71,7 +81,8 @@ static void leave_tenant(tg_sched *sched, tg_seq *seq)
     seq->share = NULL;
 }
 
-/* Of two tenants' oldest, whose goes first: of the one served less; with less running; with less to compute; older. */
+/* Of two tenants' oldest, whose goes first: of the one served less; with less running; with less to
+ * compute; older. */
 static bool goes_before(const tg_seq *a, const tg_seq *b)
 {
     if (a->share->served != b->share->served)
@@ -90,8 +101,8 @@ static void offer(tg_seq *seq)
         seq->share->oldest = seq;
 }
 
-/* Each tenant's oldest first, and then among the tenants: a younger one is never compared with another tenant's, or it could win
- * where its elder lost. NULL where none was offered. */
+/* Each tenant's oldest first, and then among the tenants: a younger one is never compared with
+ * another tenant's, or it could win where its elder lost. NULL where none was offered. */
 static tg_seq *choose(const tg_sched *sched)
 {
     tg_seq *best = NULL;
@@ -159,10 +170,14 @@ static void let_followers_go(tg_sched *sched, tg_seq *leader)
                 tg_sched_unfollow(seq);
 }
 
-/* Tokens of the leader's that another choice needs not compute: all but the last, whose logits are wanted. */
+/* Tokens of the leader's that another choice needs not compute: all but the last, whose logits are
+ * wanted. */
 static uint32_t shared_tokens(const tg_seq *seq) { return seq->given_len - 1; }
 
-static bool may_be_admitted(const tg_seq *seq) { return !seq->leader || seq->leader->computed >= shared_tokens(seq); }
+static bool may_be_admitted(const tg_seq *seq)
+{
+    return !seq->leader || seq->leader->computed >= shared_tokens(seq);
+}
 
 /* Of one priority, who goes first. */
 static tg_seq *first_waiting(const tg_sched *sched, uint32_t priority)
@@ -197,8 +212,8 @@ static void note_hash(tg_seq *seq, uint32_t index, tg_kv_hash hash)
         seq->usage.prompt_block = hash.a;
 }
 
-/* Takes the cached blocks that the sequence begins with. Its last token is always computed, since its
- * logits are wanted. */
+/* Takes the cached blocks that the sequence begins with. Its last token is always computed, since
+ * its logits are wanted. */
 static void match_prefix(tg_sched *sched, tg_seq *seq)
 {
     const uint32_t most = seq->scores_prompt ? 0 : (seq->len - 1) / TG_KV_BLOCK_TOKENS;
@@ -288,8 +303,8 @@ static void stop_running(tg_sched *sched, uint32_t index)
 
 static bool may_give_way(const tg_seq *seq, const tg_seq *for_whom)
 {
-    return !seq->gave_way && !seq->cancelled && seq->share->running > 1 && seq->share->served >= for_whom->share->served &&
-           seq->priority >= for_whom->priority;
+    return !seq->gave_way && !seq->cancelled && seq->share->running > 1 &&
+           seq->share->served >= for_whom->share->served && seq->priority >= for_whom->priority;
 }
 
 /* A tenant's last running sequence stays, and its older ones before its younger ones. */
@@ -313,7 +328,8 @@ static uint32_t blocks_freed(const tg_sched *sched, const tg_seq *seq)
     return blocks;
 }
 
-/* Whether there would be memory enough if all that may give way did: nobody gives way for nothing. */
+/* Whether there would be memory enough if all that may give way did: nobody gives way for
+ * nothing. */
 static bool could_fit(const tg_sched *sched, const tg_seq *for_whom)
 {
     const tg_kv_counts counts = tg_kv_count(sched->kv);
@@ -324,12 +340,14 @@ static bool could_fit(const tg_sched *sched, const tg_seq *for_whom)
     return blocks >= (uint64_t)sched->promised + for_whom->blocks_needed;
 }
 
-/* Of the tenants with several running, the one served most; of its sequences the youngest that has not given way. */
+/* Of the tenants with several running, the one served most; of its sequences the youngest that has
+ * not given way. */
 static bool make_way(tg_sched *sched, const tg_seq *for_whom)
 {
     uint32_t victim = UINT32_MAX;
     for (uint32_t i = 0; i < sched->running_len; i++) {
-        const tg_seq *seq = sched->running[i], *other = victim == UINT32_MAX ? NULL : sched->running[victim];
+        const tg_seq *seq = sched->running[i],
+                     *other = victim == UINT32_MAX ? NULL : sched->running[victim];
         if (!may_give_way(seq, for_whom))
             continue;
         if (!other || seq->share->served > other->share->served ||
@@ -390,12 +408,15 @@ static void plan_tokens(tg_sched *sched, tg_seq *seq, uint32_t tokens, budget *l
     const uint32_t again = tg_sched_again(seq, tokens);
     seq->planned += tokens;
     left->tokens -= tokens;
-    charge(sched, seq->share, (uint64_t)(tokens - again) * (seq->computed < seq->prompt_len ? PROMPT_TOKEN : OUTPUT_TOKEN));
+    charge(sched, seq->share,
+           (uint64_t)(tokens - again) *
+               (seq->computed < seq->prompt_len ? PROMPT_TOKEN : OUTPUT_TOKEN));
     while (seq->blocks_len * TG_KV_BLOCK_TOKENS < seq->computed + seq->planned)
         take_block(sched, seq);
 }
 
-/* What another sequence of the tenant has filled since this one was admitted need not be computed again. */
+/* What another sequence of the tenant has filled since this one was admitted need not be computed
+ * again. */
 static void match_more(tg_sched *sched, tg_seq *seq)
 {
     const uint32_t before = seq->blocks_len;
@@ -427,10 +448,13 @@ static void plan_guesses(tg_sched *sched, tg_seq *seq, float *expected, budget *
 {
     tg_speculation *s = &seq->speculation;
     const float base = tg_step_cost_base(&sched->cost);
-    const uint32_t room = seq->limit - 1 - seq->len, most = smaller32(room, smaller32(left->tokens, left->rows));
-    s->len = sched->drafter.guess(sched->drafter.user, seq->tokens, seq->len, smaller32(room, TG_GUESSES_MAX), s->guesses);
+    const uint32_t room = seq->limit - 1 - seq->len,
+                   most = smaller32(room, smaller32(left->tokens, left->rows));
+    s->len = sched->drafter.guess(sched->drafter.user, seq->tokens, seq->len,
+                                  smaller32(room, TG_GUESSES_MAX), s->guesses);
     for (uint32_t i = 0; i < s->len && i < most; i++) {
-        const float chance = tg_speculation_chance(s, i + 1), rows = (float)(sched->budget - left->tokens);
+        const float chance = tg_speculation_chance(s, i + 1),
+                    rows = (float)(sched->budget - left->tokens);
         if (!tg_guess_worth(chance, base, rows, *expected))
             break;
         seq->tokens[seq->len + i] = s->guesses[i];
@@ -462,7 +486,8 @@ uint32_t tg_sched_plan(tg_sched *sched)
     }
     float expected = (float)(sched->budget - left.tokens);
     for (uint32_t i = 0; i < sched->running_len && sched->drafter.guess; i++)
-        if (sched->running[i]->planned == 1 && sched->running[i]->len > sched->running[i]->prompt_len)
+        if (sched->running[i]->planned == 1 &&
+            sched->running[i]->len > sched->running[i]->prompt_len)
             plan_guesses(sched, sched->running[i], &expected, &left);
     return sched->budget - left.tokens;
 }

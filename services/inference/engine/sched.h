@@ -1,29 +1,33 @@
 /* Who runs in the next step: a state machine without clock, locks or I/O; internal to engine/.
  *
- * Fairness: each tenant has a count of what it was served, prompt tokens once and output tokens twice, since they cost
- * about so much more (the virtual token counter of Sheng et al. 2024). Who was served least goes first, and among a
- * tenant's own sequences the oldest. A tenant that comes anew starts at the least count of those that are there: it has saved
- * nothing up. So a tenant's 10,000-token prompt or 200 waiting requests delay nobody else's short one.
- * A virtual time (Parekh and Gallager 1993) moves on by what is served, divided by the tenants that are there, and no count
- * is charged further than TG_FAIR_CREDIT_STEPS budgets from it, behind or ahead. So it passes any count soon: ever new
- * tenants with short requests cannot keep a long one waiting for ever, who asked for little for long cannot have it all
- * at once later, and who used what nobody wanted does not pay for it later.
+ * Fairness: each tenant has a count of what it was served, prompt tokens once and output tokens
+ * twice, since they cost about so much more (the virtual token counter of Sheng et al. 2024). Who
+ * was served least goes first, and among a tenant's own sequences the oldest. A tenant that comes
+ * anew starts at the least count of those that are there: it has saved nothing up. So a tenant's
+ * 10,000-token prompt or 200 waiting requests delay nobody else's short one. A virtual time (Parekh
+ * and Gallager 1993) moves on by what is served, divided by the tenants that are there, and no
+ * count is charged further than TG_FAIR_CREDIT_STEPS budgets from it, behind or ahead. So it passes
+ * any count soon: ever new tenants with short requests cannot keep a long one waiting for ever, who
+ * asked for little for long cannot have it all at once later, and who used what nobody wanted does
+ * not pay for it later.
  *
- * Admission: interactive sequences before batch ones, but at most TG_BATCH_PATIENCE of them past a batch one that
- * waits. A sequence is admitted when there is a place and the KV blocks for its longest possible output can be promised;
- * the promise is what keeps a running sequence from ever running out.
- * Preemption: a tenant without a running sequence does not wait for a full engine. A sequence of the tenant that was served
- * most, and has others running, gives way: its blocks go back (full ones stay cached for it), it waits again as the
- * first of its tenant, and what it had is computed anew. It gives way once at most while it lives, so nothing thrashes,
- * and only where the memory of those who may give way, without what others share of it, is certain to be enough. What it had
- * is not counted to its tenant again, nor charged (account.h).
- * Plan: one token for every sequence that decodes, then prompt chunks of those who were served least, then guesses
- * (speculate.h) as far as they pay, within the budget of tokens and of rows of logits. Decoding never waits for somebody's
- * long prompt.
- * The prefix cache is asked when a sequence is admitted and again before each chunk of its prompt: of two equal prompts that come
- * together the second waits for the first's blocks rather than compute its own, where it would have had to wait anyway.
- * Choices: of the n sequences of one request the first leads; the others are admitted when its prompt is computed, share its
- * full blocks, and get a copy of the last one, which they go on writing.
+ * Admission: interactive sequences before batch ones, but at most TG_BATCH_PATIENCE of them past a
+ * batch one that waits. A sequence is admitted when there is a place and the KV blocks for its
+ * longest possible output can be promised; the promise is what keeps a running sequence from ever
+ * running out. Preemption: a tenant without a running sequence does not wait for a full engine. A
+ * sequence of the tenant that was served most, and has others running, gives way: its blocks go
+ * back (full ones stay cached for it), it waits again as the first of its tenant, and what it had
+ * is computed anew. It gives way once at most while it lives, so nothing thrashes, and only where
+ * the memory of those who may give way, without what others share of it, is certain to be enough.
+ * What it had is not counted to its tenant again, nor charged (account.h). Plan: one token for
+ * every sequence that decodes, then prompt chunks of those who were served least, then guesses
+ * (speculate.h) as far as they pay, within the budget of tokens and of rows of logits. Decoding
+ * never waits for somebody's long prompt. The prefix cache is asked when a sequence is admitted and
+ * again before each chunk of its prompt: of two equal prompts that come together the second waits
+ * for the first's blocks rather than compute its own, where it would have had to wait anyway.
+ * Choices: of the n sequences of one request the first leads; the others are admitted when its
+ * prompt is computed, share its full blocks, and get a copy of the last one, which they go on
+ * writing.
  *
  * Threads: one at a time; the engine's lock.
  */
@@ -69,18 +73,19 @@ int tg_sched_enqueue(tg_sched *sched, tg_seq *seq); /* 0; -EAGAIN: the queue is 
 void tg_sched_follow(tg_seq *seq, tg_seq *leader);
 void tg_sched_unfollow(tg_seq *seq); /* also where it follows nobody */
 
-/* Admits what fits now, after taking places from those who must give way; returns how many. The prefix cache is asked
- * for each. */
+/* Admits what fits now, after taking places from those who must give way; returns how many. The
+ * prefix cache is asked for each. */
 uint32_t tg_sched_admit(tg_sched *sched, uint64_t now_ns);
 
-/* Sets `planned`, `guesses` and `rows` of every running sequence, takes their blocks, and returns the sum of tokens. */
+/* Sets `planned`, `guesses` and `rows` of every running sequence, takes their blocks, and returns
+ * the sum of tokens. */
 uint32_t tg_sched_plan(tg_sched *sched);
 
 /* Of the next `tokens` of a sequence, those that it had computed before it gave way. */
 uint32_t tg_sched_again(const tg_seq *seq, uint32_t tokens);
 
-/* The planned tokens of this sequence are computed, and the first `right` of its guesses came true: they are tokens now,
- * though not counted in `len` yet. Full blocks go to the prefix cache. */
+/* The planned tokens of this sequence are computed, and the first `right` of its guesses came true:
+ * they are tokens now, though not counted in `len` yet. Full blocks go to the prefix cache. */
 void tg_sched_advance(tg_sched *sched, tg_seq *seq, uint32_t right);
 
 /* Takes a sequence out, waiting or running, and gives its blocks back. The caller frees it. */

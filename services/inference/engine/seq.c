@@ -4,24 +4,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int check_ids(const uint32_t *ids, size_t len, uint32_t vocab, const char *what, tg_error *err)
+static int check_ids(const uint32_t *ids, size_t len, uint32_t vocab, const char *what,
+                     tg_error *err)
 {
     for (size_t i = 0; i < len; i++)
         if (ids[i] >= vocab)
-            return tg_error_set(err, -EINVAL, "%s %zu is %u; the vocabulary has %u", what, i, ids[i],
-                                vocab);
+            return tg_error_set(err, -EINVAL, "%s %zu is %u; the vocabulary has %u", what, i,
+                                ids[i], vocab);
     return 0;
 }
 
-static int check_request(const tg_gen_request *r, const tg_model *model, const tg_token_list *tokens,
-                         uint32_t context_limit, tg_error *err)
+static int check_request(const tg_gen_request *r, const tg_model *model,
+                         const tg_token_list *tokens, uint32_t context_limit, tg_error *err)
 {
     int rc = tg_sampling_check(&r->sampling, err);
     if (rc == 0)
         rc = tg_adjustments_check(&r->adjustments, model->shape.vocab, err);
     if (rc == 0 && r->stop_ids_len > TG_ENGINE_STOP_IDS_MAX)
-        rc = tg_error_set(err, -EINVAL, "%zu stop token ids; at most %d are allowed", r->stop_ids_len,
-                          TG_ENGINE_STOP_IDS_MAX);
+        rc = tg_error_set(err, -EINVAL, "%zu stop token ids; at most %d are allowed",
+                          r->stop_ids_len, TG_ENGINE_STOP_IDS_MAX);
     if (rc == 0 && r->priority > 1)
         rc = tg_error_set(err, -EINVAL, "priority is %u; 0 and 1 are allowed", r->priority);
     if (rc == 0)
@@ -33,17 +34,22 @@ static int check_request(const tg_gen_request *r, const tg_model *model, const t
     if (rc == 0 && tokens->len == 0)
         rc = tg_error_set(err, -EINVAL, "the prompt is empty");
     if (rc == 0 && tokens->len + r->generated_len >= context_limit)
-        rc = tg_error_set(err, -EMSGSIZE, "the prompt has %zu tokens; with room for an answer at most "
-                          "%u fit", tokens->len + r->generated_len, context_limit - 1);
+        rc = tg_error_set(err, -EMSGSIZE,
+                          "the prompt has %zu tokens; with room for an answer at most %u fit",
+                          tokens->len + r->generated_len, context_limit - 1);
     if (rc == 0 && r->max_tokens > 0 && r->generated_len >= r->max_tokens)
         rc = tg_error_set(err, -EINVAL, "%zu tokens are generated already; max_tokens is %u",
                           r->generated_len, r->max_tokens);
     if (rc == 0 && r->top_logprobs > TG_LOGPROBS_TOP_MAX)
-        rc = tg_error_set(err, -EINVAL, "top_logprobs is %u; at most %d are allowed", r->top_logprobs, TG_LOGPROBS_TOP_MAX);
+        rc = tg_error_set(err, -EINVAL, "top_logprobs is %u; at most %d are allowed",
+                          r->top_logprobs, TG_LOGPROBS_TOP_MAX);
     if (rc == 0 && r->top_logprobs > 0 && !r->logprobs)
-        rc = tg_error_set(err, -EINVAL, "top_logprobs is %u, but logprobs is not set", r->top_logprobs);
+        rc = tg_error_set(err, -EINVAL, "top_logprobs is %u, but logprobs is not set",
+                          r->top_logprobs);
     if (rc == 0 && r->echo && r->generated_len > 0)
-        rc = tg_error_set(err, -EINVAL, "echo together with generated tokens: where they were generated the prompt was shown");
+        rc = tg_error_set(
+            err, -EINVAL,
+            "echo together with generated tokens: where they were generated the prompt was shown");
     if (rc == 0 && r->max_tokens > 0 && r->adjustments.min_tokens > r->max_tokens)
         rc = tg_error_set(err, -EINVAL, "min_tokens is %u; max_tokens, %u, is the most it can be",
                           r->adjustments.min_tokens, r->max_tokens);
@@ -55,7 +61,8 @@ int tg_seq_show(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *text
     return tg_detokenizer_push(&seq->detokenizer, model->tokenizer, token, text);
 }
 
-/* The text of what was generated elsewhere has been shown there; only its unfinished end matters. */
+/* The text of what was generated elsewhere has been shown there; only its unfinished end
+ * matters. */
 static int replay(tg_seq *seq, const tg_model *model, const uint32_t *generated, size_t len)
 {
     tg_buf shown;
@@ -93,8 +100,9 @@ static int copy_adjustments(tg_seq *seq, const tg_adjustments *from)
     return 0;
 }
 
-int tg_seq_new(const tg_gen_request *r, const tg_model *model, const tg_kv *kv, uint32_t context_limit,
-               uint32_t kv_blocks, const tg_token_list *tokens, tg_error *err, tg_seq **ret)
+int tg_seq_new(const tg_gen_request *r, const tg_model *model, const tg_kv *kv,
+               uint32_t context_limit, uint32_t kv_blocks, const tg_token_list *tokens,
+               tg_error *err, tg_seq **ret)
 {
     int rc = check_request(r, model, tokens, context_limit, err);
     if (rc < 0)
@@ -131,7 +139,8 @@ int tg_seq_new(const tg_gen_request *r, const tg_model *model, const tg_kv *kv, 
     if (rc == 0 && (!seq->tokens || !seq->blocks))
         rc = -ENOMEM;
     if (rc == 0 && seq->blocks_needed > kv_blocks)
-        rc = tg_error_set(err, -EMSGSIZE, "prompt and answer may take %u tokens; the KV memory holds %u",
+        rc = tg_error_set(err, -EMSGSIZE,
+                          "prompt and answer may take %u tokens; the KV memory holds %u",
                           seq->limit, kv_blocks * TG_KV_BLOCK_TOKENS);
     if (rc == 0)
         rc = replay(seq, model, r->generated, r->generated_len);
@@ -173,7 +182,8 @@ int tg_seq_accept(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *te
             *ret = TG_FINISH_STOP;
     if (*ret == TG_FINISH_STOP)
         return 0;
-    int rc = tg_model_show(model, &seq->detokenizer, token, seq->marks, tg_stop_place(&seq->stop, text));
+    int rc =
+        tg_model_show(model, &seq->detokenizer, token, seq->marks, tg_stop_place(&seq->stop, text));
     if (rc == 0)
         rc = tg_stop_look(&seq->stop, text, &hit);
     if (hit)
@@ -181,8 +191,8 @@ int tg_seq_accept(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *te
     return rc;
 }
 
-/* A call begins, or its arguments do, with the rest of the token that opened it. If none can begin like that, it is not held to the
- * form of one. */
+/* A call begins, or its arguments do, with the rest of the token that opened it. If none can begin
+ * like that, it is not held to the form of one. */
 static void hold_call(tg_seq *seq, size_t tool, tg_str rest)
 {
     tg_constraint_restart(seq->call, tool);

@@ -6,16 +6,19 @@ enum { LONGEST = 3, SHORTEST = 2 }; /* tokens that must have stood before */
 #define FIRST_CHANCE 0.4f /* before anything is known */
 #define LEARN 0.15f       /* how much of the estimate one observation replaces */
 #define OUTLIER 4.0f      /* means that a step is taken to have lasted at most */
-#define USUAL_ROWS_ROWS 1.0f /* the variance of rows at which what steps show weighs as much as what is usual */
+/* the variance of rows at which what steps show weighs as much as what is usual */
+#define USUAL_ROWS_ROWS 1.0f
 
-uint32_t tg_lookup_guess(void *user, const uint32_t *tokens, uint32_t len, uint32_t most, uint32_t *ret)
+uint32_t tg_lookup_guess(void *user, const uint32_t *tokens, uint32_t len, uint32_t most,
+                         uint32_t *ret)
 {
     (void)user;
     const uint32_t first = len > TG_LOOKUP_TOKENS_MAX ? len - TG_LOOKUP_TOKENS_MAX : 0;
     for (uint32_t n = LONGEST; n >= SHORTEST && len - first > n; n--) {
         const uint32_t *suffix = tokens + len - n;
         for (uint32_t at = len - n; at-- > first;) {
-            if (tokens[at + n - 1] != suffix[n - 1] || memcmp(tokens + at, suffix, n * sizeof(*tokens)) != 0)
+            if (tokens[at + n - 1] != suffix[n - 1] ||
+                memcmp(tokens + at, suffix, n * sizeof(*tokens)) != 0)
                 continue;
             const uint32_t left = len - at - n, guesses = left < most ? left : most;
             memcpy(ret, tokens + at + n, guesses * sizeof(*ret));
@@ -52,7 +55,9 @@ void tg_step_cost_learn(tg_step_cost *c, uint32_t rows, uint64_t ns)
     if (c->seen < TG_STEP_COST_STEPS)
         c->seen++;
     const float part = 1.0f / (float)c->seen, most = OUTLIER * c->ns;
-    const float took = c->seen > 1 && (float)ns > most ? most : (float)ns; /* the machine did something else meanwhile */
+    const float took = c->seen > 1 && (float)ns > most
+                           ? most
+                           : (float)ns; /* the machine did something else meanwhile */
     const float d_rows = (float)rows - c->rows, d_ns = took - c->ns;
     c->rows += part * d_rows;
     c->ns += part * d_ns;
@@ -74,5 +79,6 @@ float tg_step_cost_base(const tg_step_cost *c)
 
 bool tg_guess_worth(float chance, float base, float rows, float expected)
 {
-    return chance * (base + rows) > expected; /* (expected + chance) / (base + rows + 1) > expected / (base + rows) */
+    return chance * (base + rows) >
+           expected; /* (expected + chance) / (base + rows + 1) > expected / (base + rows) */
 }

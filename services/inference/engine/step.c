@@ -1,6 +1,6 @@
-/* The engine thread: admit, plan, run, sample, emit; again. It allocates nothing, but that the room for events grows
- * with the most that ever waited, and that a constraint's walks are made once and what its states hold grows to the
- * most of it. */
+/* The engine thread: admit, plan, run, sample, emit; again. It allocates nothing, but that the room
+ * for events grows with the most that ever waited, and that a constraint's walks are made once and
+ * what its states hold grows to the most of it. */
 #include "libs/base/clock.h"
 #include "services/inference/backend/numerics.h"
 #include "services/inference/engine/engine_state.h"
@@ -34,10 +34,12 @@ void tg_batch_clear(tg_batch *batch)
     tg_buf_clear(&batch->logprobs);
 }
 
-/* A turn ends at most every sequence there is, begins the echo of each that runs, and brings a token for each row of logits. */
+/* A turn ends at most every sequence there is, begins the echo of each that runs, and brings a
+ * token for each row of logits. */
 static bool has_room(const tg_engine *e)
 {
-    return e->ready.len + e->sched.waiting_len + 2 * TG_ENGINE_SEQS_MAX + e->rows_max <= TG_ENGINE_EVENTS_MAX;
+    return e->ready.len + e->sched.waiting_len + 2 * TG_ENGINE_SEQS_MAX + e->rows_max <=
+           TG_ENGINE_EVENTS_MAX;
 }
 
 typedef struct told { /* of a token, for its event */
@@ -47,20 +49,31 @@ typedef struct told { /* of a token, for its event */
     size_t text_at; /* its text is what has been added to the batch since */
 } told;
 
-static told nothing(const tg_engine *e) { return (told){.token = TG_TOKEN_NONE, .text_at = e->ready.text.len}; }
+static told nothing(const tg_engine *e)
+{
+    return (told){.token = TG_TOKEN_NONE, .text_at = e->ready.text.len};
+}
 
-/* Appends an event. There is room, but for the log-probabilities: without memory for them they are missing. */
+/* Appends an event. There is room, but for the log-probabilities: without memory for them they are
+ * missing. */
 static void emit(tg_engine *e, const tg_seq *seq, const told *what, tg_finish finish)
 {
     tg_batch_event *to = &e->ready.events[e->ready.len++];
     const size_t logprobs_at = e->ready.logprobs.len;
     e->told = false;
-    *to = (tg_batch_event){.event = {.seq_id = seq->id, .user = seq->user, .choice = seq->sampling.choice, .token = what->token,
-                                     .prompt = what->prompt, .finish = finish, .usage = seq->usage},
-                           .text_at = what->text_at, .logprobs_at = logprobs_at};
+    *to = (tg_batch_event){.event = {.seq_id = seq->id,
+                                     .user = seq->user,
+                                     .choice = seq->sampling.choice,
+                                     .token = what->token,
+                                     .prompt = what->prompt,
+                                     .finish = finish,
+                                     .usage = seq->usage},
+                           .text_at = what->text_at,
+                           .logprobs_at = logprobs_at};
     to->event.text.len = e->ready.text.len - what->text_at;
     if (seq->logprobs && what->row && what->row->logprobs_len > 0 &&
-        tg_buf_add(&e->ready.logprobs, what->row->logprobs, what->row->logprobs_len * sizeof(*what->row->logprobs)) == 0)
+        tg_buf_add(&e->ready.logprobs, what->row->logprobs,
+                   what->row->logprobs_len * sizeof(*what->row->logprobs)) == 0)
         to->event.logprobs_len = what->row->logprobs_len;
 }
 
@@ -85,7 +98,9 @@ static void finish_seq(tg_engine *e, tg_seq *seq, const told *last, tg_finish fi
 
 static tg_finish why_it_ends(const tg_seq *seq, uint64_t now_ns)
 {
-    return seq->cancelled ? TG_FINISH_CANCELLED : seq->deadline_ns <= now_ns ? TG_FINISH_DEADLINE : TG_FINISH_NONE;
+    return seq->cancelled               ? TG_FINISH_CANCELLED
+           : seq->deadline_ns <= now_ns ? TG_FINISH_DEADLINE
+                                        : TG_FINISH_NONE;
 }
 
 static void end_if_due(tg_engine *e, tg_seq *seq, uint64_t now_ns)
@@ -135,7 +150,8 @@ static uint32_t prepare(tg_engine *e, uint64_t now_ns)
 {
     tg_sched_admit(&e->sched, now_ns);
     e->copies_len = e->sitting_len = 0;
-    for (uint32_t i = 0; i < e->sched.running_len; i++) { /* in order of admission, which is the order of the copies */
+    for (uint32_t i = 0; i < e->sched.running_len;
+         i++) { /* in order of admission, which is the order of the copies */
         tg_seq *seq = e->sched.running[i];
         if (seq->copy.from != seq->copy.to)
             e->copies[e->copies_len++] = seq->copy;
@@ -156,16 +172,18 @@ static uint32_t prepare(tg_engine *e, uint64_t now_ns)
         e->step_owners[len] = seq;
         e->first_row[len] = rows;
         rows += seq->rows;
-        e->step_seqs[len] = (tg_step_seq){seq->tokens + seq->computed, seq->planned, seq->computed, seq->blocks, seq->rows};
-        e->parts[len] = (tg_account_part){seq->account, &seq->usage.engine_ns, seq->computed, seq->planned, seq->rows,
-                                          tg_sched_again(seq, seq->planned)};
+        e->step_seqs[len] = (tg_step_seq){seq->tokens + seq->computed, seq->planned, seq->computed,
+                                          seq->blocks, seq->rows};
+        e->parts[len] = (tg_account_part){seq->account,  &seq->usage.engine_ns,
+                                          seq->computed, seq->planned,
+                                          seq->rows,     tg_sched_again(seq, seq->planned)};
         len++;
     }
     return len;
 }
 
-/* Leaves of `logits`, which may be e->adjusted, what the sequence's mask allows, there; end tokens where the answer may
- * be over. */
+/* Leaves of `logits`, which may be e->adjusted, what the sequence's mask allows, there; end tokens
+ * where the answer may be over. */
 static void apply_mask(tg_engine *e, const tg_seq *seq, const float *logits)
 {
     const uint32_t vocab = e->model->shape.vocab;
@@ -181,11 +199,13 @@ static void apply_mask(tg_engine *e, const tg_seq *seq, const float *logits)
         e->adjusted[seq->ends[i]] = ends[i];
 }
 
-/* The token that comes after seq->tokens[0..len), of those in e->allowed where the sequence has a constraint. */
+/* The token that comes after seq->tokens[0..len), of those in e->allowed where the sequence has a
+ * constraint. */
 static uint32_t draw(tg_engine *e, const tg_seq *seq, uint32_t len, const float *logits)
 {
     const uint32_t vocab = e->model->shape.vocab;
-    const tg_adjust adjust = {&seq->adjustments, seq->tokens, seq->prompt_len, len, seq->ends, seq->ends_len, vocab};
+    const tg_adjust adjust = {&seq->adjustments, seq->tokens, seq->prompt_len, len, seq->ends,
+                              seq->ends_len,     vocab};
     uint32_t token;
     if (tg_adjust_wanted(&adjust)) {
         tg_adjust_apply(&adjust, logits, e->seen, e->adjusted);
@@ -195,16 +215,21 @@ static uint32_t draw(tg_engine *e, const tg_seq *seq, uint32_t len, const float 
         apply_mask(e, seq, logits);
         logits = e->adjusted;
     }
-    return tg_sample(&seq->sampling, len, logits, vocab, e->scratch, &token) < 0 ? TG_TOKEN_NONE : token;
+    return tg_sample(&seq->sampling, len, logits, vocab, e->scratch, &token) < 0 ? TG_TOKEN_NONE
+                                                                                 : token;
 }
 
-/* How much of a step's work on masks a sequence may do, of those with a constraint that are left. */
+/* How much of a step's work on masks a sequence may do, of those with a constraint that are
+ * left. */
 typedef struct mask_work {
     int64_t left;
     uint32_t seqs;
 } mask_work;
 
-static int64_t share_of(const mask_work *w) { return w->left > (int64_t)w->seqs ? w->left / w->seqs : 1; }
+static int64_t share_of(const mask_work *w)
+{
+    return w->left > (int64_t)w->seqs ? w->left / w->seqs : 1;
+}
 
 static void take_share(mask_work *w, int64_t share, int64_t rest)
 {
@@ -220,11 +245,11 @@ static bool is_end(const tg_seq *seq, uint32_t token)
     return false;
 }
 
-/* Without the lock: what the rows of one sequence say. A guess that is not what was sampled makes the rest void, and so
- * does a mask that is not finished within `work`: what the sequence is to be is not known yet then, and it sits out until
- * it is. */
-static void read_rows(tg_engine *e, tg_seq *seq, const tg_step_seq *step, tg_row_result *row, const float *logits,
-                      int64_t *work)
+/* Without the lock: what the rows of one sequence say. A guess that is not what was sampled makes
+ * the rest void, and so does a mask that is not finished within `work`: what the sequence is to be
+ * is not known yet then, and it sits out until it is. */
+static void read_rows(tg_engine *e, tg_seq *seq, const tg_step_seq *step, tg_row_result *row,
+                      const float *logits, int64_t *work)
 {
     const uint32_t vocab = e->model->shape.vocab;
     bool goes_on = true;
@@ -233,29 +258,37 @@ static void read_rows(tg_engine *e, tg_seq *seq, const tg_step_seq *step, tg_row
     for (uint32_t i = 0; i < step->logits && goes_on; i++, row++, logits += vocab) {
         const uint32_t next = step->first_position + step->tokens_len - step->logits + i + 1;
         const bool given = next < seq->len;
-        const int rc = given || !seq->constraint ? 0 : tg_constraint_mask(seq->constraint, work, &e->allowed);
+        const int rc =
+            given || !seq->constraint ? 0 : tg_constraint_mask(seq->constraint, work, &e->allowed);
         seq->masking = rc == -EAGAIN;
         if (seq->masking)
             return;
         row->drawn = true;
-        row->token = given ? seq->tokens[next] : rc < 0 ? TG_TOKEN_NONE : draw(e, seq, next, logits);
-        row->logprobs_len = seq->logprobs && row->token != TG_TOKEN_NONE
-                                ? tg_logprobs(logits, vocab, row->token, seq->top_logprobs, row->logprobs) : 0;
+        row->token = given    ? seq->tokens[next]
+                     : rc < 0 ? TG_TOKEN_NONE
+                              : draw(e, seq, next, logits);
+        row->logprobs_len =
+            seq->logprobs && row->token != TG_TOKEN_NONE
+                ? tg_logprobs(logits, vocab, row->token, seq->top_logprobs, row->logprobs)
+                : 0;
         row->complete = false;
         if (!given && row->token != TG_TOKEN_NONE && !is_end(seq, row->token) &&
             tg_seq_follow(seq, e->model, row->token, &row->complete) < 0)
             row->token = TG_TOKEN_NONE;
-        goes_on = given || (row->token != TG_TOKEN_NONE && next < seq->len + seq->guesses && row->token == seq->tokens[next]);
+        goes_on = given || (row->token != TG_TOKEN_NONE && next < seq->len + seq->guesses &&
+                            row->token == seq->tokens[next]);
     }
 }
 
-/* Without the lock: masks that were not finished are gone on with. Only this thread changes who runs. */
+/* Without the lock: masks that were not finished are gone on with. Only this thread changes who
+ * runs. */
 static void finish_masks(tg_engine *e, mask_work *work)
 {
     for (uint32_t i = 0; i < e->sitting_len; i++) {
         const int64_t share = share_of(work);
         int64_t rest = share;
-        e->sitting[i]->masking = tg_constraint_mask(e->sitting[i]->constraint, &rest, &e->allowed) == -EAGAIN;
+        e->sitting[i]->masking =
+            tg_constraint_mask(e->sitting[i]->constraint, &rest, &e->allowed) == -EAGAIN;
         take_share(work, share, rest);
     }
 }
@@ -263,7 +296,8 @@ static void finish_masks(tg_engine *e, mask_work *work)
 /* Without the lock: the forward pass and the draws. Returns the first error. */
 static int run(tg_engine *e, uint32_t len)
 {
-    const tg_forward_step step = {.seqs = e->step_seqs, .seqs_len = len, .copies = e->copies, .copies_len = e->copies_len};
+    const tg_forward_step step = {
+        .seqs = e->step_seqs, .seqs_len = len, .copies = e->copies, .copies_len = e->copies_len};
     const float *logits = NULL;
     mask_work work = {TG_ENGINE_MASK_WORK_MAX, e->sitting_len};
     int rc = len > 0 ? e->backend->ops->run(e->backend, &step, &logits) : 0;
@@ -344,26 +378,31 @@ static int echo(tg_engine *e, tg_seq *seq, const tg_row_result *row, uint32_t ro
 }
 
 /* Under the lock: what the step brought to one sequence. */
-static void settle_one(tg_engine *e, tg_seq *seq, const tg_step_seq *step, const tg_row_result *row, uint64_t now_ns)
+static void settle_one(tg_engine *e, tg_seq *seq, const tg_step_seq *step, const tg_row_result *row,
+                       uint64_t now_ns)
 {
-    const uint32_t first = step->first_position + step->tokens_len - step->logits + 1; /* what the first row predicts */
+    const uint32_t first = step->first_position + step->tokens_len - step->logits +
+                           1; /* what the first row predicts */
     uint32_t sampled[1 + TG_GUESSES_MAX], right = 0;
     if (seq->echo && seq->told < seq->prompt_len && echo(e, seq, row, step->logits, first) < 0) {
         const told last = nothing(e);
         finish_seq(e, seq, &last, TG_FINISH_ERROR);
         return;
     }
-    if (step->first_position + step->tokens_len < seq->len) { /* of a prompt that is not computed to its end */
+    if (step->first_position + step->tokens_len <
+        seq->len) { /* of a prompt that is not computed to its end */
         tg_sched_advance(&e->sched, seq, 0);
         return;
     }
     row += step->logits - 1 - seq->guesses; /* of what comes after the last token */
-    if (!row->drawn) { /* the last token will be computed again, for the same logits, when its mask is finished */
+    if (!row->drawn) { /* the last token will be computed again, for the same logits, when its mask
+                          is finished */
         seq->planned--;
         tg_sched_advance(&e->sched, seq, 0);
         return;
     }
-    while (right < seq->guesses && row[right + 1].drawn && row[right].token == seq->tokens[seq->len + right])
+    while (right < seq->guesses && row[right + 1].drawn &&
+           row[right].token == seq->tokens[seq->len + right])
         right++;
     tg_sched_advance(&e->sched, seq, right);
     for (uint32_t i = 0; i <= right; i++)

@@ -16,8 +16,8 @@ int tg_stop_init(tg_stop *stop, const tg_str *strings, size_t strings_len, tg_er
                             TG_STOP_STRINGS_MAX);
     for (size_t i = 0; i < strings_len; i++) {
         if (strings[i].len == 0 || strings[i].len > TG_STOP_BYTES_MAX)
-            return tg_error_set(err, -EINVAL, "stop string %zu has %zu bytes; 1 to %d are allowed", i,
-                                strings[i].len, TG_STOP_BYTES_MAX);
+            return tg_error_set(err, -EINVAL, "stop string %zu has %zu bytes; 1 to %d are allowed",
+                                i, strings[i].len, TG_STOP_BYTES_MAX);
         int rc = tg_buf_add_str(&stop->strings, strings[i]);
         if (rc < 0)
             return rc;
@@ -33,8 +33,8 @@ void tg_stop_free(tg_stop *stop)
     tg_buf_free(&stop->held);
 }
 
-/* Where the first complete stop string in `text` begins (*ret_hit); without one, where the first that
- * the end of the text cuts off begins; text.len when there is neither. */
+/* Where the first complete stop string in `text` begins (*ret_hit); without one, where the first
+ * that the end of the text cuts off begins; text.len when there is neither. */
 static size_t first_stop(const tg_stop *stop, tg_str text, bool *ret_hit)
 {
     size_t begun = text.len;

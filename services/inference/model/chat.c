@@ -13,17 +13,22 @@ static tg_str piece_of(const tg_tokenizer *tokenizer, uint32_t id)
     return id == TG_TOKEN_NONE ? (tg_str){"", 0} : tg_tokenizer_piece(tokenizer, id);
 }
 
-/* Marks that are control tokens have no text of their own, so that who reads answers has to know them. */
+/* Marks that are control tokens have no text of their own, so that who reads answers has to know
+ * them. */
 static void find_marks(tg_model *model)
 {
     const tg_answer_format *f = &model->answer;
     const bool mistral = f->tools == TG_TOOLS_MISTRAL;
-    const tg_str marks[] = {tg_reasoning_open(f->reasoning), tg_reasoning_close(f->reasoning),
-                            tg_tools_open(f->tools), tg_tools_close(f->tools),
-                            tg_str_of(mistral ? "[ARGS]" : ""), tg_str_of(mistral ? "[CALL_ID]" : "")};
+    const tg_str marks[] = {tg_reasoning_open(f->reasoning),
+                            tg_reasoning_close(f->reasoning),
+                            tg_tools_open(f->tools),
+                            tg_tools_close(f->tools),
+                            tg_str_of(mistral ? "[ARGS]" : ""),
+                            tg_str_of(mistral ? "[CALL_ID]" : "")};
     model->marks_len = 0;
     for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
-        const uint32_t id = marks[i].len > 0 ? tg_tokenizer_find_control(model->tokenizer, marks[i]) : TG_TOKEN_NONE;
+        const uint32_t id = marks[i].len > 0 ? tg_tokenizer_find_control(model->tokenizer, marks[i])
+                                             : TG_TOKEN_NONE;
         if (id != TG_TOKEN_NONE)
             model->marks[model->marks_len++] = id;
     }
@@ -93,7 +98,8 @@ static int override_from(tg_model *model, const char *path, tg_error *err)
     return rc;
 }
 
-int tg_chat_configure(tg_model *model, const char *template_file, const char *tool_format, tg_error *err)
+int tg_chat_configure(tg_model *model, const char *template_file, const char *tool_format,
+                      tg_error *err)
 {
     int rc = template_file && *template_file ? override_from(model, template_file, err) : 0;
     if (rc < 0 || !tool_format || !*tool_format)
@@ -135,7 +141,8 @@ static size_t spans_of(const tg_template_text *text, tg_token_span *spans)
     return len;
 }
 
-/* Where `wanted` ends in a run of bytes of one origin, at the run's end rather than within it; or NULL. */
+/* Where `wanted` ends in a run of bytes of one origin, at the run's end rather than within it; or
+ * NULL. */
 static const char *end_in(const char *run, size_t len, tg_str wanted)
 {
     if (len < wanted.len)
@@ -146,8 +153,8 @@ static const char *end_in(const char *run, size_t len, tg_str wanted)
     return found ? found + wanted.len : NULL;
 }
 
-/* Cuts the text where the last message's content, as the template left it, ends: in the last run of data that holds
- * it. */
+/* Cuts the text where the last message's content, as the template left it, ends: in the last run of
+ * data that holds it. */
 static int cut_behind(tg_template_text *text, tg_str content, tg_error *err)
 {
     const tg_str wanted[] = {content, tg_str_trim(content)};
@@ -162,7 +169,8 @@ static int cut_behind(tg_template_text *text, tg_str content, tg_error *err)
             }
         }
     }
-    return tg_error_set(err, -EINVAL, "the last message is to be continued, but it is empty or the chat template "
+    return tg_error_set(err, -EINVAL,
+                        "the last message is to be continued, but it is empty or the chat template "
                         "does not show it");
 }
 
@@ -194,8 +202,10 @@ static const char *last_of(tg_str text, tg_str part)
     return found;
 }
 
-/* Whether the prompt ends within thinking: the template's last word opens it, or the answer that goes on did. */
-static bool is_thinking(const tg_model *model, const tg_prompt *prompt, const tg_template_text *text)
+/* Whether the prompt ends within thinking: the template's last word opens it, or the answer that
+ * goes on did. */
+static bool is_thinking(const tg_model *model, const tg_prompt *prompt,
+                        const tg_template_text *text)
 {
     const tg_str open = tg_reasoning_open(model->answer.reasoning);
     if (open.len == 0)
@@ -221,32 +231,38 @@ static int open_call(const tg_model *model, bool thinking, tg_template_text *tex
         rc = rc < 0 ? rc : append(text, tg_reasoning_close(model->answer.reasoning).data);
         rc = rc < 0 ? rc : append(text, "\n\n");
     }
-    if (rc < 0 || model->answer.tools == TG_TOOLS_LLAMA3) /* a call is the whole answer there, without a mark */
+    if (rc < 0 || model->answer.tools ==
+                      TG_TOOLS_LLAMA3) /* a call is the whole answer there, without a mark */
         return rc;
     rc = append(text, tg_tools_open(model->answer.tools).data);
     return rc < 0 || model->answer.tools != TG_TOOLS_HERMES ? rc : append(text, "\n");
 }
 
-static int render(const tg_model *model, const tg_prompt *prompt, tg_error *err, tg_template_text *ret)
+static int render(const tg_model *model, const tg_prompt *prompt, tg_error *err,
+                  tg_template_text *ret)
 {
     tg_template_message *list = calloc(prompt->messages_len, sizeof(*list));
     if (!list)
         return -ENOMEM;
     for (size_t i = 0; i < prompt->messages_len; i++) {
         const tg_prompt_message *m = &prompt->messages[i];
-        list[i] = (tg_template_message){m->role, m->content, m->name, m->tool_call_id, m->tool_calls, m->reasoning};
+        list[i] = (tg_template_message){m->role,         m->content,    m->name,
+                                        m->tool_call_id, m->tool_calls, m->reasoning};
     }
-    const tg_template_input in = {.messages = list,
-                                  .messages_len = prompt->messages_len,
-                                  .tools = prompt->tools,
-                                  .variables = prompt->args,
-                                  .bos_token = piece_of(model->tokenizer, tg_tokenizer_bos(model->tokenizer)),
-                                  .eos_token = piece_of(model->tokenizer, tg_tokenizer_eos(model->tokenizer)),
-                                  .add_generation_prompt = !prompt->goes_on,
-                                  .now_s = (int64_t)(tg_clock_wall_ns() / 1000000000u)};
+    const tg_template_input in = {
+        .messages = list,
+        .messages_len = prompt->messages_len,
+        .tools = prompt->tools,
+        .variables = prompt->args,
+        .bos_token = piece_of(model->tokenizer, tg_tokenizer_bos(model->tokenizer)),
+        .eos_token = piece_of(model->tokenizer, tg_tokenizer_eos(model->tokenizer)),
+        .add_generation_prompt = !prompt->goes_on,
+        .now_s = (int64_t)(tg_clock_wall_ns() / 1000000000u)};
     int rc = tg_template_render(model->template, &in, err, ret);
     free(list);
-    return rc == -E2BIG ? tg_error_set(err, -EMSGSIZE, "the chat template writes more than is allowed") : rc;
+    return rc == -E2BIG
+               ? tg_error_set(err, -EMSGSIZE, "the chat template writes more than is allowed")
+               : rc;
 }
 
 static int encode_text(const tg_model *model, const tg_template_text *text, tg_token_list *tokens)
@@ -261,8 +277,8 @@ static int encode_text(const tg_model *model, const tg_template_text *text, tg_t
     return rc;
 }
 
-static int encode_template(const tg_model *model, const tg_prompt *prompt, tg_error *err, tg_token_list *tokens,
-                           bool *ret_thinking)
+static int encode_template(const tg_model *model, const tg_prompt *prompt, tg_error *err,
+                           tg_token_list *tokens, bool *ret_thinking)
 {
     tg_template_text text = {0};
     int rc = render(model, prompt, err, &text);
@@ -281,13 +297,14 @@ static int encode_template(const tg_model *model, const tg_prompt *prompt, tg_er
     return rc;
 }
 
-static int encode_plain(const tg_model *model, const tg_prompt_message *messages, size_t messages_len,
-                        tg_token_list *tokens)
+static int encode_plain(const tg_model *model, const tg_prompt_message *messages,
+                        size_t messages_len, tg_token_list *tokens)
 {
     tg_token_span *spans = calloc(2 * messages_len, sizeof(*spans));
     if (!spans)
         return -ENOMEM;
-    int rc = tg_tokenizer_encode(model->tokenizer, spans, plain(messages, messages_len, spans), true, tokens);
+    int rc = tg_tokenizer_encode(model->tokenizer, spans, plain(messages, messages_len, spans),
+                                 true, tokens);
     free(spans);
     return rc;
 }
@@ -304,37 +321,45 @@ static int check_fields(const tg_model *model, const tg_prompt *prompt, tg_error
     for (size_t i = 0; i < prompt->messages_len && model->chat != TG_CHAT_TEMPLATE; i++) {
         const tg_prompt_message *m = &prompt->messages[i];
         if (m->tool_calls.len > 0 || tg_str_is(m->role, "tool"))
-            return tg_error_set(err, -EINVAL,
-                                "message %zu is about calls of tools; the model has no chat template for them", i);
+            return tg_error_set(
+                err, -EINVAL,
+                "message %zu is about calls of tools; the model has no chat template for them", i);
     }
     return 0;
 }
 
-int tg_chat_encode(const tg_model *model, const tg_prompt *prompt, tg_error *err, tg_token_list *tokens,
-                   bool *ret_thinking)
+int tg_chat_encode(const tg_model *model, const tg_prompt *prompt, tg_error *err,
+                   tg_token_list *tokens, bool *ret_thinking)
 {
     const size_t len = prompt->messages_len;
     *ret_thinking = false;
     if (model->chat == TG_CHAT_UNSUPPORTED)
-        return tg_error_set(err, -ENOTSUP, "the model's chat template is not supported (%s); chat_template_file "
-                            "(--chat-template) can name another, and raw text can be sent instead of messages",
-                            model->template_problem);
+        return tg_error_set(
+            err, -ENOTSUP,
+            "the model's chat template is not supported (%s); chat_template_file "
+            "(--chat-template) can name another, and raw text can be sent instead of messages",
+            model->template_problem);
     if (len == 0 || len > TG_PROMPT_MESSAGES_MAX)
-        return tg_error_set(err, -EINVAL, "%zu messages; 1 to %d are allowed", len, TG_PROMPT_MESSAGES_MAX);
+        return tg_error_set(err, -EINVAL, "%zu messages; 1 to %d are allowed", len,
+                            TG_PROMPT_MESSAGES_MAX);
     for (size_t i = 0; i < len; i++) {
         const tg_str role = prompt->messages[i].role;
         if (!known_role(role))
-            return tg_error_set(err, -EINVAL,
-                                "message %zu has the role '%.*s'; system, user, assistant and tool are allowed", i,
-                                (int)(role.len < 32 ? role.len : 32), role.data);
+            return tg_error_set(
+                err, -EINVAL,
+                "message %zu has the role '%.*s'; system, user, assistant and tool are allowed", i,
+                (int)(role.len < 32 ? role.len : 32), role.data);
     }
     if (prompt->goes_on && !tg_str_is(prompt->messages[len - 1].role, "assistant"))
-        return tg_error_set(err, -EINVAL, "the last message is to be continued, but it is not the assistant's");
+        return tg_error_set(err, -EINVAL,
+                            "the last message is to be continued, but it is not the assistant's");
     if (prompt->goes_on && prompt->calls)
-        return tg_error_set(err, -EINVAL, "an answer that has begun cannot be made a call of a tool");
+        return tg_error_set(err, -EINVAL,
+                            "an answer that has begun cannot be made a call of a tool");
     int rc = check_fields(model, prompt, err);
     if (rc < 0)
         return rc;
-    return model->chat == TG_CHAT_TEMPLATE ? encode_template(model, prompt, err, tokens, ret_thinking)
-                                           : encode_plain(model, prompt->messages, len, tokens);
+    return model->chat == TG_CHAT_TEMPLATE
+               ? encode_template(model, prompt, err, tokens, ret_thinking)
+               : encode_plain(model, prompt->messages, len, tokens);
 }

@@ -64,7 +64,8 @@ uint16_t tg_f32_to_f16(float value)
     } else {
         base = 112u << 10;
     }
-    uint32_t kept = magnitude >> drop, rest = magnitude & ((1u << drop) - 1), half = 1u << (drop - 1);
+    uint32_t kept = magnitude >> drop, rest = magnitude & ((1u << drop) - 1),
+             half = 1u << (drop - 1);
     if (rest > half || (rest == half && (kept & 1)))
         kept++;
     return (uint16_t)(sign | (kept - base));
@@ -77,13 +78,15 @@ static void from_q8_0(const uint8_t *block, float *to)
         to[i] = d * (float)(int8_t)block[2 + i];
 }
 
-/* 32 weights, d·(q − middle) + add; `high` holds their fifth bits. Adding −0 changes nothing, not the sign of a
- * zero either. */
-static void from_nibbles(const uint8_t *nibbles, uint32_t high, float d, int middle, float add, float *to)
+/* 32 weights, d·(q − middle) + add; `high` holds their fifth bits. Adding −0 changes nothing, not
+ * the sign of a zero either. */
+static void from_nibbles(const uint8_t *nibbles, uint32_t high, float d, int middle, float add,
+                         float *to)
 {
     for (size_t i = 0; i < 16; i++) {
         to[i] = d * (float)((int)((nibbles[i] & 15u) | (high >> i & 1) << 4) - middle) + add;
-        to[i + 16] = d * (float)((int)(nibbles[i] >> 4 | (high >> (i + 16) & 1) << 4) - middle) + add;
+        to[i + 16] =
+            d * (float)((int)(nibbles[i] >> 4 | (high >> (i + 16) & 1) << 4) - middle) + add;
     }
 }
 
@@ -94,7 +97,8 @@ static void from_q4_0(const uint8_t *block, float *to)
 
 static void from_q4_1(const uint8_t *block, float *to)
 {
-    from_nibbles(block + 4, 0, tg_f16_to_f32(tg_load_u16(block)), 0, tg_f16_to_f32(tg_load_u16(block + 2)), to);
+    from_nibbles(block + 4, 0, tg_f16_to_f32(tg_load_u16(block)), 0,
+                 tg_f16_to_f32(tg_load_u16(block + 2)), to);
 }
 
 static void from_q5_0(const uint8_t *block, float *to)
@@ -108,11 +112,13 @@ static void from_q5_1(const uint8_t *block, float *to)
 {
     uint32_t high;
     memcpy(&high, block + 4, sizeof(high));
-    from_nibbles(block + 8, high, tg_f16_to_f32(tg_load_u16(block)), 0, tg_f16_to_f32(tg_load_u16(block + 2)), to);
+    from_nibbles(block + 8, high, tg_f16_to_f32(tg_load_u16(block)), 0,
+                 tg_f16_to_f32(tg_load_u16(block + 2)), to);
 }
 
-/* Twelve bytes hold eight 6-bit scales and eight 6-bit minima: of groups 0 to 3 whole, in the low bits
- * of bytes 0 to 7; of the others four bits in bytes 8 to 11 and two in the top of the earlier bytes. */
+/* Twelve bytes hold eight 6-bit scales and eight 6-bit minima: of groups 0 to 3 whole, in the low
+ * bits of bytes 0 to 7; of the others four bits in bytes 8 to 11 and two in the top of the earlier
+ * bytes. */
 void tg_dtype_k_scales(const uint8_t *block, size_t group, uint8_t *ret_scale, uint8_t *ret_min)
 {
     const uint8_t *packed = block + 4;
@@ -125,10 +131,12 @@ void tg_dtype_k_scales(const uint8_t *block, size_t group, uint8_t *ret_scale, u
     *ret_min = (uint8_t)(packed[group + 4] >> 4 | packed[group] >> 6 << 4);
 }
 
-void tg_dtype_k_quants(tg_dtype type, const uint8_t *block, size_t group, uint8_t ret[TG_QUANT_BLOCK])
+void tg_dtype_k_quants(tg_dtype type, const uint8_t *block, size_t group,
+                       uint8_t ret[TG_QUANT_BLOCK])
 {
     if (type == TG_DTYPE_Q6_K) { /* halves of 128; 32 bytes hold the two bits of four groups */
-        const uint8_t *low = block + group / 4 * 64 + group % 2 * 32, *high = block + 128 + group / 4 * 32;
+        const uint8_t *low = block + group / 4 * 64 + group % 2 * 32,
+                      *high = block + 128 + group / 4 * 32;
         const size_t low_shift = group % 4 / 2 * 4, high_shift = group % 4 * 2;
         for (size_t i = 0; i < TG_QUANT_BLOCK; i++)
             ret[i] = (uint8_t)((low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4);
@@ -232,7 +240,8 @@ static uint32_t to_nibbles(const float *x, float d, float low, float top, uint8_
     return high;
 }
 
-/* `top` is the largest quant, 15 or 31; without a minimum of its own a block's low is −(top + 1) / 2 · d. */
+/* `top` is the largest quant, 15 or 31; without a minimum of its own a block's low is −(top + 1) /
+ * 2 · d. */
 static void to_few_bits(const float *x, bool with_min, float top, uint8_t *block)
 {
     float low = x[0], high = x[0], far = 0;

@@ -10,7 +10,8 @@
 
 typedef struct part {
     tg_mapping *mapping; /* NULL: the caller's bytes */
-    uint8_t *head;       /* our copy of what comes before the tensors, so that nobody can change it; or NULL */
+    uint8_t *
+        head; /* our copy of what comes before the tensors, so that nobody can change it; or NULL */
     size_t head_bytes;
     const uint8_t *data;
     size_t size_bytes;
@@ -31,7 +32,8 @@ struct tg_gguf {
 
 /* Where the parts come from: fills ret, with a message on failure. */
 typedef struct source {
-    int (*part)(const struct source *source, uint32_t index, uint32_t count, tg_error *err, part *ret);
+    int (*part)(const struct source *source, uint32_t index, uint32_t count, tg_error *err,
+                part *ret);
     const char *path;
     const tg_str *given;
     size_t given_len;
@@ -66,19 +68,22 @@ static int given_part(const source *from, uint32_t index, uint32_t count, tg_err
     return 0;
 }
 
-/* "NAME-00001-of-00003.gguf" → the path of another part; -EINVAL when the name is not of that form. */
+/* "NAME-00001-of-00003.gguf" → the path of another part; -EINVAL when the name is not of that
+ * form. */
 static int part_path(const char *first, uint32_t index, uint32_t count, tg_error *err, char **ret)
 {
     char ending[40];
     const int ending_len = snprintf(ending, sizeof(ending), "-%05u-of-%05u.gguf", 1u, count);
     const size_t len = strlen(first);
     if (len < (size_t)ending_len || strcmp(first + len - (size_t)ending_len, ending) != 0)
-        return tg_error_set(err, -EINVAL, "the name does not end in '%s', so the other parts can't be found",
+        return tg_error_set(err, -EINVAL,
+                            "the name does not end in '%s', so the other parts can't be found",
                             ending);
     char *path = strdup(first);
     if (!path)
         return -ENOMEM;
-    snprintf(path + len - (size_t)ending_len, (size_t)ending_len + 1, "-%05u-of-%05u.gguf", index + 1, count);
+    snprintf(path + len - (size_t)ending_len, (size_t)ending_len + 1, "-%05u-of-%05u.gguf",
+             index + 1, count);
     *ret = path;
     return 0;
 }
@@ -117,16 +122,17 @@ static int mapped_part(const source *from, uint32_t index, uint32_t count, tg_er
 
 static int read_part(const part *from, tg_error *err, tg_gguf_dir *ret)
 {
-    int rc = tg_gguf_read_dir(from->head ? from->head : from->data, from->head ? from->head_bytes : from->size_bytes,
-                              from->data, from->size_bytes, err, ret);
+    int rc = tg_gguf_read_dir(from->head ? from->head : from->data,
+                              from->head ? from->head_bytes : from->size_bytes, from->data,
+                              from->size_bytes, err, ret);
     if (rc < 0 && from->path)
         tg_error_prefix(err, "model file '%s'", from->path);
     return rc;
 }
 
 /* What a directory says about parts: 1 of 1 when nothing. */
-static int read_split(const tg_gguf_dir *dir, tg_error *err, uint32_t *ret_index, uint32_t *ret_count,
-                      uint32_t *ret_tensors)
+static int read_split(const tg_gguf_dir *dir, tg_error *err, uint32_t *ret_index,
+                      uint32_t *ret_count, uint32_t *ret_tensors)
 {
     *ret_index = 0;
     *ret_count = 1;
@@ -139,8 +145,8 @@ static int read_split(const tg_gguf_dir *dir, tg_error *err, uint32_t *ret_index
     if (rc < 0 && rc != -ENOENT)
         return rc;
     if (*ret_count < 1 || *ret_count > TG_GGUF_PARTS_MAX)
-        return tg_error_set(err, -EINVAL, "key 'split.count' is %u; 1 to %d are allowed", *ret_count,
-                            TG_GGUF_PARTS_MAX);
+        return tg_error_set(err, -EINVAL, "key 'split.count' is %u; 1 to %d are allowed",
+                            *ret_count, TG_GGUF_PARTS_MAX);
     return 0;
 }
 
@@ -148,7 +154,8 @@ static int add_tensors(tg_gguf_dir *to, const tg_gguf_dir *from, tg_error *err)
 {
     const size_t len = to->tensor_count + from->tensor_count;
     if (len > TG_GGUF_TENSORS_MAX)
-        return tg_error_set(err, -EINVAL, "%zu tensors; at most %d are allowed", len, TG_GGUF_TENSORS_MAX);
+        return tg_error_set(err, -EINVAL, "%zu tensors; at most %d are allowed", len,
+                            TG_GGUF_TENSORS_MAX);
     tg_gguf_tensor *tensors = realloc(to->tensors, (len + 1) * sizeof(*tensors));
     if (!tensors)
         return -ENOMEM;
@@ -158,7 +165,8 @@ static int add_tensors(tg_gguf_dir *to, const tg_gguf_dir *from, tg_error *err)
     return 0;
 }
 
-static int add_part(tg_gguf *gguf, const source *from, uint32_t index, uint32_t count, tg_error *err)
+static int add_part(tg_gguf *gguf, const source *from, uint32_t index, uint32_t count,
+                    tg_error *err)
 {
     tg_gguf_dir dir = {0};
     uint32_t is = 0, of = 0, tensors;
@@ -169,9 +177,10 @@ static int add_part(tg_gguf *gguf, const source *from, uint32_t index, uint32_t 
     if (rc == 0)
         rc = read_split(&dir, err, &is, &of, &tensors);
     if (rc == 0 && (is != index || of != count))
-        rc = tg_error_set(err, -EINVAL, "the file%s%s says that it is part %u of %u: it is of another model",
-                          gguf->parts[index].path ? " " : "", gguf->parts[index].path ? gguf->parts[index].path : "",
-                          is + 1, of);
+        rc = tg_error_set(err, -EINVAL,
+                          "the file%s%s says that it is part %u of %u: it is of another model",
+                          gguf->parts[index].path ? " " : "",
+                          gguf->parts[index].path ? gguf->parts[index].path : "", is + 1, of);
     if (rc == 0)
         rc = add_tensors(&gguf->dir, &dir, err);
     tg_gguf_dir_free(&dir);
@@ -193,7 +202,8 @@ static int read_all(tg_gguf *gguf, const source *from, tg_error *err)
     if (rc == 0)
         rc = read_split(&gguf->dir, err, &index, &count, &tensors);
     if (rc == 0 && index != 0)
-        return tg_error_set(err, -EINVAL, "the file is part %u of %u; give the first, which names the others",
+        return tg_error_set(err, -EINVAL,
+                            "the file is part %u of %u; give the first, which names the others",
                             index + 1, count);
     if (rc < 0)
         return rc;
@@ -205,8 +215,11 @@ static int read_all(tg_gguf *gguf, const source *from, tg_error *err)
     for (uint32_t i = 1; i < count && rc == 0; i++)
         rc = add_part(gguf, from, i, count, err);
     if (rc == 0 && gguf->dir.tensor_count != tensors)
-        rc = tg_error_set(err, -EINVAL, "the %u parts hold %zu tensors; key 'split.tensors.count' says %u: one is of "
-                          "another model", count, gguf->dir.tensor_count, tensors);
+        rc = tg_error_set(
+            err, -EINVAL,
+            "the %u parts hold %zu tensors; key 'split.tensors.count' says %u: one is of "
+            "another model",
+            count, gguf->dir.tensor_count, tensors);
     return rc < 0 ? rc : sort_tensors(&gguf->dir, err);
 }
 
@@ -350,7 +363,10 @@ static const tg_gguf_entry *find_in(const tg_gguf_dir *dir, const char *key)
     return NULL;
 }
 
-static const tg_gguf_entry *find(const tg_gguf *gguf, const char *key) { return find_in(&gguf->dir, key); }
+static const tg_gguf_entry *find(const tg_gguf *gguf, const char *key)
+{
+    return find_in(&gguf->dir, key);
+}
 
 static int wrong_type(const tg_gguf_entry *found, const char *wanted, tg_error *err)
 {
@@ -381,7 +397,8 @@ int tg_gguf_dir_u32(const tg_gguf_dir *dir, const char *key, tg_error *err, uint
                      found->type == TG_GGUF_I32 || found->type == TG_GGUF_I64;
     bool negative = is_signed && (value >> (8 * tg_gguf_type_sizes[found->type] - 1)) != 0;
     if (negative || value > UINT32_MAX)
-        return tg_error_set(err, -EINVAL, "key '%s' is out of range; 0 to 4294967295 is allowed", key);
+        return tg_error_set(err, -EINVAL, "key '%s' is out of range; 0 to 4294967295 is allowed",
+                            key);
     *ret = (uint32_t)value;
     return 0;
 }

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 const uint8_t tg_gguf_type_sizes[TG_GGUF_TYPES] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
-const char *const tg_gguf_type_names[TG_GGUF_TYPES] = {"u8",  "i8",   "u16",    "i16",   "u32", "i32", "f32",
-                                                       "bool", "string", "array", "u64", "i64", "f64"};
+const char *const tg_gguf_type_names[TG_GGUF_TYPES] = {
+    "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"};
 
 /* A read position that can't leave the file. */
 typedef struct reader {
@@ -18,9 +18,10 @@ typedef struct reader {
 
 static int cut(const reader *in, const char *what)
 {
-    return tg_error_set(in->err, -EINVAL,
-                        "the file is truncated: it ends at byte %zu, inside %s that starts at byte %zu",
-                        in->size, what, in->at);
+    return tg_error_set(
+        in->err, -EINVAL,
+        "the file is truncated: it ends at byte %zu, inside %s that starts at byte %zu", in->size,
+        what, in->at);
 }
 
 static int take(reader *in, void *to, size_t len, const char *what)
@@ -117,8 +118,9 @@ static int read_tensor(reader *in, tg_gguf_tensor *out, uint64_t *ret_offset)
         return tg_error_set(in->err, -EINVAL, "a tensor's name of %zu bytes; 1 to 255 are allowed",
                             out->name.len);
     if (out->dims_len < 1 || out->dims_len > TG_GGUF_DIMS_MAX)
-        return tg_error_set(in->err, -EINVAL, "tensor '" TG_STR_FMT "' has %u dimensions; 1 to 4 are "
-                            "allowed", TG_STR_ARG(out->name), out->dims_len);
+        return tg_error_set(in->err, -EINVAL,
+                            "tensor '" TG_STR_FMT "' has %u dimensions; 1 to 4 are allowed",
+                            TG_STR_ARG(out->name), out->dims_len);
     uint64_t count = 1;
     for (uint32_t i = 0; i < TG_GGUF_DIMS_MAX; i++) {
         out->dims[i] = 1;
@@ -135,44 +137,56 @@ static int read_tensor(reader *in, tg_gguf_tensor *out, uint64_t *ret_offset)
         return rc;
     const tg_dtype_info *info = tg_dtype_get(type);
     if (!info || info->block_len == 0)
-        return tg_error_set(in->err, -EINVAL, "tensor '" TG_STR_FMT "' has the type %s (%u), which is "
-                            "not supported; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and "
-                            "Q6_K are",
-                            TG_STR_ARG(out->name), info ? info->name : "unknown", type);
+        return tg_error_set(
+            in->err, -EINVAL,
+            "tensor '" TG_STR_FMT "' has the type %s (%u), which is "
+            "not supported; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K are",
+            TG_STR_ARG(out->name), info ? info->name : "unknown", type);
     if (out->dims[0] % info->block_len != 0)
-        return tg_error_set(in->err, -EINVAL, "tensor '" TG_STR_FMT "': rows of %s hold a multiple of "
-                            "%u values, not %llu", TG_STR_ARG(out->name), info->name, info->block_len,
+        return tg_error_set(in->err, -EINVAL,
+                            "tensor '" TG_STR_FMT "': rows of %s hold a multiple of "
+                            "%u values, not %llu",
+                            TG_STR_ARG(out->name), info->name, info->block_len,
                             (unsigned long long)out->dims[0]);
     uint64_t bytes;
     if (__builtin_mul_overflow(count / info->block_len, info->block_bytes, &bytes) ||
         bytes > in->file_bytes)
-        return tg_error_set(in->err, -EINVAL, "tensor '" TG_STR_FMT "' is larger than the file: the "
-                            "file is truncated or its shape is wrong", TG_STR_ARG(out->name));
+        return tg_error_set(in->err, -EINVAL,
+                            "tensor '" TG_STR_FMT "' is larger than the file: the "
+                            "file is truncated or its shape is wrong",
+                            TG_STR_ARG(out->name));
     out->type = (tg_dtype)type;
     out->size_bytes = (size_t)bytes;
     return 0;
 }
 
 /* Turns offsets into pointers, now that the start of the data section is known. */
-static int place_tensors(tg_gguf_dir *dir, const reader *in, const uint8_t *data, const uint64_t *offsets)
+static int place_tensors(tg_gguf_dir *dir, const reader *in, const uint8_t *data,
+                         const uint64_t *offsets)
 {
     uint32_t alignment = 32;
     int rc = tg_gguf_dir_u32(dir, "general.alignment", in->err, &alignment);
     if (rc < 0 && rc != -ENOENT)
         return rc;
     if (alignment < 8 || alignment > 65536 || (alignment & (alignment - 1)) != 0)
-        return tg_error_set(in->err, -EINVAL, "general.alignment is %u; a power of two from 8 to 65536 "
-                            "is allowed", alignment);
+        return tg_error_set(in->err, -EINVAL,
+                            "general.alignment is %u; a power of two from 8 to 65536 is allowed",
+                            alignment);
     const size_t start = (in->at + alignment - 1) & ~(size_t)(alignment - 1), end = in->file_bytes;
     for (size_t i = 0; i < dir->tensor_count; i++) {
         tg_gguf_tensor *tensor = &dir->tensors[i];
         if (offsets[i] % alignment != 0)
-            return tg_error_set(in->err, -EINVAL, "tensor '" TG_STR_FMT "' starts at offset %llu, not a "
-                                "multiple of %u", TG_STR_ARG(tensor->name),
-                                (unsigned long long)offsets[i], alignment);
-        if (start > end || offsets[i] > end - start || tensor->size_bytes > end - start - offsets[i])
-            return tg_error_set(in->err, -EINVAL, "the file is truncated: tensor '" TG_STR_FMT "' ends "
-                                "past its %zu bytes", TG_STR_ARG(tensor->name), end);
+            return tg_error_set(in->err, -EINVAL,
+                                "tensor '" TG_STR_FMT "' starts at offset %llu, not a "
+                                "multiple of %u",
+                                TG_STR_ARG(tensor->name), (unsigned long long)offsets[i],
+                                alignment);
+        if (start > end || offsets[i] > end - start ||
+            tensor->size_bytes > end - start - offsets[i])
+            return tg_error_set(in->err, -EINVAL,
+                                "the file is truncated: tensor '" TG_STR_FMT "' ends "
+                                "past its %zu bytes",
+                                TG_STR_ARG(tensor->name), end);
         tensor->data = data + start + offsets[i];
     }
     return 0;
@@ -189,7 +203,8 @@ static int read_counts(reader *in, uint64_t *ret_tensors, uint64_t *ret_keys)
     }
     int rc = take(in, &version, sizeof(version), "the header");
     if (rc == 0 && version != 2 && version != 3)
-        return tg_error_set(in->err, -EINVAL, "GGUF version %u is not supported; 2 and 3 are", version);
+        return tg_error_set(in->err, -EINVAL, "GGUF version %u is not supported; 2 and 3 are",
+                            version);
     if (rc == 0)
         rc = take(in, ret_tensors, 8, "the header");
     if (rc == 0)
@@ -221,8 +236,8 @@ int tg_gguf_measure(const uint8_t *data, size_t size_bytes, tg_error *err, size_
     return rc;
 }
 
-int tg_gguf_read_dir(const uint8_t *head, size_t head_bytes, const uint8_t *data, size_t size_bytes, tg_error *err,
-                     tg_gguf_dir *ret)
+int tg_gguf_read_dir(const uint8_t *head, size_t head_bytes, const uint8_t *data, size_t size_bytes,
+                     tg_error *err, tg_gguf_dir *ret)
 {
     reader in = {head, head_bytes, 0, size_bytes, err};
     tg_gguf_dir dir = {0};

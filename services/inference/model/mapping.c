@@ -53,7 +53,8 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
             continue;
         const uintptr_t page = at & ~(page_bytes - 1);
         atomic_store(&slots[i].cut, true);
-        /* The bare system call: what libc or a sanitizer does around it is not for a signal's handler. */
+        /* The bare system call: what libc or a sanitizer does around it is not for a signal's
+         * handler. */
         const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
         if (syscall(SYS_mmap, page, end - page, PROT_READ, flags, -1, 0L) == (long)page) {
             errno = saved;
@@ -149,11 +150,15 @@ int tg_mapping_check(const tg_mapping *m, tg_error *err)
     if (fstat(m->fd, &now) < 0)
         return tg_error_set(err, -EIO, "%s", strerror(errno));
     if (now.st_size != m->at_open.st_size)
-        return tg_error_set(err, -EIO, "it had %lld bytes when it was opened and has %lld now: it was changed while "
-                            "it was read", (long long)m->at_open.st_size, (long long)now.st_size);
+        return tg_error_set(
+            err, -EIO,
+            "it had %lld bytes when it was opened and has %lld now: it was changed while "
+            "it was read",
+            (long long)m->at_open.st_size, (long long)now.st_size);
     if (atomic_load(&m->slot->cut))
         return tg_error_set(err, -EIO, "it could not be read to its end");
-    if (now.st_mtim.tv_sec != m->at_open.st_mtim.tv_sec || now.st_mtim.tv_nsec != m->at_open.st_mtim.tv_nsec)
+    if (now.st_mtim.tv_sec != m->at_open.st_mtim.tv_sec ||
+        now.st_mtim.tv_nsec != m->at_open.st_mtim.tv_nsec)
         return tg_error_set(err, -EIO, "it was changed while it was read");
     return 0;
 }

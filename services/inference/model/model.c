@@ -9,8 +9,8 @@
 #include <stdlib.h>
 
 /* One tensor by name, with the shape the architecture gives it. out = 0: a vector of F32. */
-static int need_tensor(tg_model *model, const char *name, uint64_t in, uint64_t out, size_t *io_used,
-                       tg_error *err, const tg_gguf_tensor **ret)
+static int need_tensor(tg_model *model, const char *name, uint64_t in, uint64_t out,
+                       size_t *io_used, tg_error *err, const tg_gguf_tensor **ret)
 {
     const tg_gguf_tensor *t = tg_gguf_tensor_find(model->gguf, name);
     if (!t)
@@ -30,7 +30,8 @@ static int need_tensor(tg_model *model, const char *name, uint64_t in, uint64_t 
     return 0;
 }
 
-/* A layer's tensors: which architectures have them, the shape (out 0: a vector of F32), and where they go. */
+/* A layer's tensors: which architectures have them, the shape (out 0: a vector of F32), and where
+ * they go. */
 typedef struct layer_part {
     const char *name;
     size_t to; /* offset in tg_model_layer */
@@ -45,10 +46,14 @@ static size_t layer_parts(const tg_model *model, layer_part *ret)
     const tg_model_shape *s = &model->shape;
     const uint64_t q = (uint64_t)s->heads * s->head_dim, kv = (uint64_t)s->kv_heads * s->head_dim;
     const layer_part common[] = {
-        {"attn_norm.weight", PART(attn_norm), s->width, 0}, {"attn_q.weight", PART(q), s->width, q},
-        {"attn_k.weight", PART(k), s->width, kv},           {"attn_v.weight", PART(v), s->width, kv},
-        {"attn_output.weight", PART(attn_out), q, s->width}, {"ffn_norm.weight", PART(ffn_norm), s->width, 0},
-        {"ffn_gate.weight", PART(gate), s->width, s->ffn_width}, {"ffn_up.weight", PART(up), s->width, s->ffn_width},
+        {"attn_norm.weight", PART(attn_norm), s->width, 0},
+        {"attn_q.weight", PART(q), s->width, q},
+        {"attn_k.weight", PART(k), s->width, kv},
+        {"attn_v.weight", PART(v), s->width, kv},
+        {"attn_output.weight", PART(attn_out), q, s->width},
+        {"ffn_norm.weight", PART(ffn_norm), s->width, 0},
+        {"ffn_gate.weight", PART(gate), s->width, s->ffn_width},
+        {"ffn_up.weight", PART(up), s->width, s->ffn_width},
         {"ffn_down.weight", PART(down), s->ffn_width, s->width},
     };
     const layer_part biases[] = {{"attn_q.bias", PART(q_bias), q, 0},
@@ -91,10 +96,11 @@ static int load_ends(tg_model *model, size_t *io_used, tg_error *err)
     const tg_gguf_tensor *embd = tg_gguf_tensor_find(model->gguf, "token_embd.weight");
     if (embd && embd->dims[1] <= TG_TOKENIZER_VOCAB_MAX)
         s->vocab = (uint32_t)embd->dims[1];
-    int rc = need_tensor(model, "token_embd.weight", s->width, s->vocab ? s->vocab : 1, io_used, err,
-                         &model->token_embd);
+    int rc = need_tensor(model, "token_embd.weight", s->width, s->vocab ? s->vocab : 1, io_used,
+                         err, &model->token_embd);
     if (rc == 0)
-        rc = need_tensor(model, "output_norm.weight", s->width, 0, io_used, err, &model->output_norm);
+        rc = need_tensor(model, "output_norm.weight", s->width, 0, io_used, err,
+                         &model->output_norm);
     model->output = model->token_embd;
     if (rc == 0 && tg_gguf_tensor_find(model->gguf, "output.weight"))
         rc = need_tensor(model, "output.weight", s->width, s->vocab, io_used, err, &model->output);
@@ -131,8 +137,10 @@ static int refuse_strangers(const tg_model *model, tg_error *err)
     for (size_t i = 0; i < tg_gguf_tensor_count(model->gguf); i++) {
         tg_str name = tg_gguf_tensor_at(model->gguf, i)->name;
         if (!has_place(model, name))
-            return tg_error_set(err, -EINVAL, "tensor '" TG_STR_FMT "' is not part of the %s architecture as "
-                                "supported", TG_STR_ARG(name), model->arch->name);
+            return tg_error_set(err, -EINVAL,
+                                "tensor '" TG_STR_FMT "' is not part of the %s architecture as "
+                                "supported",
+                                TG_STR_ARG(name), model->arch->name);
     }
     return 0;
 }
@@ -239,7 +247,8 @@ tg_str tg_model_piece(const tg_model *model, uint32_t id)
     return told ? tg_tokenizer_piece(model->tokenizer, id) : (tg_str){"", 0};
 }
 
-int tg_model_show(const tg_model *model, tg_detokenizer *detokenizer, uint32_t id, bool marks, tg_buf *text)
+int tg_model_show(const tg_model *model, tg_detokenizer *detokenizer, uint32_t id, bool marks,
+                  tg_buf *text)
 {
     if (!marks || !is_mark(model, id))
         return tg_detokenizer_push(detokenizer, model->tokenizer, id, text);

@@ -1,13 +1,12 @@
 /* A model as loaded from a GGUF file: shape, weights where they lie in the mapping, vocabulary.
  *
- * Architectures, all with RMSNorm, RoPE, grouped-query attention, SwiGLU and a tied or separate output:
- *   llama   RoPE turns neighbours (2i, 2i + 1), with rope_freqs where the file has them (Llama 2 and 3, Mistral,
- *           SmolLM2)
- *   qwen2   RoPE turns halves (i, i + rope_dim / 2); q, k and v have biases
- *   qwen3   RoPE turns halves; the heads of q and k are normalised before it
- * Each may have a sliding window, the same on all layers, and linear RoPE scaling. Every tensor of the file must
- * have a place in its architecture; a file with anything else (mixtures of experts, LoRA, images, other scalings,
- * windows on some layers) is refused by name rather than run wrongly.
+ * Architectures, all with RMSNorm, RoPE, grouped-query attention, SwiGLU and a tied or separate
+ * output: llama   RoPE turns neighbours (2i, 2i + 1), with rope_freqs where the file has them
+ * (Llama 2 and 3, Mistral, SmolLM2) qwen2   RoPE turns halves (i, i + rope_dim / 2); q, k and v
+ * have biases qwen3   RoPE turns halves; the heads of q and k are normalised before it Each may
+ * have a sliding window, the same on all layers, and linear RoPE scaling. Every tensor of the file
+ * must have a place in its architecture; a file with anything else (mixtures of experts, LoRA,
+ * images, other scalings, windows on some layers) is refused by name rather than run wrongly.
  *
  * Ownership: tg_model_free releases the mapping and all else. Threads: read-only once loaded.
  */
@@ -19,7 +18,8 @@
 #include "services/inference/model/gguf.h"
 
 #define TG_MODEL_LAYERS_MAX 512 /* layers; a file with more does not load */
-#define TG_MODEL_HEAD_DIM_MAX 256 /* width of an attention head; a file with wider ones does not load */
+/* width of an attention head; a file with wider ones does not load */
+#define TG_MODEL_HEAD_DIM_MAX 256
 #define TG_MODEL_MARKS_MAX 8 /* control tokens that mark the parts of an answer */
 #define TG_MODEL_STOP_IDS_MAX 8 /* tokens of the model itself that end an answer */
 
@@ -56,7 +56,8 @@ typedef struct tg_model_layer { /* weights are [in] × out, dims[0] × dims[1] *
 typedef enum tg_chat_kind {
     TG_CHAT_NONE,        /* the file has no template: contents are joined by line ends */
     TG_CHAT_TEMPLATE,    /* the file's, or the one given in its stead */
-    TG_CHAT_UNSUPPORTED, /* the file's template has something that is not understood: messages are refused */
+    TG_CHAT_UNSUPPORTED, /* the file's template has something that is not understood: messages are
+                            refused */
 } tg_chat_kind;
 
 typedef struct tg_model {
@@ -81,7 +82,8 @@ typedef struct tg_model {
     uint64_t weight_bytes;
 } tg_model;
 
-/* Called while a backend loads weights, on the thread that opens it: how many of their bytes are done. */
+/* Called while a backend loads weights, on the thread that opens it: how many of their bytes are
+ * done. */
 typedef void (*tg_load_progress_fn)(void *progress_user, uint64_t done_bytes, uint64_t total_bytes);
 
 int tg_model_open(const char *path, tg_error *err, tg_model **ret); /* -errno with a message */
@@ -92,11 +94,14 @@ tg_model *tg_model_free(tg_model *model);
 
 bool tg_model_is_stop(const tg_model *model, uint32_t id);
 
-/* A token's bytes in an answer that is taken apart: of control tokens those alone have any which mark its parts. */
+/* A token's bytes in an answer that is taken apart: of control tokens those alone have any which
+ * mark its parts. */
 tg_str tg_model_piece(const tg_model *model, uint32_t id);
 
-/* A token's text, tokenizer.h; with `marks` that of control tokens which mark parts of an answer as well. */
-int tg_model_show(const tg_model *model, tg_detokenizer *detokenizer, uint32_t id, bool marks, tg_buf *text);
+/* A token's text, tokenizer.h; with `marks` that of control tokens which mark parts of an answer as
+ * well. */
+int tg_model_show(const tg_model *model, tg_detokenizer *detokenizer, uint32_t id, bool marks,
+                  tg_buf *text);
 
 /* shape.c: the architecture and the shape. */
 int tg_model_read_shape(tg_model *model, tg_error *err);

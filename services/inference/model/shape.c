@@ -21,7 +21,8 @@ static const char *key_of(const tg_model *model, const char *suffix, char *to)
     return to;
 }
 
-static int maybe_u32(const tg_model *model, const char *suffix, uint32_t most, tg_error *err, uint32_t *io)
+static int maybe_u32(const tg_model *model, const char *suffix, uint32_t most, tg_error *err,
+                     uint32_t *io)
 {
     char key[KEY_BYTES];
     uint32_t value = *io;
@@ -34,7 +35,8 @@ static int maybe_u32(const tg_model *model, const char *suffix, uint32_t most, t
     return rc;
 }
 
-static int need_u32(const tg_model *model, const char *suffix, uint32_t most, tg_error *err, uint32_t *ret)
+static int need_u32(const tg_model *model, const char *suffix, uint32_t most, tg_error *err,
+                    uint32_t *ret)
 {
     char key[KEY_BYTES];
     *ret = 0;
@@ -59,11 +61,14 @@ static int refuse_other_kinds(const tg_gguf *gguf, tg_error *err)
     if (rc < 0 && rc != -ENOENT)
         return rc;
     if (tg_str_is(kind, "adapter"))
-        return tg_error_set(err, -EINVAL, "the file is a LoRA adapter, which is not supported; merge it into its "
+        return tg_error_set(err, -EINVAL,
+                            "the file is a LoRA adapter, which is not supported; merge it into its "
                             "model first");
     if (!tg_str_is(kind, "model"))
-        return tg_error_set(err, -EINVAL, "the file's general.type is '%.*s'; model is supported, projectors for "
-                            "images and the like are not", (int)(kind.len < 64 ? kind.len : 64), kind.data);
+        return tg_error_set(err, -EINVAL,
+                            "the file's general.type is '%.*s'; model is supported, projectors for "
+                            "images and the like are not",
+                            (int)(kind.len < 64 ? kind.len : 64), kind.data);
     return 0;
 }
 
@@ -81,7 +86,8 @@ static int read_arch(tg_model *model, tg_error *err)
         if (tg_str_is(name, architectures[i].name))
             model->arch = &architectures[i];
     if (!model->arch)
-        return tg_error_set(err, -EINVAL, "the architecture '%.*s' is not supported; " SUPPORTED " are",
+        return tg_error_set(err, -EINVAL,
+                            "the architecture '%.*s' is not supported; " SUPPORTED " are",
                             (int)(name.len < 64 ? name.len : 64), name.data);
     return 0;
 }
@@ -110,13 +116,16 @@ static int refuse_extras(const tg_model *model, tg_error *err)
         if (rc == 0 && count == 0)
             continue;
         if (rc != -ENOENT)
-            return tg_error_set(err, -EINVAL, "key '%s': %s are not supported; dense models of " SUPPORTED
-                                " without are", key, extras[i].what);
+            return tg_error_set(err, -EINVAL,
+                                "key '%s': %s are not supported; dense models of " SUPPORTED
+                                " without are",
+                                key, extras[i].what);
     }
     bool causal = true;
     int rc = tg_gguf_bool(model->gguf, key_of(model, "attention.causal", key), err, &causal);
     if (rc == 0 && !causal)
-        return tg_error_set(err, -EINVAL, "key '%s' is false: tokens that see later ones are not supported", key);
+        return tg_error_set(err, -EINVAL,
+                            "key '%s' is false: tokens that see later ones are not supported", key);
     return rc == -ENOENT ? 0 : rc;
 }
 
@@ -130,7 +139,8 @@ static int read_rope(tg_model *model, tg_error *err)
     s->rope_scale = 1.0f;
     int rc = maybe_f32(model, "rope.freq_base", err, &s->rope_theta);
     if (rc == 0)
-        rc = maybe_f32(model, "rope.scale_linear", err, &linear); /* the older name of a linear factor */
+        rc = maybe_f32(model, "rope.scale_linear", err,
+                       &linear); /* the older name of a linear factor */
     if (rc == 0)
         rc = tg_gguf_str(model->gguf, key_of(model, "rope.scaling.type", key), err, &kind);
     if (rc < 0 && rc != -ENOENT)
@@ -138,14 +148,17 @@ static int read_rope(tg_model *model, tg_error *err)
     if (tg_str_is(kind, "linear"))
         rc = maybe_f32(model, "rope.scaling.factor", err, &linear);
     else if (!tg_str_is(kind, "none"))
-        return tg_error_set(err, -EINVAL, "key '%s' is '%.*s'; none, linear and a tensor rope_freqs are supported",
-                            key, (int)(kind.len < 64 ? kind.len : 64), kind.data);
+        return tg_error_set(
+            err, -EINVAL, "key '%s' is '%.*s'; none, linear and a tensor rope_freqs are supported",
+            key, (int)(kind.len < 64 ? kind.len : 64), kind.data);
     if (rc < 0 && rc != -ENOENT)
         return rc;
     if (!(linear >= 1.0f && linear <= 1024.0f))
-        return tg_error_set(err, -EINVAL, "a linear RoPE scale of %g; 1 to 1024 are allowed", (double)linear);
+        return tg_error_set(err, -EINVAL, "a linear RoPE scale of %g; 1 to 1024 are allowed",
+                            (double)linear);
     if (!(s->rope_theta >= 1 && isfinite(s->rope_theta)))
-        return tg_error_set(err, -EINVAL, "a RoPE base of %g is out of range", (double)s->rope_theta);
+        return tg_error_set(err, -EINVAL, "a RoPE base of %g is out of range",
+                            (double)s->rope_theta);
     s->rope_scale = linear;
     return 0;
 }
@@ -159,7 +172,8 @@ static int read_heads(tg_model *model, tg_error *err)
     s->kv_heads = s->heads;
     rc = maybe_u32(model, "attention.head_count_kv", s->heads, err, &s->kv_heads);
     if (rc == 0 && s->heads % s->kv_heads != 0)
-        return tg_error_set(err, -EINVAL, "%u query heads can't share %u key heads", s->heads, s->kv_heads);
+        return tg_error_set(err, -EINVAL, "%u query heads can't share %u key heads", s->heads,
+                            s->kv_heads);
     s->head_dim = s->width / s->heads;
     if (rc == 0)
         rc = maybe_u32(model, "attention.key_length", TG_MODEL_HEAD_DIM_MAX, err, &s->head_dim);
@@ -175,9 +189,11 @@ static int read_heads(tg_model *model, tg_error *err)
         return rc;
     if (s->head_dim == 0 || s->head_dim % 2 || s->head_dim > TG_MODEL_HEAD_DIM_MAX ||
         value_dim != s->head_dim || s->rope_dim % 2 || s->rope_dim > s->head_dim)
-        return tg_error_set(err, -EINVAL, "heads of %u (keys), %u (values) and %u (rotated) are not supported; even "
-                            "and equal ones up to %d are", s->head_dim, value_dim, s->rope_dim,
-                            TG_MODEL_HEAD_DIM_MAX);
+        return tg_error_set(
+            err, -EINVAL,
+            "heads of %u (keys), %u (values) and %u (rotated) are not supported; even "
+            "and equal ones up to %d are",
+            s->head_dim, value_dim, s->rope_dim, TG_MODEL_HEAD_DIM_MAX);
     if (s->window >= s->context)
         s->window = 0;
     return 0;
@@ -205,6 +221,7 @@ int tg_model_read_shape(tg_model *model, tg_error *err)
     if (rc == 0)
         rc = maybe_f32(model, "attention.layer_norm_rms_epsilon", err, &s->norm_eps);
     if (rc == 0 && !(s->norm_eps >= 0 && s->norm_eps < 1))
-        return tg_error_set(err, -EINVAL, "a norm's epsilon of %g is out of range", (double)s->norm_eps);
+        return tg_error_set(err, -EINVAL, "a norm's epsilon of %g is out of range",
+                            (double)s->norm_eps);
     return rc;
 }

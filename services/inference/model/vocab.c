@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static int token_id(const tg_gguf *gguf, const char *key, uint32_t vocab, tg_error *err, uint32_t *ret)
+static int token_id(const tg_gguf *gguf, const char *key, uint32_t vocab, tg_error *err,
+                    uint32_t *ret)
 {
     uint32_t id = TG_TOKEN_NONE;
     int rc = tg_gguf_u32(gguf, key, err, &id);
     if (rc == 0 && id != TG_TOKEN_NONE && id >= vocab)
-        return tg_error_set(err, -EINVAL, "key '%s' is %u, past the vocabulary of %u", key, id, vocab);
+        return tg_error_set(err, -EINVAL, "key '%s' is %u, past the vocabulary of %u", key, id,
+                            vocab);
     *ret = rc == 0 ? id : TG_TOKEN_NONE;
     return rc == -ENOENT ? 0 : rc;
 }
@@ -59,13 +61,13 @@ static int read_kind(const tg_gguf *gguf, tg_error *err, tg_tokenizer_kind *ret)
 static int read_arrays(const tg_gguf *gguf, uint32_t vocab, tg_error *err, tg_tokenizer_conf *conf)
 {
     size_t tokens = 0, scores = 0, types = 0;
-    int rc = tg_gguf_str_array(gguf, "tokenizer.ggml.tokens", err, (tg_str **)(uintptr_t)&conf->tokens,
-                               &tokens);
+    int rc = tg_gguf_str_array(gguf, "tokenizer.ggml.tokens", err,
+                               (tg_str **)(uintptr_t)&conf->tokens, &tokens);
     if (rc == -ENOENT)
         return tg_error_set(err, -EINVAL, "key 'tokenizer.ggml.tokens' is missing");
     if (rc == 0)
-        rc = tg_gguf_f32_array(gguf, "tokenizer.ggml.scores", err, (float **)(uintptr_t)&conf->scores,
-                               &scores);
+        rc = tg_gguf_f32_array(gguf, "tokenizer.ggml.scores", err,
+                               (float **)(uintptr_t)&conf->scores, &scores);
     if (rc == 0 || rc == -ENOENT)
         rc = tg_gguf_i32_array(gguf, "tokenizer.ggml.token_type", err,
                                (int32_t **)(uintptr_t)&conf->types, &types);
@@ -76,8 +78,10 @@ static int read_arrays(const tg_gguf *gguf, uint32_t vocab, tg_error *err, tg_to
         return rc;
     conf->tokens_len = tokens;
     if (tokens != vocab || (conf->scores && scores != vocab) || (conf->types && types != vocab))
-        return tg_error_set(err, -EINVAL, "the vocabulary has %zu tokens, %zu scores and %zu types, but "
-                            "the embedding has %u rows", tokens, scores, types, vocab);
+        return tg_error_set(err, -EINVAL,
+                            "the vocabulary has %zu tokens, %zu scores and %zu types, but "
+                            "the embedding has %u rows",
+                            tokens, scores, types, vocab);
     return 0;
 }
 

@@ -21,23 +21,27 @@ struct tg_answers {
 
 static bool is_set(const char *text) { return text && *text; }
 
-int tg_answers_decode(tg_rpc_call *call, const Tollgate__V1__GenerateRequest *in, const tg_model *model,
-                      tg_gen_request *out, tg_answer_conf *ret, tg_error *err)
+int tg_answers_decode(tg_rpc_call *call, const Tollgate__V1__GenerateRequest *in,
+                      const tg_model *model, tg_gen_request *out, tg_answer_conf *ret,
+                      tg_error *err)
 {
     tg_tools tools;
-    const char *alone = is_set(in->tools_json) ? "tools_json" : is_set(in->tool_choice) ? "tool_choice"
+    const char *alone = is_set(in->tools_json)           ? "tools_json"
+                        : is_set(in->tool_choice)        ? "tool_choice"
                         : is_set(in->template_args_json) ? "template_args_json"
-                        : in->one_tool_call ? "one_tool_call" : NULL;
+                        : in->one_tool_call              ? "one_tool_call"
+                                                         : NULL;
     *ret = (tg_answer_conf){0};
     if (!in->messages)
         return alone ? tg_error_set(err, -EINVAL, "%s goes with messages only", alone) : 0;
     ret->reasoning = model->answer.reasoning;
     ret->one_call = in->one_tool_call;
     out->template_args = tg_str_of(in->template_args_json);
-    int rc = tg_tools_read(tg_str_of(in->tools_json), tg_str_of(in->tool_choice), tg_rpc_call_arena(call), err,
-                           &tools);
+    int rc = tg_tools_read(tg_str_of(in->tools_json), tg_str_of(in->tool_choice),
+                           tg_rpc_call_arena(call), err, &tools);
     if (rc == 0)
-        rc = tg_tools_offer(model, &tools, tg_str_of(in->tools_json), tg_rpc_call_arena(call), out, ret, err);
+        rc = tg_tools_offer(model, &tools, tg_str_of(in->tools_json), tg_rpc_call_arena(call), out,
+                            ret, err);
     out->marks = ret->tools != TG_TOOLS_NONE || ret->reasoning != TG_REASONING_NONE;
     return rc;
 }
@@ -68,8 +72,8 @@ static int replay(tg_answers *a, const tg_gen_request *request, const tg_model *
     return rc;
 }
 
-int tg_answers_new(const tg_answer_conf *conf, const tg_gen_request *request, const tg_gen_ticket *ticket,
-                   const tg_model *model, tg_answers **ret)
+int tg_answers_new(const tg_answer_conf *conf, const tg_gen_request *request,
+                   const tg_gen_ticket *ticket, const tg_model *model, tg_answers **ret)
 {
     tg_answers *a = calloc(1, sizeof *a);
     tg_answer_conf own = *conf;
@@ -101,9 +105,15 @@ tg_answers *tg_answers_free(tg_answers *a)
     return NULL;
 }
 
-bool tg_answers_called(const tg_answers *a, uint32_t choice) { return tg_answer_calls(a->list[choice]) > 0; }
+bool tg_answers_called(const tg_answers *a, uint32_t choice)
+{
+    return tg_answer_calls(a->list[choice]) > 0;
+}
 
-uint32_t tg_answers_reasoning_tokens(const tg_answers *a, uint32_t choice) { return a->reasoning_tokens[choice]; }
+uint32_t tg_answers_reasoning_tokens(const tg_answers *a, uint32_t choice)
+{
+    return a->reasoning_tokens[choice];
+}
 
 char *tg_answers_text(tg_rpc_call *call, tg_str text, char *room, size_t size)
 {
@@ -119,8 +129,8 @@ char *tg_answers_text(tg_rpc_call *call, tg_str text, char *room, size_t size)
     return out;
 }
 
-/* The same for the same request, whichever replica answers, and another one in the next turn, whose prompt is
- * longer. */
+/* The same for the same request, whichever replica answers, and another one in the next turn, whose
+ * prompt is longer. */
 static void write_call_id(const tg_answers *a, uint32_t choice, uint32_t call, char *ret)
 {
     static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -190,7 +200,8 @@ int tg_answers_send(tg_answers *a, tg_rpc_call *call, const tg_engine_event *eve
     const bool thought = tg_answer_thinks(answer);
     delta->text = empty;
     int rc = tg_answer_push(answer, event->text, on_piece, &s);
-    a->reasoning_tokens[event->choice] += event->token != TG_TOKEN_NONE && (thought || tg_answer_thinks(answer));
+    a->reasoning_tokens[event->choice] +=
+        event->token != TG_TOKEN_NONE && (thought || tg_answer_thinks(answer));
     if (rc == 0 && event->finish != TG_FINISH_NONE)
         rc = tg_answer_end(answer, on_piece, &s);
     if (!s.sent && delta->n_token_ids > 0)

@@ -1,5 +1,5 @@
-/* Inference.WatchBlocks: what comes into the prefix cache and leaves it, for who sends requests where their beginning
- * is cached. */
+/* Inference.WatchBlocks: what comes into the prefix cache and leaves it, for who sends requests
+ * where their beginning is cached. */
 #include "services/inference/serve/inference.h"
 
 #include "tollgate/v1/inference.pb-c.h"

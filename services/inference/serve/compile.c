@@ -35,7 +35,8 @@ static bool is_wanted(const tg_compile *c)
 {
     bool wanted = c->wanted(c);
     TG_LIST_EACH(node, &c->same)
-        wanted |= TG_CONTAINER_OF(node, tg_compile, node)->wanted(TG_CONTAINER_OF(node, tg_compile, node));
+    wanted |=
+        TG_CONTAINER_OF(node, tg_compile, node)->wanted(TG_CONTAINER_OF(node, tg_compile, node));
     return wanted;
 }
 
@@ -121,7 +122,8 @@ int tg_compiler_add(tg_compiler *compiler, tg_compile *compile, tg_error *err)
         return 0;
     }
     if (compiler->waiting_len >= TG_INFERENCE_COMPILES_MAX)
-        return tg_error_set(err, -EAGAIN, "%d constraints wait to be compiled", TG_INFERENCE_COMPILES_MAX);
+        return tg_error_set(err, -EAGAIN, "%d constraints wait to be compiled",
+                            TG_INFERENCE_COMPILES_MAX);
     if (waiting_of(compiler, compile->tenant) >= TG_INFERENCE_TENANT_COMPILES_MAX)
         return tg_error_set(err, -EAGAIN, "%d constraints of this tenant wait to be compiled",
                             TG_INFERENCE_TENANT_COMPILES_MAX);

@@ -1,8 +1,10 @@
-/* Compiles the constraints of requests away from the loop's thread, where half a second would hold up every stream.
+/* Compiles the constraints of requests away from the loop's thread, where half a second would hold
+ * up every stream.
  *
- * One at a time; tenants take turns, so that one's expensive schemas delay another's by one of them at most. What a
- * tenant wants several times is compiled once, and waits as one: a fleet that starts with the same tools is not
- * turned away. Threads: the loop's; compiling itself runs on one of libuv's pool. */
+ * One at a time; tenants take turns, so that one's expensive schemas delay another's by one of them
+ * at most. What a tenant wants several times is compiled once, and waits as one: a fleet that
+ * starts with the same tools is not turned away. Threads: the loop's; compiling itself runs on one
+ * of libuv's pool. */
 #ifndef TG_INFERENCE_COMPILE_H
 #define TG_INFERENCE_COMPILE_H
 
@@ -11,9 +13,11 @@
 
 #include <uv.h>
 
-#define TG_INFERENCE_COMPILES_MAX 64 /* different constraints that wait to be compiled; others are told to come back */
+/* different constraints that wait to be compiled; others are told to come back */
+#define TG_INFERENCE_COMPILES_MAX 64
 #define TG_INFERENCE_TENANT_COMPILES_MAX 8 /* of one tenant; likewise */
-#define TG_INFERENCE_COMPILE_SHARERS_MAX 1024 /* requests of one tenant that wait for the same one; likewise */
+/* requests of one tenant that wait for the same one; likewise */
+#define TG_INFERENCE_COMPILE_SHARERS_MAX 1024
 
 typedef struct tg_compile { /* one request's; the caller's, untouched by it until `done` */
     tg_list node; /* of those that wait, or of another's `same` */
@@ -21,9 +25,10 @@ typedef struct tg_compile { /* one request's; the caller's, untouched by it unti
     size_t same_len;
     tg_str tenant;
     const tg_constraint_spec *spec; /* lives until `done` */
-    bool (*wanted)(const struct tg_compile *compile); /* when its turn comes: somebody still waits for it */
+    bool (*wanted)(
+        const struct tg_compile *compile); /* when its turn comes: somebody still waits for it */
     void (*done)(struct tg_compile *compile);         /* both on the loop */
-    int rc;                    /* then: as tg_engine_compile, or -ECANCELED if it was not wanted any more, */
+    int rc; /* then: as tg_engine_compile, or -ECANCELED if it was not wanted any more, */
     tg_error err;              /* its message, */
     tg_constraint *constraint; /* or what it compiled, the caller's to release */
 } tg_compile;

@@ -81,7 +81,8 @@ static void finish(job *j)
 static size_t slice_of(const job *j) /* texts */
 {
     size_t texts = 0, bytes = 0;
-    while (j->done + texts < j->count && (texts == 0 || bytes + j->texts[j->done + texts].len <= SLICE_BYTES))
+    while (j->done + texts < j->count &&
+           (texts == 0 || bytes + j->texts[j->done + texts].len <= SLICE_BYTES))
         bytes += j->texts[j->done + texts++].len;
     return texts;
 }
@@ -91,8 +92,8 @@ static void run_slice(uv_work_t *work) /* a thread of the pool */
     job *j = work->data;
     const uint32_t dims = tg_embed_dims(j->embedder->encoder);
     size_t failed = 0;
-    j->rc = tg_embed_run(j->embedder->encoder, j->texts + j->done, j->slice, &j->err, j->vectors + j->done * dims,
-                         j->tokens + j->done, &failed);
+    j->rc = tg_embed_run(j->embedder->encoder, j->texts + j->done, j->slice, &j->err,
+                         j->vectors + j->done * dims, j->tokens + j->done, &failed);
     if (j->rc < 0 && j->err.text[0])
         tg_error_prefix(&j->err, "inputs[%zu]", j->done + failed);
 }
@@ -122,7 +123,8 @@ static void next_slice(tg_embedder *embedder)
         j->slice = slice_of(j);
         embedder->work.data = j;
         embedder->working = true;
-        /* From here on the job is the pool's thread's, unless it was not taken: then the argument was bad. */
+        /* From here on the job is the pool's thread's, unless it was not taken: then the argument
+         * was bad. */
         int rc = uv_queue_work(embedder->loop, &embedder->work, run_slice, on_slice);
         if (rc < 0) {
             embedder->working = false;
@@ -140,11 +142,12 @@ static int check(const tg_embedder *embedder, const Tollgate__V1__EmbedRequest *
     if (in->n_inputs == 0)
         return tg_error_set(err, -EINVAL, "inputs: at least one text is needed");
     if (in->n_inputs > TG_EMBEDDER_INPUTS_MAX)
-        return tg_error_set(err, -EINVAL, "inputs: %zu texts; at most %d in one request", in->n_inputs,
-                            TG_EMBEDDER_INPUTS_MAX);
+        return tg_error_set(err, -EINVAL, "inputs: %zu texts; at most %d in one request",
+                            in->n_inputs, TG_EMBEDDER_INPUTS_MAX);
     if (bytes > TG_RPC_MESSAGE_MAX - ANSWER_MARGIN_BYTES)
-        return tg_error_set(err, -EINVAL, "inputs: the vectors of %zu texts do not fit into one answer of %u bytes",
-                            in->n_inputs, TG_RPC_MESSAGE_MAX);
+        return tg_error_set(
+            err, -EINVAL, "inputs: the vectors of %zu texts do not fit into one answer of %u bytes",
+            in->n_inputs, TG_RPC_MESSAGE_MAX);
     for (size_t i = 0; i < in->n_inputs; i++) {
         if (tg_embed_check(embedder->encoder, tg_str_of(in->inputs[i]), err) < 0) {
             tg_error_prefix(err, "inputs[%zu]", i);
@@ -154,7 +157,8 @@ static int check(const tg_embedder *embedder, const Tollgate__V1__EmbedRequest *
     return 0;
 }
 
-static int new_job(tg_embedder *embedder, tg_rpc_call *call, const Tollgate__V1__EmbedRequest *in, job **ret)
+static int new_job(tg_embedder *embedder, tg_rpc_call *call, const Tollgate__V1__EmbedRequest *in,
+                   job **ret)
 {
     tg_arena *arena = tg_rpc_call_arena(call);
     const size_t count = in->n_inputs, dims = tg_embed_dims(embedder->encoder);
@@ -183,7 +187,8 @@ void tg_embedder_serve(tg_embedder *embedder, tg_rpc_call *call, const ProtobufC
     tg_error err = {""};
     job *j;
     if (!embedder) {
-        tg_rpc_fail(call, TG_RPC_UNIMPLEMENTED, "no model for embeddings is loaded; embedding_model_file names one");
+        tg_rpc_fail(call, TG_RPC_UNIMPLEMENTED,
+                    "no model for embeddings is loaded; embedding_model_file names one");
         return;
     }
     if (check(embedder, in, &err) < 0) {
@@ -193,7 +198,8 @@ void tg_embedder_serve(tg_embedder *embedder, tg_rpc_call *call, const ProtobufC
     }
     if (embedder->job_count >= TG_EMBEDDER_REQUESTS_MAX || new_job(embedder, call, in, &j) < 0) {
         tg_counter_add(embedder->refused, 1);
-        tg_rpc_fail(call, TG_RPC_RESOURCE_EXHAUSTED, "at most %d Embed requests at a time, as memory allows",
+        tg_rpc_fail(call, TG_RPC_RESOURCE_EXHAUSTED,
+                    "at most %d Embed requests at a time, as memory allows",
                     TG_EMBEDDER_REQUESTS_MAX);
         return;
     }
@@ -204,18 +210,23 @@ void tg_embedder_serve(tg_embedder *embedder, tg_rpc_call *call, const ProtobufC
 
 /* ---- life ---- */
 
-int tg_embedder_new(uv_loop_t *loop, tg_metrics *metrics, const char *model_file, const tg_embed_conf *conf,
-                    tg_error *err, tg_embedder **ret)
+int tg_embedder_new(uv_loop_t *loop, tg_metrics *metrics, const char *model_file,
+                    const tg_embed_conf *conf, tg_error *err, tg_embedder **ret)
 {
     tg_embedder *e = calloc(1, sizeof *e);
     if (!e)
         return -ENOMEM;
     e->loop = loop;
     tg_list_init(&e->jobs);
-    e->inputs = tg_metrics_one_counter(metrics, "tollgate_embed_inputs_total", "Texts made into vectors.");
-    e->input_tokens = tg_metrics_one_counter(metrics, "tollgate_embed_tokens_total", "Tokens of those texts.");
-    e->refused = tg_metrics_one_counter(metrics, "tollgate_embed_refused_total", "Embed requests that were refused.");
-    int rc = e->inputs && e->input_tokens && e->refused ? tg_embed_open(model_file, conf, err, &e->encoder) : -ENOMEM;
+    e->inputs =
+        tg_metrics_one_counter(metrics, "tollgate_embed_inputs_total", "Texts made into vectors.");
+    e->input_tokens =
+        tg_metrics_one_counter(metrics, "tollgate_embed_tokens_total", "Tokens of those texts.");
+    e->refused = tg_metrics_one_counter(metrics, "tollgate_embed_refused_total",
+                                        "Embed requests that were refused.");
+    int rc = e->inputs && e->input_tokens && e->refused
+                 ? tg_embed_open(model_file, conf, err, &e->encoder)
+                 : -ENOMEM;
     if (rc < 0) {
         tg_error_prefix(err, "%s", model_file);
         tg_embedder_free(e);

@@ -1,5 +1,5 @@
-/* Engine time by tenant, one interval after the other, to Kafka: best effort, and a record that is lost leaves a gap
- * in the numbers. */
+/* Engine time by tenant, one interval after the other, to Kafka: best effort, and a record that is
+ * lost leaves a gap in the numbers. */
 #include "services/inference/serve/inference.h"
 
 #include "libs/base/clock.h"
@@ -67,7 +67,8 @@ static void publish(tg_inference *inference)
     record.instruction_path = (char *)(uintptr_t)status.path;
     record.numerics = (char *)(uintptr_t)status.numerics;
     if (tenants && pointers)
-        tg_publisher_send(inference->engine_time.publisher, tg_str_of(record.instance_id), &record.base);
+        tg_publisher_send(inference->engine_time.publisher, tg_str_of(record.instance_id),
+                          &record.base);
     free(tenants);
     free(pointers);
 }
@@ -89,5 +90,6 @@ void tg_inference_engine_time_stop(tg_inference *inference)
     if (!inference->engine_time.publisher)
         return;
     publish(inference);
-    inference->engine_time.publisher = tg_publisher_free(inference->engine_time.publisher, FLUSH_MS);
+    inference->engine_time.publisher =
+        tg_publisher_free(inference->engine_time.publisher, FLUSH_MS);
 }

@@ -132,8 +132,10 @@ static void send_end(generation *g, const tg_engine_event *e, const char *numeri
 {
     Tollgate__V1__GenerateEvent event = TOLLGATE__V1__GENERATE_EVENT__INIT;
     Tollgate__V1__GenerateEnd end = TOLLGATE__V1__GENERATE_END__INIT;
-    const bool called = e->finish == TG_FINISH_STOP && g->answers && tg_answers_called(g->answers, e->choice);
-    end.finish = called ? TOLLGATE__V1__FINISH_REASON__FINISH_REASON_TOOL_CALLS : finish_of(e->finish);
+    const bool called =
+        e->finish == TG_FINISH_STOP && g->answers && tg_answers_called(g->answers, e->choice);
+    end.finish =
+        called ? TOLLGATE__V1__FINISH_REASON__FINISH_REASON_TOOL_CALLS : finish_of(e->finish);
     end.prompt_tokens = e->usage.prompt_tokens;
     end.cached_tokens = e->usage.cached_tokens;
     end.output_tokens = e->usage.output_tokens;
@@ -157,9 +159,11 @@ static void note(tg_inference *inference, const tg_gen_usage *usage, const char 
     count(inference->metrics.requests, finish);
     tg_histogram_observe(inference->metrics.queue_ns, usage->queue_ns);
     if (usage->output_tokens > 0) {
-        tg_histogram_observe(inference->metrics.first_token_ns, usage->queue_ns + usage->prefill_ns);
+        tg_histogram_observe(inference->metrics.first_token_ns,
+                             usage->queue_ns + usage->prefill_ns);
         tg_histogram_observe(inference->metrics.decode_ns,
-                             usage->decode_ns / (usage->output_tokens > 1 ? usage->output_tokens - 1 : 1));
+                             usage->decode_ns /
+                                 (usage->output_tokens > 1 ? usage->output_tokens - 1 : 1));
     }
 }
 
@@ -168,18 +172,21 @@ static void note_gap(tg_inference *inference)
 {
     const uint64_t now = tg_clock_mono_ns(), gap = now - inference->last_end_ns;
     if (inference->last_end_ns != 0)
-        inference->end_gap_ns =
-            inference->end_gap_ns ? inference->end_gap_ns - inference->end_gap_ns / 8 + gap / 8 : gap;
+        inference->end_gap_ns = inference->end_gap_ns
+                                    ? inference->end_gap_ns - inference->end_gap_ns / 8 + gap / 8
+                                    : gap;
     inference->last_end_ns = now;
 }
 
 static void add_usage(tg_gen_usage *sum, const tg_gen_usage *usage)
 {
-    if (sum->prompt_tokens == 0) { /* the first to end tells of the prompt, and how long all waited */
+    if (sum->prompt_tokens ==
+        0) { /* the first to end tells of the prompt, and how long all waited */
         *sum = *usage;
         return;
     }
-    sum->cached_tokens = usage->cached_tokens < sum->cached_tokens ? usage->cached_tokens : sum->cached_tokens;
+    sum->cached_tokens =
+        usage->cached_tokens < sum->cached_tokens ? usage->cached_tokens : sum->cached_tokens;
     sum->output_tokens += usage->output_tokens;
     sum->engine_ns += usage->engine_ns;
     sum->decode_ns = usage->decode_ns > sum->decode_ns ? usage->decode_ns : sum->decode_ns;
@@ -193,7 +200,8 @@ static void end(generation *g, const char *finish)
     if (g->gone)
         tg_rpc_finish(g->call, TG_RPC_CANCELLED, "cancelled by the client");
     else if (g->failed)
-        tg_rpc_finish(g->call, TG_RPC_INTERNAL, "the model's output was not a number, or memory ran out");
+        tg_rpc_finish(g->call, TG_RPC_INTERNAL,
+                      "the model's output was not a number, or memory ran out");
     else if (g->late)
         tg_rpc_finish(g->call, TG_RPC_DEADLINE_EXCEEDED, "deadline_unix_ms came before the end");
     else
@@ -216,7 +224,8 @@ static void on_end(generation *g, const tg_engine_event *e)
     g->failed |= e->finish == TG_FINISH_ERROR;
     g->open--;
     if (g->open == 0) /* the log is the engine's own account: on disk before the client is told */
-        tg_request_log_write(inference->log_fd, &g->record, &g->usage, names[e->finish], tg_clock_wall_ns());
+        tg_request_log_write(inference->log_fd, &g->record, &g->usage, names[e->finish],
+                             tg_clock_wall_ns());
     if (!g->gone && e->finish != TG_FINISH_ERROR)
         send_end(g, e, status.numerics);
     if (g->open == 0)
@@ -248,7 +257,8 @@ void tg_inference_end_generations(tg_inference *inference)
         g->gone = true;
         cancel_all(g);
     }
-    while (!tg_list_empty(&inference->generations)) /* the engine knows what they took, for the request log */
+    while (!tg_list_empty(
+        &inference->generations)) /* the engine knows what they took, for the request log */
         uv_run(tg_service_uv(inference->service), UV_RUN_ONCE);
 }
 
@@ -287,7 +297,8 @@ const tg_prompt_message *tg_inference_messages(tg_rpc_call *call, const void *ch
     return out;
 }
 
-static int decode_adjustments(tg_rpc_call *call, const Tollgate__V1__Sampling *s, tg_adjustments *ret, tg_error *err)
+static int decode_adjustments(tg_rpc_call *call, const Tollgate__V1__Sampling *s,
+                              tg_adjustments *ret, tg_error *err)
 {
     const size_t bias_len = at_most(s->n_logit_bias, TG_LOGIT_BIAS_MAX);
     tg_logit_bias *bias = tg_arena_zalloc(tg_rpc_call_arena(call), bias_len + 1, sizeof *bias);
@@ -310,22 +321,26 @@ static uint64_t deadline_of(uint64_t unix_ms)
     if (unix_ms == 0)
         return 0;
     if (unix_ms <= now_ms)
-        return mono_ns > (now_ms - unix_ms) * 1000000u ? mono_ns - (now_ms - unix_ms) * 1000000u : 1;
-    return unix_ms - now_ms < UINT64_MAX / 2000000u ? mono_ns + (unix_ms - now_ms) * 1000000u : UINT64_MAX - 1;
+        return mono_ns > (now_ms - unix_ms) * 1000000u ? mono_ns - (now_ms - unix_ms) * 1000000u
+                                                       : 1;
+    return unix_ms - now_ms < UINT64_MAX / 2000000u ? mono_ns + (unix_ms - now_ms) * 1000000u
+                                                    : UINT64_MAX - 1;
 }
 
 static bool is_set(const char *text) { return text && *text; }
 
-static int decode_constraint(tg_rpc_call *call, const Tollgate__V1__Constraint *in, tg_constraint_spec *ret,
-                             tg_error *err)
+static int decode_constraint(tg_rpc_call *call, const Tollgate__V1__Constraint *in,
+                             tg_constraint_spec *ret, tg_error *err)
 {
-    const size_t choices = in->choice ? at_most(in->choice->n_values, TG_CONSTRAINT_CHOICES_MAX) : 0;
+    const size_t choices =
+        in->choice ? at_most(in->choice->n_values, TG_CONSTRAINT_CHOICES_MAX) : 0;
     tg_str *texts = tg_arena_zalloc(tg_rpc_call_arena(call), choices + 1, sizeof *texts);
     if (!texts)
         return tg_error_set(err, -ENOMEM, "out of memory");
     if (in->json_object + is_set(in->json_schema) + is_set(in->regex) + (in->choice != NULL) != 1)
-        return tg_error_set(err, -EINVAL,
-                            "constraint: exactly one of json_object, json_schema, regex and choice must be given");
+        return tg_error_set(
+            err, -EINVAL,
+            "constraint: exactly one of json_object, json_schema, regex and choice must be given");
     ret->texts = texts;
     if (in->json_object) {
         ret->kind = TG_CONSTRAINT_JSON_OBJECT;
@@ -342,8 +357,9 @@ static int decode_constraint(tg_rpc_call *call, const Tollgate__V1__Constraint *
     return 0;
 }
 
-static int decode(tg_inference *inference, tg_rpc_call *call, const Tollgate__V1__GenerateRequest *in,
-                  tg_str *text, tg_gen_request *out, tg_answer_conf *ret_answers, tg_error *err)
+static int decode(tg_inference *inference, tg_rpc_call *call,
+                  const Tollgate__V1__GenerateRequest *in, tg_str *text, tg_gen_request *out,
+                  tg_answer_conf *ret_answers, tg_error *err)
 {
     const Tollgate__V1__Sampling *s = in->sampling;
     bool has_text = is_set(in->text);
@@ -445,8 +461,8 @@ static bool takes_apart(const tg_answer_conf *conf)
     return conf->tools != TG_TOOLS_NONE || conf->reasoning != TG_REASONING_NONE;
 }
 
-/* A request that is not the engine's yet. What is in it lives in the call's arena, or in `request`, as long as
- * the call. */
+/* A request that is not the engine's yet. What is in it lives in the call's arena, or in `request`,
+ * as long as the call. */
 typedef struct admission {
     tg_inference *inference;
     tg_rpc_call *call;
@@ -464,14 +480,16 @@ static void started(generation *g, const admission *a, const tg_gen_ticket *tick
     g->seq_id = ticket->seq_id;
     g->choices = g->open = a->gen.n ? a->gen.n : 1;
     g->logprobs = a->gen.logprobs;
-    tg_request_record_init(&g->record, a->in->request_id, a->in->attempt, a->in->tenant, g->inference->model);
+    tg_request_record_init(&g->record, a->in->request_id, a->in->attempt, a->in->tenant,
+                           g->inference->model);
     tg_list_add_tail(&g->inference->generations, &g->node);
     tg_rpc_call_set_user(g->call, g);
     tg_rpc_call_on_cancel(g->call, on_cancel);
     if (a->gen.compiled)
         g->record.loose_tools = tg_constraint_loose(a->gen.compiled, &loose_why);
     send_start(g, ticket->prompt_tokens, a->gen.sampling.seed, loose_why);
-    if (takes_apart(&a->answers) && tg_answers_new(&a->answers, &a->gen, ticket, model, &g->answers) < 0) {
+    if (takes_apart(&a->answers) &&
+        tg_answers_new(&a->answers, &a->gen, ticket, model, &g->answers) < 0) {
         g->failed = true;
         cancel_all(g);
     }
@@ -537,7 +555,9 @@ void tg_inference_generate(void *service, tg_rpc_call *call, const ProtobufCMess
     if (rc == 0 && a->gen.constraint.kind != TG_CONSTRAINT_NONE) {
         a->gen.compiled = tg_engine_kept_constraint(inference->engine, &a->gen.constraint);
         if (!a->gen.compiled) {
-            a->compile = (tg_compile){.tenant = a->gen.tenant, .spec = &a->gen.constraint, .wanted = is_wanted,
+            a->compile = (tg_compile){.tenant = a->gen.tenant,
+                                      .spec = &a->gen.constraint,
+                                      .wanted = is_wanted,
                                       .done = on_compiled};
             rc = tg_compiler_add(&inference->compiler, &a->compile, &err);
             if (rc == 0)

@@ -1,6 +1,7 @@
 /* The inference process: one engine behind tollgate.v1.Inference.
  *
- * Threads: the loop's; the engine runs on its own and hands each step's tokens over in one batch. */
+ * Threads: the loop's; the engine runs on its own and hands each step's tokens over in one
+ * batch. */
 #ifndef TG_INFERENCE_INFERENCE_H
 #define TG_INFERENCE_INFERENCE_H
 
@@ -17,13 +18,15 @@
 #define TG_INFERENCE_BLOCK_WATCHERS_MAX 64 /* of WatchBlocks at a time */
 #define TG_INFERENCE_TICK_MS 50
 #define TG_INFERENCE_RETRY_MIN_MS 50    /* least that it is told */
-#define TG_INFERENCE_RETRY_MAX_MS 30000 /* most that a client is told to wait when the queue is full */
+/* most that a client is told to wait when the queue is full */
+#define TG_INFERENCE_RETRY_MAX_MS 30000
 
 typedef struct tg_inference_metrics {
     tg_metrics *registry;
     tg_metric_family *requests;  /* finish */
     tg_metric_family *refusals;  /* reason */
-    tg_gauge *queue_depth, *running, *kv_free, *kv_used, *kv_cached, *memory, *prompt_rate, *output_rate;
+    tg_gauge *queue_depth, *running, *kv_free, *kv_used, *kv_cached, *memory, *prompt_rate,
+        *output_rate;
     tg_counter *prompt_tokens, *cached_tokens, *output_tokens, *steps, *preempted, *masks_put_off;
     tg_counter *busy_ns, *overhead_ns, *idle_ns, *engine_time_published, *engine_time_dropped;
     tg_histogram *queue_ns, *first_token_ns, *decode_ns;
@@ -47,7 +50,8 @@ typedef struct tg_inference {
     tg_list generations; /* in flight */
     tg_watchers watchers, block_watchers; /* of WatchStatus, of WatchBlocks */
     int log_fd;         /* request log; -1: off */
-    uint64_t last_end_ns, end_gap_ns; /* when a generation ended last, and how long apart they do, lately */
+    uint64_t last_end_ns,
+        end_gap_ns;     /* when a generation ended last, and how long apart they do, lately */
     uint64_t rng;       /* seeds of requests that state none */
     tg_inference_metrics metrics;
 } tg_inference;
@@ -58,14 +62,15 @@ tg_rpc_service tg_inference_rpc_service(tg_inference *inference);
 /* generate.c */
 void tg_inference_generate(void *service, tg_rpc_call *call, const ProtobufCMessage *request);
 void tg_inference_drain_engine(tg_inference *inference);
-/* Cancels those still in flight when the service's loop has stopped, and runs libuv's until the engine has ended
- * them. */
+/* Cancels those still in flight when the service's loop has stopped, and runs libuv's until the
+ * engine has ended them. */
 void tg_inference_end_generations(tg_inference *inference);
 
 /* status.c */
 void tg_inference_watch(void *service, tg_rpc_call *call, const ProtobufCMessage *request);
 void tg_inference_push_status(tg_inference *inference);
-void tg_inference_end_watchers(tg_inference *inference); /* of both kinds; of status after a last word: draining */
+void tg_inference_end_watchers(
+    tg_inference *inference); /* of both kinds; of status after a last word: draining */
 
 /* blocks.c */
 void tg_inference_watch_blocks(void *service, tg_rpc_call *call, const ProtobufCMessage *request);
@@ -74,14 +79,15 @@ void tg_inference_push_blocks(tg_inference *inference); /* every TG_INFERENCE_TI
 /* engine_time.c: tollgate.engine-time.v1, where brokers are configured. */
 int tg_inference_engine_time_start(tg_inference *inference, tg_error *err);
 void tg_inference_engine_time_tick(tg_inference *inference); /* every TG_INFERENCE_TICK_MS */
-void tg_inference_engine_time_stop(tg_inference *inference); /* publishes what is left; before the engine is freed */
+void tg_inference_engine_time_stop(
+    tg_inference *inference); /* publishes what is left; before the engine is freed */
 
 int tg_inference_metrics_init(tg_inference_metrics *metrics);
 void tg_inference_metrics_collect(tg_inference *inference);
 
-/* For the files of this folder: messages of the request as the engine wants them, in the call's arena.
- * NULL, with a message, when the arena is exhausted. *ret_count may be more than TG_PROMPT_MESSAGES_MAX, of which no
- * more are there: whoever takes them refuses by the count. */
+/* For the files of this folder: messages of the request as the engine wants them, in the call's
+ * arena. NULL, with a message, when the arena is exhausted. *ret_count may be more than
+ * TG_PROMPT_MESSAGES_MAX, of which no more are there: whoever takes them refuses by the count. */
 const struct tg_prompt_message *tg_inference_messages(tg_rpc_call *call, const void *chat_messages,
                                                     size_t *ret_count, tg_error *err);
 

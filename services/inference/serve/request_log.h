@@ -1,5 +1,5 @@
-/* The engine's own account of what it served: one JSON line a request, written before the client is told
- * that it ended. No prompt, no answer, no key. Reconciliation compares it with the ledger. */
+/* The engine's own account of what it served: one JSON line a request, written before the client is
+ * told that it ended. No prompt, no answer, no key. Reconciliation compares it with the ledger. */
 #ifndef TG_INFERENCE_REQUEST_LOG_H
 #define TG_INFERENCE_REQUEST_LOG_H
 

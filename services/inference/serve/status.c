@@ -125,9 +125,12 @@ static int count_tokens(tg_inference *inference, tg_rpc_call *call,
         return tg_error_set(err, -EINVAL, "exactly one of messages and text must be given");
     if (in->messages && !messages)
         return -ENOMEM;
-    const tg_prompt prompt = {.messages = messages, .messages_len = count, .tools = tg_str_of(in->tools_json),
+    const tg_prompt prompt = {.messages = messages,
+                              .messages_len = count,
+                              .tools = tg_str_of(in->tools_json),
                               .args = tg_str_of(in->template_args_json)};
-    return tg_engine_count_tokens(inference->engine, messages ? &prompt : NULL, messages ? NULL : &text, err, ret);
+    return tg_engine_count_tokens(inference->engine, messages ? &prompt : NULL,
+                                  messages ? NULL : &text, err, ret);
 }
 
 static void on_count(void *service, tg_rpc_call *call, const ProtobufCMessage *request)
@@ -135,7 +138,8 @@ static void on_count(void *service, tg_rpc_call *call, const ProtobufCMessage *r
     Tollgate__V1__CountTokensResponse out = TOLLGATE__V1__COUNT_TOKENS_RESPONSE__INIT;
     tg_error err = {""};
     uint32_t tokens = 0;
-    int rc = count_tokens(service, call, (const Tollgate__V1__CountTokensRequest *)request, &err, &tokens);
+    int rc = count_tokens(service, call, (const Tollgate__V1__CountTokensRequest *)request, &err,
+                          &tokens);
     out.tokens = tokens;
     if (rc < 0)
         tg_rpc_fail(call, rc == -ENOMEM ? TG_RPC_RESOURCE_EXHAUSTED : TG_RPC_INVALID_ARGUMENT, "%s",

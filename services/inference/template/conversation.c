@@ -18,10 +18,13 @@ static void set_text(tg_render *r, const tg_value *message, const char *key, tg_
 
 static tg_value *member(tg_render *r, const tg_value *of, const char *key)
 {
-    return of->kind == TG_VALUE_DICT ? (tg_value *)(uintptr_t)tg_dict_find(r, of->list, tg_str_of(key)) : NULL;
+    return of->kind == TG_VALUE_DICT
+               ? (tg_value *)(uintptr_t)tg_dict_find(r, of->list, tg_str_of(key))
+               : NULL;
 }
 
-/* Arguments that came as a string, as OpenAI writes them, become the object which that string holds. */
+/* Arguments that came as a string, as OpenAI writes them, become the object which that string
+ * holds. */
 static tg_value calls(tg_render *r, tg_str json, size_t at)
 {
     char what[48];
@@ -34,7 +37,8 @@ static tg_value calls(tg_render *r, tg_str json, size_t at)
         const tg_value *name = function ? member(r, function, "name") : NULL;
         tg_value *arguments = function ? member(r, function, "arguments") : NULL;
         if (tg_value_text(name).len == 0)
-            tg_render_fail(r, -EINVAL, "%s[%zu]: an object with a function that has a name is needed", what, i);
+            tg_render_fail(r, -EINVAL,
+                           "%s[%zu]: an object with a function that has a name is needed", what, i);
         else if (arguments && arguments->kind == TG_VALUE_STR)
             tg_json_object_in(r, tg_value_text(arguments), arguments);
     }

@@ -9,8 +9,10 @@ static tg_node *parse_unary(tg_parser *p, bool filters);
 void tg_parse_fail(tg_parser *p, int rc, const char *what, tg_str text)
 {
     if (p->rc == 0)
-        p->rc = rc == -ENOMEM ? rc : tg_error_set(p->err, rc, "chat template, line %d: %s '%.*s'", p->line, what,
-                                                  (int)(text.len < 60 ? text.len : 60), text.data);
+        p->rc = rc == -ENOMEM
+                    ? rc
+                    : tg_error_set(p->err, rc, "chat template, line %d: %s '%.*s'", p->line, what,
+                                   (int)(text.len < 60 ? text.len : 60), text.data);
     p->kind = TG_TOKEN_KIND_END;
 }
 
@@ -42,7 +44,10 @@ static void skip_spaces(tg_parser *p)
 
 static int hex(char c)
 {
-    return digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return digit(c)               ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 static size_t put_utf8(char *to, uint32_t c)
@@ -51,7 +56,8 @@ static size_t put_utf8(char *to, uint32_t c)
         return to[0] = (char)c, 1;
     if (c < 0x800)
         return to[0] = (char)(0xC0 | c >> 6), to[1] = (char)(0x80 | (c & 63)), 2;
-    return to[0] = (char)(0xE0 | c >> 12), to[1] = (char)(0x80 | (c >> 6 & 63)), to[2] = (char)(0x80 | (c & 63)), 3;
+    return to[0] = (char)(0xE0 | c >> 12), to[1] = (char)(0x80 | (c >> 6 & 63)),
+           to[2] = (char)(0x80 | (c & 63)), 3;
 }
 
 /* The literal from the quote at `at` on; its value never is longer than its source. */
@@ -80,7 +86,9 @@ static void lex_string(tg_parser *p)
         const size_t digits = c == 'x' ? 2 : c == 'u' ? 4 : 0;
         int32_t value = 0;
         for (size_t i = 0; i < digits && value >= 0; i++)
-            value = p->at + 2 + i < end && hex(peek(p, 2 + i)) >= 0 ? value * 16 + hex(peek(p, 2 + i)) : -1;
+            value = p->at + 2 + i < end && hex(peek(p, 2 + i)) >= 0
+                        ? value * 16 + hex(peek(p, 2 + i))
+                        : -1;
         if (value < 0 || (value >= 0xD800 && value <= 0xDFFF)) {
             tg_parse_fail(p, value < 0 ? -EINVAL : -ENOTSUP,
                           value < 0 ? "an escape without its digits:" : "half a character:",
@@ -178,8 +186,9 @@ bool tg_parse_accept(tg_parser *p, const char *text)
 void tg_parse_expect(tg_parser *p, const char *text)
 {
     if (!tg_parse_accept(p, text) && p->rc == 0)
-        p->rc = tg_error_set(p->err, -EINVAL, "chat template, line %d: '%s' is missing before '%.*s'", p->line, text,
-                             (int)(p->text.len < 40 ? p->text.len : 40), p->text.data);
+        p->rc =
+            tg_error_set(p->err, -EINVAL, "chat template, line %d: '%s' is missing before '%.*s'",
+                         p->line, text, (int)(p->text.len < 40 ? p->text.len : 40), p->text.data);
 }
 
 tg_str tg_parse_name(tg_parser *p)
@@ -200,8 +209,8 @@ tg_node *tg_parse_args(tg_parser *p, const char *close, bool defaults)
         size_t at = p->at;
         while (at < p->src.len && tg_parse_is_space(p->src.data[at]))
             at++;
-        bool named = p->kind == TG_TOKEN_KIND_NAME && at + 1 < p->src.len && p->src.data[at] == '=' &&
-                     p->src.data[at + 1] != '=';
+        bool named = p->kind == TG_TOKEN_KIND_NAME && at + 1 < p->src.len &&
+                     p->src.data[at] == '=' && p->src.data[at + 1] != '=';
         if (defaults || named) {
             arg->text = tg_parse_name(p);
             if (tg_parse_accept(p, "="))
@@ -366,8 +375,8 @@ static bool at_operand(const tg_parser *p)
     static const char *const others[] = {"else", "or", "and", "is", "if", "in", "not", NULL};
     if (p->kind == TG_TOKEN_KIND_NAME)
         return !tg_name_among(p->text, others);
-    return p->kind == TG_TOKEN_KIND_STR || p->kind == TG_TOKEN_KIND_INT || p->kind == TG_TOKEN_KIND_FLOAT ||
-           is_op(p, "[") || is_op(p, "{");
+    return p->kind == TG_TOKEN_KIND_STR || p->kind == TG_TOKEN_KIND_INT ||
+           p->kind == TG_TOKEN_KIND_FLOAT || is_op(p, "[") || is_op(p, "{");
 }
 
 static tg_node *parse_test(tg_parser *p, tg_node *of)
@@ -449,9 +458,11 @@ typedef struct level {
 /* Left-associative operators, loosest first: + -, ~, * / // %, **. */
 static tg_node *parse_math(tg_parser *p, int tight)
 {
-    static const level levels[4][5] = {{{"+", TG_OP_ADD}, {"-", TG_OP_SUB}}, {{"~", TG_OP_CONCAT}},
-                                       {{"*", TG_OP_MUL}, {"/", TG_OP_DIV}, {"//", TG_OP_FLOORDIV}, {"%", TG_OP_MOD}},
-                                       {{"**", TG_OP_POW}}};
+    static const level levels[4][5] = {
+        {{"+", TG_OP_ADD}, {"-", TG_OP_SUB}},
+        {{"~", TG_OP_CONCAT}},
+        {{"*", TG_OP_MUL}, {"/", TG_OP_DIV}, {"//", TG_OP_FLOORDIV}, {"%", TG_OP_MOD}},
+        {{"**", TG_OP_POW}}};
     if (tight == 4)
         return parse_unary(p, true);
     tg_node *n = parse_math(p, tight + 1);
@@ -472,8 +483,9 @@ static tg_node *parse_math(tg_parser *p, int tight)
 
 static tg_node *parse_compare(tg_parser *p)
 {
-    static const level ops[] = {{"==", TG_OP_EQ}, {"!=", TG_OP_NE}, {"<", TG_OP_LT}, {"<=", TG_OP_LE},
-                                {">", TG_OP_GT}, {">=", TG_OP_GE}, {"in", TG_OP_IN}};
+    static const level ops[] = {{"==", TG_OP_EQ}, {"!=", TG_OP_NE}, {"<", TG_OP_LT},
+                                {"<=", TG_OP_LE}, {">", TG_OP_GT},  {">=", TG_OP_GE},
+                                {"in", TG_OP_IN}};
     if (tg_parse_accept(p, "not")) {
         tg_node *not = tg_parse_node(p, TG_NODE_NOT);
         if (++p->depth > TG_TEMPLATE_DEPTH_MAX * 4)
@@ -496,7 +508,8 @@ static tg_node *parse_compare(tg_parser *p)
             break;
         }
         tg_parse_next(p);
-        tg_node *compare = binary(p, TG_NODE_COMPARE, negated ? TG_OP_NOT_IN : ops[i].op, before ? before->b : n);
+        tg_node *compare =
+            binary(p, TG_NODE_COMPARE, negated ? TG_OP_NOT_IN : ops[i].op, before ? before->b : n);
         compare->b = parse_math(p, 0);
         if (before) {
             tg_node *and = binary(p, TG_NODE_AND, TG_OP_EQ, n);

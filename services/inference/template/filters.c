@@ -6,10 +6,11 @@
 #include <string.h>
 
 static const char *const filters[] = {
-    "trim", "tojson", "join", "length", "count", "default", "d", "upper", "lower", "replace", "first", "last", "list",
-    "map", "select", "selectattr", "reject", "rejectattr", "items", "dictsort", "string", "int", "float", "indent",
-    "unique", "sort", "reverse", "safe", "capitalize", "title", "abs", "round", "sum", "min", "max", "attr",
-    NULL};
+    "trim",   "tojson",     "join",    "length",   "count",      "default", "d",      "upper",
+    "lower",  "replace",    "first",   "last",     "list",       "map",     "select", "selectattr",
+    "reject", "rejectattr", "items",   "dictsort", "string",     "int",     "float",  "indent",
+    "unique", "sort",       "reverse", "safe",     "capitalize", "title",   "abs",    "round",
+    "sum",    "min",        "max",     "attr",     NULL};
 
 bool tg_filter_known(tg_str name) { return tg_name_among(name, filters); }
 
@@ -19,9 +20,11 @@ static tg_value attribute(tg_render *r, const tg_value *v, tg_str path)
     while (path.len > 0 && tg_render_step(r, 1 + path.len / TG_STEP_BYTES)) {
         const char *dot = memchr(path.data, '.', path.len);
         tg_str name = {path.data, dot ? (size_t)(dot - path.data) : path.len};
-        if (at.kind == TG_VALUE_LIST && name.len > 0 && name.data[0] >= '0' && name.data[0] <= '9') {
+        if (at.kind == TG_VALUE_LIST && name.len > 0 && name.data[0] >= '0' &&
+            name.data[0] <= '9') {
             uint64_t i = 0;
-            at = tg_str_u64(name, &i) == 0 && i < at.list->len ? at.list->items[i] : (tg_value){.name = name};
+            at = tg_str_u64(name, &i) == 0 && i < at.list->len ? at.list->items[i]
+                                                               : (tg_value){.name = name};
         } else {
             at = tg_value_attr(r, &at, name);
         }
@@ -36,7 +39,8 @@ static tg_value lowered(tg_render *r, tg_value v)
 }
 
 /* Merge sort: stable, as the reference's. `keys` and `v` move together. */
-static void sort(tg_render *r, tg_value *keys, tg_value *v, tg_value *spare, size_t len, bool reverse)
+static void sort(tg_render *r, tg_value *keys, tg_value *v, tg_value *spare, size_t len,
+                 bool reverse)
 {
     if (len < 2 || !tg_render_step(r, len))
         return;
@@ -100,7 +104,8 @@ static tg_value choose(tg_render *r, tg_str name, const tg_value *v, const tg_ar
     tg_args test = rest(a, attr), operands = rest(&test, 1);
     tg_str how = tg_value_text(test.len ? &test.v[0] : NULL);
     if (test.len > 0 && !tg_test_known(how))
-        tg_render_fail(r, -EINVAL, "no test is named '%.*s'", (int)(how.len < 40 ? how.len : 40), how.data);
+        tg_render_fail(r, -EINVAL, "no test is named '%.*s'", (int)(how.len < 40 ? how.len : 40),
+                       how.data);
     for (size_t i = 0; i < from->len && tg_render_step(r, 1); i++) {
         tg_value item = attribute(r, &from->items[i], path);
         bool holds = test.len > 0 ? tg_test_apply(r, how, &item, &operands) : tg_value_true(&item);
@@ -114,11 +119,13 @@ static tg_value map(tg_render *r, const tg_value *v, const tg_args *a)
 {
     const tg_list_value *from = tg_value_items(r, v);
     tg_value list = tg_value_list(r, TG_VALUE_LIST);
-    const tg_value *path = tg_args_get(a, SIZE_MAX, "attribute"), *other = tg_args_get(a, SIZE_MAX, "default");
+    const tg_value *path = tg_args_get(a, SIZE_MAX, "attribute"),
+                   *other = tg_args_get(a, SIZE_MAX, "default");
     tg_args operands = rest(a, 1);
     tg_str name = tg_value_text(tg_args_get(a, 0, NULL));
     if (!path && !tg_filter_known(name))
-        tg_render_fail(r, -EINVAL, "no filter is named '%.*s'", (int)(name.len < 40 ? name.len : 40), name.data);
+        tg_render_fail(r, -EINVAL, "no filter is named '%.*s'",
+                       (int)(name.len < 40 ? name.len : 40), name.data);
     for (size_t i = 0; i < from->len && r->rc == 0; i++) {
         tg_value item = path ? attribute(r, &from->items[i], tg_value_text(path))
                              : tg_filter_apply(r, name, &from->items[i], &operands);
@@ -143,8 +150,11 @@ static tg_value join(tg_render *r, const tg_value *v, const tg_args *a)
 
 static tg_value json(tg_render *r, const tg_value *v, const tg_args *a)
 {
-    const tg_value *indent = tg_args_get(a, 1, "indent"), *separators = tg_args_get(a, 2, "separators");
-    int n = indent && indent->kind == TG_VALUE_INT && indent->i >= 0 && indent->i < 64 ? (int)indent->i : -1;
+    const tg_value *indent = tg_args_get(a, 1, "indent"),
+                   *separators = tg_args_get(a, 2, "separators");
+    int n = indent && indent->kind == TG_VALUE_INT && indent->i >= 0 && indent->i < 64
+                ? (int)indent->i
+                : -1;
     tg_str comma = n >= 0 ? TG_STR(",") : TG_STR(", "), colon = TG_STR(": ");
     if (separators && separators->kind == TG_VALUE_LIST && separators->list->len == 2) {
         comma = tg_value_text(&separators->list->items[0]);
@@ -166,7 +176,8 @@ static tg_value indent(tg_render *r, const tg_value *v, const tg_args *a)
         const char *end = at < s.len ? memchr(s.s + at, '\n', s.len - at) : NULL;
         size_t len = end ? (size_t)(end - s.s) - at : s.len - at;
         if ((line > 0 || first) && (len > 0 || blanks)) {
-            for (int64_t i = 0; i < (width && width->kind == TG_VALUE_STR ? 1 : n) && r->rc == 0; i++) {
+            for (int64_t i = 0; i < (width && width->kind == TG_VALUE_STR ? 1 : n) && r->rc == 0;
+                 i++) {
                 if (width && width->kind == TG_VALUE_STR)
                     tg_out_text(r, &o, width->s);
                 else
@@ -225,8 +236,8 @@ static tg_value convert(tg_render *r, const tg_value *v, const tg_args *a, bool 
             return tg_value_int(whole);
         f = strtod(text, &end);
     }
-    bool number = v->kind == TG_VALUE_INT || v->kind == TG_VALUE_FLOAT || v->kind == TG_VALUE_BOOL ||
-                  (v->kind == TG_VALUE_STR && end != text && !*end);
+    bool number = v->kind == TG_VALUE_INT || v->kind == TG_VALUE_FLOAT ||
+                  v->kind == TG_VALUE_BOOL || (v->kind == TG_VALUE_STR && end != text && !*end);
     if (!number || !(real || fabs(f) < 9e18))
         return other ? *other : real ? (tg_value){.kind = TG_VALUE_FLOAT} : tg_value_int(0);
     return real ? (tg_value){.kind = TG_VALUE_FLOAT, .f = f} : tg_value_int((int64_t)f);
@@ -245,8 +256,10 @@ static tg_value arithmetic(tg_render *r, tg_str name, const tg_value *v, const t
         return tg_value_int(v->i < 0 ? -v->i : v->i);
     if (tg_str_is(name, "abs") && v->kind == TG_VALUE_FLOAT)
         return (tg_value){.kind = TG_VALUE_FLOAT, .f = fabs(v->f)};
-    if (tg_str_is(name, "round") && (v->kind == TG_VALUE_INT || v->kind == TG_VALUE_FLOAT) && a->len == 0)
-        return (tg_value){.kind = TG_VALUE_FLOAT, .f = v->kind == TG_VALUE_INT ? (double)v->i : nearbyint(v->f)};
+    if (tg_str_is(name, "round") && (v->kind == TG_VALUE_INT || v->kind == TG_VALUE_FLOAT) &&
+        a->len == 0)
+        return (tg_value){.kind = TG_VALUE_FLOAT,
+                          .f = v->kind == TG_VALUE_INT ? (double)v->i : nearbyint(v->f)};
     const tg_list_value *items = tg_value_items(r, v);
     tg_value best = {0};
     int64_t sum = 0;
@@ -274,7 +287,8 @@ static tg_value of_list(tg_render *r, tg_str name, const tg_value *v, const tg_a
     if (tg_str_is(name, "first") || tg_str_is(name, "last"))
         return len ? items[name.data[0] == 'f' ? 0 : len - 1] : (tg_value){.name = name};
     if (tg_str_is(name, "sort"))
-        tg_sort_values(r, items, len, flag(a, 0, "reverse"), tg_value_text(tg_args_get(a, 2, "attribute")),
+        tg_sort_values(r, items, len, flag(a, 0, "reverse"),
+                       tg_value_text(tg_args_get(a, 2, "attribute")),
                        !flag(a, 1, "case_sensitive"));
     if (tg_str_is(name, "reverse")) {
         for (size_t i = 0; i < len / 2; i++) {
@@ -327,13 +341,14 @@ tg_value tg_filter_apply(tg_render *r, tg_str name, const tg_value *v, const tg_
         return tg_value_list(r, TG_VALUE_LIST);
     if (tg_str_is(name, "items"))
         return tg_method_call(r, v, name, a);
-    if (name.len >= 6 && (memcmp(name.data, "select", 6) == 0 || memcmp(name.data, "reject", 6) == 0))
+    if (name.len >= 6 &&
+        (memcmp(name.data, "select", 6) == 0 || memcmp(name.data, "reject", 6) == 0))
         return choose(r, name, v, a);
-    if (tg_str_is(name, "first") || tg_str_is(name, "last") || tg_str_is(name, "list") || tg_str_is(name, "sort") ||
-        tg_str_is(name, "reverse"))
+    if (tg_str_is(name, "first") || tg_str_is(name, "last") || tg_str_is(name, "list") ||
+        tg_str_is(name, "sort") || tg_str_is(name, "reverse"))
         return of_list(r, name, v, a);
-    if (tg_str_is(name, "abs") || tg_str_is(name, "round") || tg_str_is(name, "sum") || tg_str_is(name, "min") ||
-        tg_str_is(name, "max"))
+    if (tg_str_is(name, "abs") || tg_str_is(name, "round") || tg_str_is(name, "sum") ||
+        tg_str_is(name, "min") || tg_str_is(name, "max"))
         return arithmetic(r, name, v, a);
     return of_string(r, name, v, a);
 }

@@ -1,7 +1,8 @@
-/* What the parts of the template interpreter share: nodes of the syntax tree, values, one rendering.
+/* What the parts of the template interpreter share: nodes of the syntax tree, values, one
+ * rendering.
  *
- * A failure is kept in the rendering (`rc`, first reason wins): functions then return an undefined value, and
- * loops stop when they see it. Everything a rendering makes lives in its arena.
+ * A failure is kept in the rendering (`rc`, first reason wins): functions then return an undefined
+ * value, and loops stop when they see it. Everything a rendering makes lives in its arena.
  */
 #ifndef TG_INFERENCE_TEMPLATE_INTERNAL_H
 #define TG_INFERENCE_TEMPLATE_INTERNAL_H
@@ -10,11 +11,38 @@
 #include "services/inference/template/template.h"
 
 typedef enum tg_node_kind {
-    TG_NODE_TEXT, TG_NODE_PRINT, TG_NODE_SET, TG_NODE_SET_BLOCK, TG_NODE_FOR, TG_NODE_IF, TG_NODE_MACRO,
-    TG_NODE_CALL_BLOCK, TG_NODE_GROUP, TG_NODE_BREAK, TG_NODE_CONTINUE, /* statements */
-    TG_NODE_NONE, TG_NODE_BOOL, TG_NODE_INT, TG_NODE_FLOAT, TG_NODE_STR, TG_NODE_NAME, TG_NODE_LIST,
-    TG_NODE_DICT, TG_NODE_ATTR, TG_NODE_ITEM, TG_NODE_SLICE, TG_NODE_CALL, TG_NODE_FILTER, TG_NODE_TEST,
-    TG_NODE_NOT, TG_NODE_NEG, TG_NODE_AND, TG_NODE_OR, TG_NODE_COND, TG_NODE_BINARY, TG_NODE_COMPARE,
+    TG_NODE_TEXT,
+    TG_NODE_PRINT,
+    TG_NODE_SET,
+    TG_NODE_SET_BLOCK,
+    TG_NODE_FOR,
+    TG_NODE_IF,
+    TG_NODE_MACRO,
+    TG_NODE_CALL_BLOCK,
+    TG_NODE_GROUP,
+    TG_NODE_BREAK,
+    TG_NODE_CONTINUE, /* statements */
+    TG_NODE_NONE,
+    TG_NODE_BOOL,
+    TG_NODE_INT,
+    TG_NODE_FLOAT,
+    TG_NODE_STR,
+    TG_NODE_NAME,
+    TG_NODE_LIST,
+    TG_NODE_DICT,
+    TG_NODE_ATTR,
+    TG_NODE_ITEM,
+    TG_NODE_SLICE,
+    TG_NODE_CALL,
+    TG_NODE_FILTER,
+    TG_NODE_TEST,
+    TG_NODE_NOT,
+    TG_NODE_NEG,
+    TG_NODE_AND,
+    TG_NODE_OR,
+    TG_NODE_COND,
+    TG_NODE_BINARY,
+    TG_NODE_COMPARE,
 } tg_node_kind;
 
 typedef enum tg_op {
@@ -31,9 +59,10 @@ struct tg_node {
     int64_t integer;
     double real;
     /* a: the value worked on, a condition, a target; b, c, d: further operands.
-     * FOR: a targets, b iterable, c condition or NULL, body, other (else). IF: a condition, body, other.
-     * MACRO: args are names with a = default or NULL. CALL_BLOCK: a the call, body, args.
-     * SLICE: b start, c stop, d step. COND: b if a else c. COMPARE: a op b, then next for chains. */
+     * FOR: a targets, b iterable, c condition or NULL, body, other (else). IF: a condition, body,
+     * other. MACRO: args are names with a = default or NULL. CALL_BLOCK: a the call, body, args.
+     * SLICE: b start, c stop, d step. COND: b if a else c. COMPARE: a op b, then next for
+     * chains. */
     tg_node *a, *b, *c, *d;
     tg_node *args;  /* list by next: elements, arguments (text: keyword), pairs (a key, b value) */
     tg_node *body;  /* list by next */
@@ -49,8 +78,18 @@ struct tg_template {
 int tg_template_parse(tg_arena *arena, tg_str source, tg_error *err, tg_node **ret);
 
 typedef enum tg_value_kind {
-    TG_VALUE_UNDEFINED, TG_VALUE_NONE, TG_VALUE_BOOL, TG_VALUE_INT, TG_VALUE_FLOAT, TG_VALUE_STR,
-    TG_VALUE_LIST, TG_VALUE_DICT, TG_VALUE_NAMESPACE, TG_VALUE_LOOP, TG_VALUE_MACRO, TG_VALUE_FUNCTION,
+    TG_VALUE_UNDEFINED,
+    TG_VALUE_NONE,
+    TG_VALUE_BOOL,
+    TG_VALUE_INT,
+    TG_VALUE_FLOAT,
+    TG_VALUE_STR,
+    TG_VALUE_LIST,
+    TG_VALUE_DICT,
+    TG_VALUE_NAMESPACE,
+    TG_VALUE_LOOP,
+    TG_VALUE_MACRO,
+    TG_VALUE_FUNCTION,
 } tg_value_kind;
 
 typedef struct tg_value tg_value;
@@ -120,14 +159,17 @@ typedef struct tg_args {
     size_t len;
 } tg_args;
 
-void tg_render_fail(tg_render *r, int rc, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void tg_render_fail(tg_render *r, int rc, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 bool tg_render_step(tg_render *r, uint64_t steps); /* false when the rendering has failed */
 
-/* What is looked at or copied in one step. Whatever walks over something of any length counts it so. */
+/* What is looked at or copied in one step. Whatever walks over something of any length counts it
+ * so. */
 enum { TG_STEP_BYTES = 256, TG_STEP_ENTRIES = 16 };
 
 tg_value tg_value_str(tg_text s);
-tg_value tg_value_bytes(tg_render *r, const char *s, size_t len, bool trusted); /* copies the marks only */
+tg_value tg_value_bytes(tg_render *r, const char *s, size_t len,
+                        bool trusted); /* copies the marks only */
 tg_value tg_value_int(int64_t i);
 tg_value tg_value_bool(bool b);
 tg_value tg_value_list(tg_render *r, tg_value_kind kind);
@@ -144,15 +186,16 @@ const tg_list_value *tg_value_items(tg_render *r, const tg_value *v); /* what a 
 const char *tg_value_kind_name(const tg_value *v);
 size_t tg_utf8_step(tg_text s, size_t at); /* bytes of the character at `at` */
 
-void tg_out_add(tg_render *r, tg_out *o, const char *s, const uint8_t *trusted, size_t len, bool trust);
+void tg_out_add(tg_render *r, tg_out *o, const char *s, const uint8_t *trusted, size_t len,
+                bool trust);
 void tg_out_text(tg_render *r, tg_out *o, tg_text s);
 void tg_out_value(tg_render *r, tg_out *o, const tg_value *v); /* as {{ v }} prints it */
-tg_value tg_out_take(tg_render *r, tg_out *o);                 /* the string, in the arena; frees the buffer */
+tg_value tg_out_take(tg_render *r, tg_out *o); /* the string, in the arena; frees the buffer */
 tg_value tg_value_string(tg_render *r, const tg_value *v);
 
 /* indent < 0: on one line. */
-void tg_out_json(tg_render *r, tg_out *o, const tg_value *v, int indent, int level, tg_str comma, tg_str colon,
-                 bool sort, bool ascii);
+void tg_out_json(tg_render *r, tg_out *o, const tg_value *v, int indent, int level, tg_str comma,
+                 tg_str colon, bool sort, bool ascii);
 /* `what` is named where it fails the rendering, with -EINVAL. */
 tg_value tg_json_value(tg_render *r, tg_str json, const char *what);
 /* False, and nothing else, when the text is no JSON object. */
@@ -171,6 +214,7 @@ bool tg_test_apply(tg_render *r, tg_str name, const tg_value *v, const tg_args *
 tg_value tg_method_call(tg_render *r, const tg_value *v, tg_str name, const tg_args *a);
 tg_value tg_value_attr(tg_render *r, const tg_value *v, tg_str name);
 tg_value tg_function_call(tg_render *r, tg_str name, const tg_args *a);
-void tg_sort_values(tg_render *r, tg_value *v, size_t len, bool reverse, tg_str attribute, bool nocase);
+void tg_sort_values(tg_render *r, tg_value *v, size_t len, bool reverse, tg_str attribute,
+                    bool nocase);
 
 #endif

@@ -27,7 +27,8 @@ static tg_value value_of(tg_render *r, const tg_json_node *node)
     switch (node->kind) {
     case TG_JSON_STRING: return tg_value_bytes(r, node->text.data, node->text.len, false);
     case TG_JSON_NUMBER:
-        return node->is_int ? tg_value_int(node->integer) : (tg_value){.kind = TG_VALUE_FLOAT, .f = node->number};
+        return node->is_int ? tg_value_int(node->integer)
+                            : (tg_value){.kind = TG_VALUE_FLOAT, .f = node->number};
     case TG_JSON_BOOL: return tg_value_bool(node->boolean);
     case TG_JSON_NULL: return (tg_value){.kind = TG_VALUE_NONE};
     default: return box_of(r, node);

@@ -1,17 +1,20 @@
-/* What can be called on values and what can be asked of them: methods, attributes, functions, tests. */
+/* What can be called on values and what can be asked of them: methods, attributes, functions,
+ * tests. */
 #include "services/inference/template/internal.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-static const char *const methods[] = {"strip", "lstrip", "rstrip", "split", "startswith", "endswith", "replace",
-                                      "upper", "lower", "title", "capitalize", "items", "keys", "values", "get",
-                                      "find", "count", "join", "cycle", NULL};
-static const char *const tests[] = {"defined", "undefined", "none", "string", "mapping", "iterable", "sequence",
-                                    "number", "integer", "float", "boolean", "true", "false", "sameas", "equalto",
-                                    "eq", "ne", "lt", "gt", "le", "ge", "in", "callable", "odd", "even",
-                                    "divisibleby", "lower", "upper", NULL};
+static const char *const methods[] = {"strip",      "lstrip",  "rstrip", "split",  "startswith",
+                                      "endswith",   "replace", "upper",  "lower",  "title",
+                                      "capitalize", "items",   "keys",   "values", "get",
+                                      "find",       "count",   "join",   "cycle",  NULL};
+static const char *const tests[] = {
+    "defined", "undefined",   "none",    "string", "mapping", "iterable", "sequence", "number",
+    "integer", "float",       "boolean", "true",   "false",   "sameas",   "equalto",  "eq",
+    "ne",      "lt",          "gt",      "le",     "ge",      "in",       "callable", "odd",
+    "even",    "divisibleby", "lower",   "upper",  NULL};
 
 bool tg_name_among(tg_str name, const char *const *names)
 {
@@ -37,7 +40,10 @@ static tg_text part(tg_text s, size_t from, size_t to)
     return (tg_text){s.s + from, s.trusted + from, to > from ? to - from : 0};
 }
 
-static bool is_blank(char c) { return c != '\0' && strchr(" \t\n\r\f\v\x1c\x1d\x1e\x1f", c) != NULL; }
+static bool is_blank(char c)
+{
+    return c != '\0' && strchr(" \t\n\r\f\v\x1c\x1d\x1e\x1f", c) != NULL;
+}
 
 /* Whether a strip takes the character away: white space, or one of a set. */
 static bool strips(tg_render *r, tg_text character, tg_str set)
@@ -45,7 +51,8 @@ static bool strips(tg_render *r, tg_text character, tg_str set)
     const tg_text all = {set.data, NULL, set.len};
     if (!set.data)
         return character.len == 1 && is_blank(character.s[0]);
-    for (size_t at = 0, seen = 1, n; at < set.len && tg_render_step(r, seen % TG_STEP_BYTES == 0); at += n, seen++) {
+    for (size_t at = 0, seen = 1, n; at < set.len && tg_render_step(r, seen % TG_STEP_BYTES == 0);
+         at += n, seen++) {
         n = tg_utf8_step(all, at);
         if (n == character.len && memcmp(set.data + at, character.s, n) == 0)
             return true;
@@ -100,8 +107,8 @@ static tg_value split(tg_render *r, tg_text s, tg_str by, int64_t most)
     return list;
 }
 
-/* Every `from` becomes `to`, which brings its own marks along; an empty one is before every character and behind the
- * last. */
+/* Every `from` becomes `to`, which brings its own marks along; an empty one is before every
+ * character and behind the last. */
 static tg_value replace(tg_render *r, tg_text s, tg_str from, tg_text to, int64_t most)
 {
     tg_out o = {0};
@@ -135,7 +142,8 @@ static tg_value change_case(tg_render *r, tg_text s, char how)
 {
     char *to = tg_arena_alloc(&r->arena, s.len + 1);
     if (!to || !tg_render_step(r, s.len / TG_STEP_BYTES))
-        return tg_render_fail(r, -E2BIG, "more than %zu bytes of values", TG_TEMPLATE_MEMORY_MAX), (tg_value){0};
+        return tg_render_fail(r, -E2BIG, "more than %zu bytes of values", TG_TEMPLATE_MEMORY_MAX),
+               (tg_value){0};
     bool start = true;
     for (size_t i = 0; i < s.len; i++) {
         to[i] = cased(s.s[i], how == 'u' || (how != 'l' && start));
@@ -151,9 +159,11 @@ static tg_value affix(tg_render *r, tg_text s, const tg_value *with, bool end)
     size_t len = with->kind == TG_VALUE_LIST ? with->list->len : 1;
     if (with->kind == TG_VALUE_LIST)
         one = with->list->items;
-    for (size_t i = 0; i < len && tg_render_step(r, 1 + tg_value_text(&one[i]).len / TG_STEP_BYTES); i++) {
+    for (size_t i = 0; i < len && tg_render_step(r, 1 + tg_value_text(&one[i]).len / TG_STEP_BYTES);
+         i++) {
         if (one[i].kind != TG_VALUE_STR)
-            tg_render_fail(r, -EINVAL, "startswith or endswith asked with %s", tg_value_kind_name(&one[i]));
+            tg_render_fail(r, -EINVAL, "startswith or endswith asked with %s",
+                           tg_value_kind_name(&one[i]));
         else if (one[i].s.len <= s.len &&
                  memcmp(s.s + (end ? s.len - one[i].s.len : 0), one[i].s.s, one[i].s.len) == 0)
             return tg_value_bool(true);
@@ -205,7 +215,8 @@ static tg_value string_method(tg_render *r, const tg_value *v, tg_str name, cons
     if (first && first->kind == TG_VALUE_STR && tg_str_is(name, "count"))
         return tg_value_int(count(v->s, tg_value_text(first)));
     if (first && tg_str_is(name, "join"))
-        return tg_filter_apply(r, TG_STR("join"), first, &(tg_args){(tg_value[]){*v}, (tg_str[]){{0}}, 1});
+        return tg_filter_apply(r, TG_STR("join"), first,
+                               &(tg_args){(tg_value[]){*v}, (tg_str[]){{0}}, 1});
     if (tg_str_is(name, "replace") && first && second && first->kind == TG_VALUE_STR &&
         second->kind == TG_VALUE_STR) {
         const tg_value *limit = tg_args_get(a, 2, "count");
@@ -292,7 +303,8 @@ tg_value tg_value_attr(tg_render *r, const tg_value *v, tg_str name)
     if (v->kind == TG_VALUE_LOOP)
         return loop_attr(v->loop, name);
     if (v->kind == TG_VALUE_UNDEFINED)
-        tg_render_fail(r, -EINVAL, "'%.*s' of '%.*s', which is undefined", TG_STR_ARG(name), TG_STR_ARG(v->name));
+        tg_render_fail(r, -EINVAL, "'%.*s' of '%.*s', which is undefined", TG_STR_ARG(name),
+                       TG_STR_ARG(v->name));
     return (tg_value){.name = name};
 }
 
@@ -310,7 +322,8 @@ bool tg_test_apply(tg_render *r, tg_str name, const tg_value *v, const tg_args *
     if (tg_str_is(name, "mapping"))
         return k == TG_VALUE_DICT;
     if (tg_str_is(name, "iterable") || tg_str_is(name, "sequence"))
-        return k == TG_VALUE_LIST || k == TG_VALUE_DICT || k == TG_VALUE_STR || k == TG_VALUE_UNDEFINED;
+        return k == TG_VALUE_LIST || k == TG_VALUE_DICT || k == TG_VALUE_STR ||
+               k == TG_VALUE_UNDEFINED;
     if (tg_str_is(name, "number"))
         return number;
     if (tg_str_is(name, "integer"))
@@ -335,21 +348,27 @@ bool tg_test_apply(tg_render *r, tg_str name, const tg_value *v, const tg_args *
         return letters && all;
     }
     if (!other)
-        return tg_render_fail(r, -EINVAL, "the test '%.*s' of %s", TG_STR_ARG(name), tg_value_kind_name(v)), false;
+        return tg_render_fail(r, -EINVAL, "the test '%.*s' of %s", TG_STR_ARG(name),
+                              tg_value_kind_name(v)),
+               false;
     if (tg_str_is(name, "sameas"))
-        return k == other->kind && (k == TG_VALUE_LIST || k == TG_VALUE_DICT ? v->list == other->list
-                                                                             : tg_value_equal(r, v, other));
+        return k == other->kind &&
+               (k == TG_VALUE_LIST || k == TG_VALUE_DICT ? v->list == other->list
+                                                         : tg_value_equal(r, v, other));
     if (tg_str_is(name, "equalto") || tg_str_is(name, "eq") || tg_str_is(name, "ne"))
         return tg_value_equal(r, v, other) == (name.data[0] == 'e');
     if (tg_str_is(name, "in"))
         return tg_value_in(r, v, other);
     if (tg_str_is(name, "divisibleby"))
-        return k == TG_VALUE_INT && other->kind == TG_VALUE_INT && other->i > 0 && v->i % other->i == 0;
+        return k == TG_VALUE_INT && other->kind == TG_VALUE_INT && other->i > 0 &&
+               v->i % other->i == 0;
     int order = tg_value_order(r, v, other);
-    return (order == 0 && name.data[1] == 'e') || (order != 0 && (order < 0) == (name.data[0] == 'l'));
+    return (order == 0 && name.data[1] == 'e') ||
+           (order != 0 && (order < 0) == (name.data[0] == 'l'));
 }
 
-/* The proleptic Gregorian date of a day since 1970-01-01, from the count of days in eras of 400 years. */
+/* The proleptic Gregorian date of a day since 1970-01-01, from the count of days in eras of 400
+ * years. */
 static void civil(int64_t days, int64_t *year, int *month, int *day, int *yearday)
 {
     static const int before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
@@ -366,9 +385,11 @@ static void civil(int64_t days, int64_t *year, int *month, int *day, int *yearda
 
 static tg_value format_time(tg_render *r, tg_str format)
 {
-    static const char *const months[] = {"January", "February", "March", "April", "May", "June", "July",
-                                         "August", "September", "October", "November", "December"};
-    static const char *const days[] = {"Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"};
+    static const char *const months[] = {"January",   "February", "March",    "April",
+                                         "May",       "June",     "July",     "August",
+                                         "September", "October",  "November", "December"};
+    static const char *const days[] = {"Thursday", "Friday",  "Saturday", "Sunday",
+                                       "Monday",   "Tuesday", "Wednesday"};
     int64_t now = r->now_s < 0 ? 0 : r->now_s, year;
     int month, day, yearday, second = (int)(now % 86400);
     civil(now / 86400, &year, &month, &day, &yearday);
@@ -391,7 +412,8 @@ static tg_value format_time(tg_render *r, tg_str format)
             case 'A': snprintf(text, sizeof(text), "%s", weekday); break;
             case 'a': snprintf(text, sizeof(text), "%.3s", weekday); break;
             case '%': break;
-            default: tg_render_fail(r, -EINVAL, "strftime_now does not know '%%%c'", format.data[i]);
+            default:
+                tg_render_fail(r, -EINVAL, "strftime_now does not know '%%%c'", format.data[i]);
             }
         }
         tg_out_add(r, &o, text, NULL, strlen(text), true);
@@ -403,15 +425,16 @@ tg_value tg_function_call(tg_render *r, tg_str name, const tg_args *a)
 {
     if (tg_str_is(name, "raise_exception")) {
         tg_str text = tg_value_text(a->len ? &a->v[0] : NULL);
-        tg_render_fail(r, -EINVAL, "the template refuses: %.*s", (int)(text.len < 200 ? text.len : 200), text.data);
+        tg_render_fail(r, -EINVAL, "the template refuses: %.*s",
+                       (int)(text.len < 200 ? text.len : 200), text.data);
     } else if (tg_str_is(name, "strftime_now")) {
         return format_time(r, tg_value_text(a->len ? &a->v[0] : NULL));
     } else if (tg_str_is(name, "range") && a->len > 0 && a->len < 4) {
         int64_t n[3] = {0, 0, 1};
         for (size_t i = 0; i < a->len; i++)
             n[a->len == 1 ? 1 : i] = a->v[i].kind == TG_VALUE_INT ? a->v[i].i : INT64_MAX;
-        if (n[2] == 0 || n[0] < -(1LL << 40) || n[0] > 1LL << 40 || n[1] < -(1LL << 40) || n[1] > 1LL << 40 ||
-            n[2] < -(1LL << 40) || n[2] > 1LL << 40)
+        if (n[2] == 0 || n[0] < -(1LL << 40) || n[0] > 1LL << 40 || n[1] < -(1LL << 40) ||
+            n[1] > 1LL << 40 || n[2] < -(1LL << 40) || n[2] > 1LL << 40)
             tg_render_fail(r, -EINVAL, "range() with such arguments");
         tg_value list = tg_value_list(r, TG_VALUE_LIST);
         for (int64_t i = n[0]; r->rc == 0 && (n[2] > 0 ? i < n[1] : i > n[1]); i += n[2])
@@ -420,11 +443,13 @@ tg_value tg_function_call(tg_render *r, tg_str name, const tg_args *a)
     } else { /* namespace and dict */
         tg_value v = tg_value_list(r, name.data[0] == 'n' ? TG_VALUE_NAMESPACE : TG_VALUE_DICT);
         for (size_t i = 0; i < a->len && r->rc == 0; i++) {
-            const tg_list_value *from = a->names[i].data || a->v[i].kind != TG_VALUE_DICT ? NULL : a->v[i].list;
+            const tg_list_value *from =
+                a->names[i].data || a->v[i].kind != TG_VALUE_DICT ? NULL : a->v[i].list;
             for (size_t k = 0; from && k < from->len; k++)
                 tg_dict_set(r, v.list, from->items[2 * k], from->items[2 * k + 1]);
             if (a->names[i].data)
-                tg_dict_set(r, v.list, tg_value_bytes(r, a->names[i].data, a->names[i].len, true), a->v[i]);
+                tg_dict_set(r, v.list, tg_value_bytes(r, a->names[i].data, a->names[i].len, true),
+                            a->v[i]);
         }
         return v;
     }

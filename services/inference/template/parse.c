@@ -7,7 +7,8 @@ static tg_node *parse_body(tg_parser *p, const char *const *ends);
 
 static bool blank(char c) { return c == ' ' || c == '\t'; }
 
-/* The text from p->at to `end`, where a tag (or the source's end) is, less what the tag takes from it. */
+/* The text from p->at to `end`, where a tag (or the source's end) is, less what the tag takes from
+ * it. */
 static tg_node *text_before(tg_parser *p, size_t end)
 {
     const char *s = p->src.data;
@@ -104,7 +105,8 @@ static tg_node *parse_for(tg_parser *p)
     n->a = parse_names(p);
     tg_parse_expect(p, "in");
     n->b = tg_parse_tuple(p);
-    if (n->b->kind == TG_NODE_COND && !n->b->c) { /* `x if y` without else: the loop's own condition */
+    if (n->b->kind == TG_NODE_COND &&
+        !n->b->c) { /* `x if y` without else: the loop's own condition */
         n->c = n->b->b;
         n->b = n->b->a;
     }
@@ -185,8 +187,8 @@ static tg_node *parse_statement(tg_parser *p, tg_str name)
     return n;
 }
 
-/* Statements up to a tag whose name is in `ends` (NULL: the source's end). The name is taken and stands in
- * p->tag; the rest of that tag is for the caller. */
+/* Statements up to a tag whose name is in `ends` (NULL: the source's end). The name is taken and
+ * stands in p->tag; the rest of that tag is for the caller. */
 static tg_node *parse_body(tg_parser *p, const char *const *ends)
 {
     tg_node *first = NULL, **last = &first;
@@ -255,8 +257,8 @@ static tg_str normalise(tg_arena *arena, tg_str source)
 int tg_template_parse(tg_arena *arena, tg_str source, tg_error *err, tg_node **ret)
 {
     if (source.len > TG_TEMPLATE_SOURCE_MAX)
-        return tg_error_set(err, -EMSGSIZE, "chat template: %zu bytes; at most %zu are allowed", source.len,
-                            TG_TEMPLATE_SOURCE_MAX);
+        return tg_error_set(err, -EMSGSIZE, "chat template: %zu bytes; at most %zu are allowed",
+                            source.len, TG_TEMPLATE_SOURCE_MAX);
     if (!tg_utf8_valid(source.data, source.len))
         return tg_error_set(err, -EINVAL, "chat template: not valid UTF-8");
     tg_parser p = {.arena = arena, .line = 1, .err = err, .src = normalise(arena, source)};

@@ -1,12 +1,17 @@
-/* What the two halves of the template's parser share: expression.c reads tokens and expressions, parse.c blocks.
- * A failure stays in `rc`; reading then goes on at the tag's end, and loops stop when they see it. */
+/* What the two halves of the template's parser share: expression.c reads tokens and expressions,
+ * parse.c blocks. A failure stays in `rc`; reading then goes on at the tag's end, and loops stop
+ * when they see it. */
 #ifndef TG_INFERENCE_TEMPLATE_PARSER_H
 #define TG_INFERENCE_TEMPLATE_PARSER_H
 
 #include "services/inference/template/internal.h"
 
 typedef enum tg_token_kind {
-    TG_TOKEN_KIND_END, TG_TOKEN_KIND_NAME, TG_TOKEN_KIND_INT, TG_TOKEN_KIND_FLOAT, TG_TOKEN_KIND_STR,
+    TG_TOKEN_KIND_END,
+    TG_TOKEN_KIND_NAME,
+    TG_TOKEN_KIND_INT,
+    TG_TOKEN_KIND_FLOAT,
+    TG_TOKEN_KIND_STR,
     TG_TOKEN_KIND_OP,
 } tg_token_kind;
 

@@ -65,7 +65,8 @@ static void assign(tg_render *r, tg_scope *s, const tg_node *names, tg_value v)
     if (names->kind == TG_NODE_ATTR) {
         tg_value *target = lookup(r, s, names->a->text);
         if (target && target->kind == TG_VALUE_NAMESPACE)
-            tg_dict_set(r, target->list, tg_value_bytes(r, names->text.data, names->text.len, true), v);
+            tg_dict_set(r, target->list, tg_value_bytes(r, names->text.data, names->text.len, true),
+                        v);
         else
             tg_render_fail(r, -EINVAL, "'%.*s' is no namespace", TG_STR_ARG(names->a->text));
         return;
@@ -119,7 +120,8 @@ static tg_value call_macro(tg_render *r, const tg_macro *m, const tg_args *a)
     for (const tg_node *p = m->node->args; p && r->rc == 0; p = p->next, at++) {
         char name[64];
         tg_str_copy(name, sizeof(name), p->text);
-        const tg_value *given = tg_render_step(r, a->len / TG_STEP_ENTRIES) ? tg_args_get(a, at, name) : NULL;
+        const tg_value *given =
+            tg_render_step(r, a->len / TG_STEP_ENTRIES) ? tg_args_get(a, at, name) : NULL;
         bind(r, s, p->text, given ? *given : p->a ? eval(r, s, p->a) : (tg_value){.name = p->text});
     }
     if (m->caller)
@@ -146,8 +148,8 @@ static tg_value call(tg_render *r, tg_scope *s, const tg_node *n, const tg_value
         tg_value of = eval(r, s, n->a->a);
         tg_args a = eval_args(r, s, n->args);
         if (r->rc == 0 && of.kind == TG_VALUE_UNDEFINED)
-            tg_render_fail(r, -EINVAL, "'%.*s' of '%.*s', which is undefined", TG_STR_ARG(n->a->text),
-                           TG_STR_ARG(of.name));
+            tg_render_fail(r, -EINVAL, "'%.*s' of '%.*s', which is undefined",
+                           TG_STR_ARG(n->a->text), TG_STR_ARG(of.name));
         return r->rc < 0 ? (tg_value){0} : tg_method_call(r, &of, n->a->text, &a);
     }
     tg_value f = eval(r, s, n->a);
@@ -161,7 +163,8 @@ static tg_value call(tg_render *r, tg_scope *s, const tg_node *n, const tg_value
         with.caller = caller;
         return call_macro(r, &with, &a);
     }
-    tg_render_fail(r, -EINVAL, "%s '%.*s' is called", tg_value_kind_name(&f), TG_STR_ARG(n->a->text));
+    tg_render_fail(r, -EINVAL, "%s '%.*s' is called", tg_value_kind_name(&f),
+                   TG_STR_ARG(n->a->text));
     return (tg_value){0};
 }
 
@@ -210,7 +213,8 @@ static tg_value item(tg_render *r, tg_scope *s, const tg_node *n)
         const tg_list_value *items = tg_value_items(r, &of);
         int64_t at = key.kind == TG_VALUE_INT ? key.i : INT64_MAX;
         at = at < 0 ? at + (int64_t)items->len : at;
-        return at >= 0 && at < (int64_t)items->len ? items->items[at] : (tg_value){.name = TG_STR("an item")};
+        return at >= 0 && at < (int64_t)items->len ? items->items[at]
+                                                   : (tg_value){.name = TG_STR("an item")};
     }
     if (of.kind == TG_VALUE_DICT) {
         const tg_value *found = tg_dict_get(r, of.list, &key);
@@ -280,7 +284,8 @@ static tg_value arithmetic(tg_render *r, tg_op op, const tg_value *a, const tg_v
     }
     if (whole && op != TG_OP_DIV && op != TG_OP_POW)
         return integers(r, op, x, y, &i) ? tg_value_int(i) : (tg_value){0};
-    double f = a->kind == TG_VALUE_FLOAT ? a->f : (double)x, g = b->kind == TG_VALUE_FLOAT ? b->f : (double)y;
+    double f = a->kind == TG_VALUE_FLOAT ? a->f : (double)x,
+           g = b->kind == TG_VALUE_FLOAT ? b->f : (double)y;
     if (g == 0 && (op == TG_OP_DIV || op == TG_OP_FLOORDIV || op == TG_OP_MOD))
         tg_render_fail(r, -EINVAL, "a division by zero");
     double value = op == TG_OP_ADD        ? f + g
@@ -306,11 +311,14 @@ static tg_value binary(tg_render *r, tg_op op, const tg_value *a, const tg_value
     }
     if (is_number(a) && is_number(b))
         return arithmetic(r, op, a, b);
-    if (op == TG_OP_ADD && a->kind == b->kind && (a->kind == TG_VALUE_STR || a->kind == TG_VALUE_LIST))
+    if (op == TG_OP_ADD && a->kind == b->kind &&
+        (a->kind == TG_VALUE_STR || a->kind == TG_VALUE_LIST))
         return add_boxes(r, a, b);
-    if (op == TG_OP_MUL && b->kind == TG_VALUE_INT && (a->kind == TG_VALUE_STR || a->kind == TG_VALUE_LIST))
+    if (op == TG_OP_MUL && b->kind == TG_VALUE_INT &&
+        (a->kind == TG_VALUE_STR || a->kind == TG_VALUE_LIST))
         return repeat(r, a, b->i);
-    tg_render_fail(r, -EINVAL, "arithmetic on %s and %s", tg_value_kind_name(a), tg_value_kind_name(b));
+    tg_render_fail(r, -EINVAL, "arithmetic on %s and %s", tg_value_kind_name(a),
+                   tg_value_kind_name(b));
     return (tg_value){0};
 }
 
@@ -321,16 +329,22 @@ static bool compare(tg_render *r, tg_op op, const tg_value *a, const tg_value *b
     if (op == TG_OP_IN || op == TG_OP_NOT_IN)
         return tg_value_in(r, a, b) == (op == TG_OP_IN);
     int order = tg_value_order(r, a, b);
-    return op == TG_OP_LT ? order < 0 : op == TG_OP_LE ? order <= 0 : op == TG_OP_GT ? order > 0 : order >= 0;
+    return op == TG_OP_LT   ? order < 0
+           : op == TG_OP_LE ? order <= 0
+           : op == TG_OP_GT ? order > 0
+                            : order >= 0;
 }
 
 static tg_value name_of(tg_render *r, const tg_scope *s, tg_str name)
 {
-    static const char *const functions[] = {"namespace", "range", "raise_exception", "strftime_now", "dict", NULL};
+    static const char *const functions[] = {"namespace",    "range", "raise_exception",
+                                            "strftime_now", "dict",  NULL};
     const tg_value *found = lookup(r, s, name);
     if (found)
         return *found;
-    return (tg_value){.kind = tg_name_among(name, functions) ? TG_VALUE_FUNCTION : TG_VALUE_UNDEFINED, .name = name};
+    return (tg_value){.kind =
+                          tg_name_among(name, functions) ? TG_VALUE_FUNCTION : TG_VALUE_UNDEFINED,
+                      .name = name};
 }
 
 static tg_value box(tg_render *r, tg_scope *s, const tg_node *n)
@@ -378,7 +392,8 @@ static tg_value operate(tg_render *r, tg_scope *s, const tg_node *n)
     b = eval(r, s, n->b);
     if (r->rc < 0)
         return b;
-    return n->kind == TG_NODE_BINARY ? binary(r, n->op, &a, &b) : tg_value_bool(compare(r, n->op, &a, &b));
+    return n->kind == TG_NODE_BINARY ? binary(r, n->op, &a, &b)
+                                     : tg_value_bool(compare(r, n->op, &a, &b));
 }
 
 static tg_value eval(tg_render *r, tg_scope *s, const tg_node *n)
@@ -514,7 +529,8 @@ tg_template *tg_template_free(tg_template *t)
 
 static bool is_given(tg_str name)
 {
-    static const char *const names[] = {"messages", "tools", "bos_token", "eos_token", "add_generation_prompt", NULL};
+    static const char *const names[] = {
+        "messages", "tools", "bos_token", "eos_token", "add_generation_prompt", NULL};
     return tg_name_among(name, names);
 }
 
@@ -547,7 +563,8 @@ static void bind_input(tg_render *r, tg_scope *s, const tg_template_input *in)
         bind_variables(r, s, in);
 }
 
-int tg_template_render(const tg_template *t, const tg_template_input *in, tg_error *err, tg_template_text *ret)
+int tg_template_render(const tg_template *t, const tg_template_input *in, tg_error *err,
+                       tg_template_text *ret)
 {
     tg_render r = {.err = err, .now_s = in->now_s};
     tg_scope scope = {0};

@@ -17,7 +17,8 @@ void tg_render_fail(tg_render *r, int rc, const char *format, ...)
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     text[tg_utf8_whole(text, strlen(text))] = '\0';
-    r->rc = rc == -ENOMEM ? rc : tg_error_set(r->err, rc, "chat template, line %d: %s", r->line, text);
+    r->rc =
+        rc == -ENOMEM ? rc : tg_error_set(r->err, rc, "chat template, line %d: %s", r->line, text);
 }
 
 bool tg_render_step(tg_render *r, uint64_t steps)
@@ -47,7 +48,8 @@ tg_value tg_value_bytes(tg_render *r, const char *s, size_t len, bool trusted)
     if (!marks)
         return (tg_value){0};
     memset(marks, trusted, len);
-    return tg_value_str((tg_text){len > 0 ? s : "", marks, len}); /* what is empty may have come without bytes */
+    return tg_value_str(
+        (tg_text){len > 0 ? s : "", marks, len}); /* what is empty may have come without bytes */
 }
 
 tg_value tg_value_list(tg_render *r, tg_value_kind kind)
@@ -138,11 +140,13 @@ static bool numeric(const tg_value *v)
 
 static double number(const tg_value *v)
 {
-    return v->kind == TG_VALUE_FLOAT ? v->f : v->kind == TG_VALUE_BOOL ? (double)v->b : (double)v->i;
+    return v->kind == TG_VALUE_FLOAT  ? v->f
+           : v->kind == TG_VALUE_BOOL ? (double)v->b
+                                      : (double)v->i;
 }
 
-/* Lists in lists are compared one within the other. A value may hold another many times, so that writing it took few
- * steps and comparing it would take very many: each counts. */
+/* Lists in lists are compared one within the other. A value may hold another many times, so that
+ * writing it took few steps and comparing it would take very many: each counts. */
 static bool boxes_equal(tg_render *r, const tg_value *a, const tg_value *b)
 {
     bool equal = a->list->len == b->list->len;
@@ -151,7 +155,8 @@ static bool boxes_equal(tg_render *r, const tg_value *a, const tg_value *b)
     r->depth++;
     for (size_t i = 0; i < a->list->len && equal && tg_render_step(r, 1); i++) {
         const bool list = a->kind == TG_VALUE_LIST;
-        const tg_value *other = list ? &b->list->items[i] : tg_dict_get(r, b->list, &a->list->items[2 * i]);
+        const tg_value *other =
+            list ? &b->list->items[i] : tg_dict_get(r, b->list, &a->list->items[2 * i]);
         equal = other && tg_value_equal(r, &a->list->items[list ? i : 2 * i + 1], other);
     }
     r->depth--;
@@ -161,7 +166,8 @@ static bool boxes_equal(tg_render *r, const tg_value *a, const tg_value *b)
 bool tg_value_equal(tg_render *r, const tg_value *a, const tg_value *b)
 {
     if (numeric(a) && numeric(b))
-        return a->kind == TG_VALUE_INT && b->kind == TG_VALUE_INT ? a->i == b->i : number(a) == number(b);
+        return a->kind == TG_VALUE_INT && b->kind == TG_VALUE_INT ? a->i == b->i
+                                                                  : number(a) == number(b);
     if (a->kind != b->kind)
         return false;
     if (a->kind == TG_VALUE_STR)
@@ -204,7 +210,8 @@ int tg_value_order(tg_render *r, const tg_value *a, const tg_value *b)
     }
     if (a->kind == TG_VALUE_LIST && b->kind == TG_VALUE_LIST)
         return r->rc == 0 ? lists_order(r, a, b) : 0;
-    tg_render_fail(r, -EINVAL, "%s and %s have no order", tg_value_kind_name(a), tg_value_kind_name(b));
+    tg_render_fail(r, -EINVAL, "%s and %s have no order", tg_value_kind_name(a),
+                   tg_value_kind_name(b));
     return 0;
 }
 
@@ -257,16 +264,27 @@ const tg_list_value *tg_value_items(tg_render *r, const tg_value *v)
 
 const char *tg_value_kind_name(const tg_value *v)
 {
-    static const char *const names[] = {"an undefined value", "none", "a boolean", "an integer", "a float",
-                                        "a string", "a list", "a mapping", "a namespace", "a loop", "a macro",
+    static const char *const names[] = {"an undefined value",
+                                        "none",
+                                        "a boolean",
+                                        "an integer",
+                                        "a float",
+                                        "a string",
+                                        "a list",
+                                        "a mapping",
+                                        "a namespace",
+                                        "a loop",
+                                        "a macro",
                                         "a function"};
     return names[v->kind];
 }
 
-void tg_out_add(tg_render *r, tg_out *o, const char *s, const uint8_t *trusted, size_t len, bool trust)
+void tg_out_add(tg_render *r, tg_out *o, const char *s, const uint8_t *trusted, size_t len,
+                bool trust)
 {
     /* So many small pieces count as much as a large one. */
-    if (r->rc < 0 || len == 0 || !tg_render_step(r, (o->len + len) / TG_STEP_BYTES - o->len / TG_STEP_BYTES))
+    if (r->rc < 0 || len == 0 ||
+        !tg_render_step(r, (o->len + len) / TG_STEP_BYTES - o->len / TG_STEP_BYTES))
         return;
     if (len > TG_TEMPLATE_OUTPUT_MAX - o->len) {
         tg_render_fail(r, -E2BIG, "more than %zu bytes of text", TG_TEMPLATE_OUTPUT_MAX);
@@ -276,7 +294,8 @@ void tg_out_add(tg_render *r, tg_out *o, const char *s, const uint8_t *trusted, 
         size_t size = (o->len + len) * 2 + 256;
         r->writing += 2 * (size - o->size);
         if (r->writing > TG_TEMPLATE_MEMORY_MAX) {
-            tg_render_fail(r, -E2BIG, "more than %zu bytes of unfinished texts", TG_TEMPLATE_MEMORY_MAX);
+            tg_render_fail(r, -E2BIG, "more than %zu bytes of unfinished texts",
+                           TG_TEMPLATE_MEMORY_MAX);
             return;
         }
         char *text = realloc(o->s, size);
@@ -297,9 +316,15 @@ void tg_out_add(tg_render *r, tg_out *o, const char *s, const uint8_t *trusted, 
     o->len += len;
 }
 
-void tg_out_text(tg_render *r, tg_out *o, tg_text s) { tg_out_add(r, o, s.s, s.trusted, s.len, false); }
+void tg_out_text(tg_render *r, tg_out *o, tg_text s)
+{
+    tg_out_add(r, o, s.s, s.trusted, s.len, false);
+}
 
-static void add(tg_render *r, tg_out *o, const char *s) { tg_out_add(r, o, s, NULL, strlen(s), false); }
+static void add(tg_render *r, tg_out *o, const char *s)
+{
+    tg_out_add(r, o, s, NULL, strlen(s), false);
+}
 
 tg_value tg_out_take(tg_render *r, tg_out *o)
 {
@@ -349,7 +374,11 @@ static void add_quoted(tg_render *r, tg_out *o, tg_text s)
     for (size_t i = 0; i < s.len && r->rc == 0; i++) {
         char c = s.s[i], text[8];
         if (c == '\n' || c == '\r' || c == '\t' || c == '\\' || (c == '\'' && !twice))
-            snprintf(text, sizeof(text), "\\%c", c == '\n' ? 'n' : c == '\r' ? 'r' : c == '\t' ? 't' : c);
+            snprintf(text, sizeof(text), "\\%c",
+                     c == '\n'   ? 'n'
+                     : c == '\r' ? 'r'
+                     : c == '\t' ? 't'
+                                 : c);
         else if ((unsigned char)c < 32 || c == 127)
             snprintf(text, sizeof(text), "\\x%02x", (unsigned)c);
         else
@@ -428,7 +457,8 @@ static void add_json_string(tg_render *r, tg_out *o, tg_text s, bool ascii)
             if (u < 0x10000)
                 snprintf(text, sizeof(text), "\\u%04x", (unsigned)u & 0xFFFF);
             else
-                snprintf(text, sizeof(text), "\\u%04x\\u%04x", (unsigned)(0xD800 + ((u - 0x10000) >> 10)) & 0xFFFF,
+                snprintf(text, sizeof(text), "\\u%04x\\u%04x",
+                         (unsigned)(0xD800 + ((u - 0x10000) >> 10)) & 0xFFFF,
                          (unsigned)(0xDC00 + (u & 0x3FF)) & 0xFFFF);
         } else {
             tg_out_add(r, o, s.s + i, NULL, n, false);
@@ -448,8 +478,8 @@ static void add_line(tg_render *r, tg_out *o, int indent, int level)
         add(r, o, " ");
 }
 
-void tg_out_json(tg_render *r, tg_out *o, const tg_value *v, int indent, int level, tg_str comma, tg_str colon,
-                 bool sort, bool ascii)
+void tg_out_json(tg_render *r, tg_out *o, const tg_value *v, int indent, int level, tg_str comma,
+                 tg_str colon, bool sort, bool ascii)
 {
     if (level > TG_TEMPLATE_DEPTH_MAX)
         tg_render_fail(r, -E2BIG, "values nested deeper than %d", TG_TEMPLATE_DEPTH_MAX);

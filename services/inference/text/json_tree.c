@@ -186,7 +186,8 @@ static int read_number(reader *r, tg_json_node *node)
         if (digits(r) == 0)
             return refuse(r, "a digit must follow the exponent's sign");
     }
-    node->text = (tg_str){tg_arena_strdup(r->arena, (tg_str){r->text.data + start, r->at - start}), r->at - start};
+    node->text = (tg_str){tg_arena_strdup(r->arena, (tg_str){r->text.data + start, r->at - start}),
+                          r->at - start};
     if (!node->text.data)
         return -ENOMEM;
     node->kind = TG_JSON_NUMBER;
@@ -335,7 +336,8 @@ int tg_json_tree_parse(tg_str text, tg_arena *arena, tg_error *err, const tg_jso
         return tg_error_set(err, -EMSGSIZE, "a JSON text of %zu bytes; allowed: %zu", text.len,
                             TG_JSON_TREE_BYTES_MAX);
     if (!tg_utf8_valid(text.data, text.len)) {
-        size_t good = 0, bad = text.len; /* the prefix of `good` bytes is valid, that of `bad` is not */
+        size_t good = 0,
+               bad = text.len; /* the prefix of `good` bytes is valid, that of `bad` is not */
         while (bad - good > 4) {
             size_t middle = good + (bad - good) / 2, whole = tg_utf8_whole(text.data, middle);
             if (whole > good && tg_utf8_valid(text.data, whole))
@@ -343,7 +345,8 @@ int tg_json_tree_parse(tg_str text, tg_arena *arena, tg_error *err, const tg_jso
             else
                 bad = middle;
         }
-        return refuse_at(&r, good, -EINVAL, "bytes that are no UTF-8 begin here or within four bytes");
+        return refuse_at(&r, good, -EINVAL,
+                         "bytes that are no UTF-8 begin here or within four bytes");
     }
     tg_json_node *root;
     int rc = read_value(&r, &root);

@@ -1,13 +1,14 @@
-/* JSON text (RFC 8259) into a read-only tree: schemas, and the tools and arguments that chat templates see.
+/* JSON text (RFC 8259) into a read-only tree: schemas, and the tools and arguments that chat
+ * templates see.
  *
- * Keys keep their order, which is what templates print and what structured output writes. A key that comes
- * twice in an object is refused, because two readers would take different values. Strings are decoded, and
- * what is no UTF-8 is refused, as are escapes of lone surrogates. Errors begin with line:column, both from 1,
- * columns in bytes.
+ * Keys keep their order, which is what templates print and what structured output writes. A key
+ * that comes twice in an object is refused, because two readers would take different values.
+ * Strings are decoded, and what is no UTF-8 is refused, as are escapes of lone surrogates. Errors
+ * begin with line:column, both from 1, columns in bytes.
  *
- * Ownership: nodes and strings lie in the caller's arena and live as long as it; the text is not kept.
- * Threads:   a tree is never written again and may be shared.
- * Bounds:    those below; time is O(n log n) in the length of the text.
+ * Ownership: nodes and strings lie in the caller's arena and live as long as it; the text is not
+ * kept. Threads:   a tree is never written again and may be shared. Bounds:    those below; time is
+ * O(n log n) in the length of the text.
  */
 #ifndef TG_INFERENCE_TEXT_JSON_TREE_H
 #define TG_INFERENCE_TEXT_JSON_TREE_H
@@ -38,7 +39,7 @@ struct tg_json_node {
     bool boolean;
     bool is_int;               /* a number without fraction and exponent that fits an int64 */
     int64_t integer;           /* where is_int */
-    double number;             /* the nearest double of any number; one beyond all doubles is refused */
+    double number; /* the nearest double of any number; one beyond all doubles is refused */
     tg_str text;               /* a string's bytes; a number as it was written */
     tg_str key;                /* of a member of an object */
     uint32_t at;               /* the byte of the text where it, or its key, begins */

@@ -53,7 +53,8 @@ void tg_answer_emit_start(tg_answer_decoder *decoder, tg_str model, tg_str id)
 
 static void emit_text(tg_answer_decoder *decoder, tg_chat_event_type type, tg_str text)
 {
-    tg_chat_event event = {.type = type, .text = text, .call = decoder->calls > 0 ? decoder->calls - 1 : 0};
+    tg_chat_event event = {
+        .type = type, .text = text, .call = decoder->calls > 0 ? decoder->calls - 1 : 0};
     if (text.len > 0)
         tg_answer_emit(decoder, &event);
 }
@@ -74,7 +75,8 @@ void tg_answer_emit_reasoning(tg_answer_decoder *decoder, tg_json text)
 
 void tg_answer_emit_call(tg_answer_decoder *decoder, tg_str id, tg_str name)
 {
-    tg_chat_event event = {.type = TG_CHAT_CALL, .call = decoder->calls++, .call_id = id, .call_name = name};
+    tg_chat_event event = {
+        .type = TG_CHAT_CALL, .call = decoder->calls++, .call_id = id, .call_name = name};
     decoder->call_empty = true;
     tg_answer_emit(decoder, &event);
 }

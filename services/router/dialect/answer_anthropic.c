@@ -72,7 +72,8 @@ int tg_answer_anthropic_event(tg_answer_decoder *decoder, tg_str data)
     if (tg_str_is(type, "content_block_delta")) {
         tg_answer_emit_reasoning(decoder, tg_json_path(root, "delta.thinking"));
         tg_answer_emit_text(decoder, tg_json_path(root, "delta.text"));
-        tg_answer_emit_arguments(decoder, tg_answer_text(tg_json_get(root, "delta"), "partial_json"));
+        tg_answer_emit_arguments(decoder,
+                                 tg_answer_text(tg_json_get(root, "delta"), "partial_json"));
     } else if (tg_str_is(type, "content_block_start")) {
         read_block(decoder, tg_json_get(root, "content_block"), true);
     } else if (tg_str_is(type, "content_block_stop")) {

@@ -55,7 +55,8 @@ static void read_block_start(tg_answer_decoder *decoder, tg_json call)
 {
     decoder->call_empty = false;
     if (tg_json_type_of(call) == TG_JSON_OBJECT)
-        tg_answer_emit_call(decoder, tg_answer_text(call, "toolUseId"), tg_answer_text(call, "name"));
+        tg_answer_emit_call(decoder, tg_answer_text(call, "toolUseId"),
+                            tg_answer_text(call, "name"));
 }
 
 static int read_event(tg_answer_decoder *decoder, tg_str type, tg_json root)
@@ -63,7 +64,8 @@ static int read_event(tg_answer_decoder *decoder, tg_str type, tg_json root)
     if (tg_str_is(type, "contentBlockDelta")) {
         tg_answer_emit_reasoning(decoder, tg_json_path(root, "delta.reasoningContent.text"));
         tg_answer_emit_text(decoder, tg_json_path(root, "delta.text"));
-        tg_answer_emit_arguments(decoder, tg_answer_text(tg_json_path(root, "delta.toolUse"), "input"));
+        tg_answer_emit_arguments(decoder,
+                                 tg_answer_text(tg_json_path(root, "delta.toolUse"), "input"));
     } else if (tg_str_is(type, "contentBlockStart")) {
         read_block_start(decoder, tg_json_path(root, "start.toolUse"));
     } else if (tg_str_is(type, "contentBlockStop")) {

@@ -51,16 +51,17 @@ static void read_end(tg_answer_decoder *decoder, const Tollgate__V1__GenerateEnd
     decoder->complete = true;
     if (end->finish != TOLLGATE__V1__FINISH_REASON__FINISH_REASON_ERROR)
         tg_answer_emit_stop(decoder, stop_of(end->finish), (tg_str){"", 0});
-    tg_chat_event event = {.type = TG_CHAT_USAGE,
-                           .tokens = {.input = end->prompt_tokens - cached,
-                                      .cache_read = cached,
-                                      .output = end->output_tokens,
-                                      .reasoning = least(end->reasoning_tokens, end->output_tokens)},
-                           .has_input = true,
-                           .has_output = true,
-                           .queue_ns = end->queue_ns,
-                           .gpu_ns = end->engine_ns,
-                           .numerics = tg_str_of(end->numerics)};
+    tg_chat_event event = {
+        .type = TG_CHAT_USAGE,
+        .tokens = {.input = end->prompt_tokens - cached,
+                   .cache_read = cached,
+                   .output = end->output_tokens,
+                   .reasoning = least(end->reasoning_tokens, end->output_tokens)},
+        .has_input = true,
+        .has_output = true,
+        .queue_ns = end->queue_ns,
+        .gpu_ns = end->engine_ns,
+        .numerics = tg_str_of(end->numerics)};
     tg_answer_emit(decoder, &event);
     if (end->finish == TOLLGATE__V1__FINISH_REASON__FINISH_REASON_ERROR)
         tg_answer_emit_error(decoder, TG_STR("api_error"),

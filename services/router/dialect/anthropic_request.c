@@ -65,8 +65,11 @@ static int read_thinking(tg_request_reader *reader, tg_json value, const char *n
             return 0;
         }
     }
-    return tg_str_is(type, "disabled") ? 0
-        : tg_error_set(reader->err, -EINVAL, "`%s` must be of type enabled, adaptive, between_tools or disabled", name);
+    return tg_str_is(type, "disabled")
+               ? 0
+               : tg_error_set(reader->err, -EINVAL,
+                              "`%s` must be of type enabled, adaptive, between_tools or disabled",
+                              name);
 }
 
 static int read_output_config(tg_request_reader *reader, tg_json value, const char *name)
@@ -78,7 +81,9 @@ static int read_output_config(tg_request_reader *reader, tg_json value, const ch
         return tg_error_set(reader->err, -EINVAL, "`%s` must be an object", name);
     for (tg_json_iter it = tg_json_iterate(value); tg_json_next(&it);)
         if (!tg_str_is(it.key, "format") && tg_json_type_of(it.value) > TG_JSON_NULL)
-            return tg_error_set(reader->err, -EINVAL, "`%s` is supported with `format` only by this gateway version", name);
+            return tg_error_set(reader->err, -EINVAL,
+                                "`%s` is supported with `format` only by this gateway version",
+                                name);
     if (tg_json_type_of(format) <= TG_JSON_NULL)
         return 0;
     if (tg_json_str(tg_json_get(format, "type"), &type) < 0 || !tg_str_is(type, "json_schema"))

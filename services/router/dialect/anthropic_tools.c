@@ -4,24 +4,31 @@
 #include <errno.h>
 #include <string.h>
 
-static int need_str(tg_request_reader *reader, tg_json object, const char *key, const char *where, size_t index, tg_str *ret)
+static int need_str(tg_request_reader *reader, tg_json object, const char *key, const char *where,
+                    size_t index, tg_str *ret)
 {
     tg_str text;
     if (tg_json_str(tg_json_get(object, key), &text) < 0 || text.len == 0)
-        return tg_error_set(reader->err, -EINVAL, "`%s[%zu].%s` must be a non-empty string", where, index, key);
+        return tg_error_set(reader->err, -EINVAL, "`%s[%zu].%s` must be a non-empty string", where,
+                            index, key);
     return tg_request_copy(reader, text, ret);
 }
 
-static int read_tool(tg_request_reader *reader, tg_json value, const char *name, size_t index, tg_chat_tool *tool)
+static int read_tool(tg_request_reader *reader, tg_json value, const char *name, size_t index,
+                     tg_chat_tool *tool)
 {
     tg_str text;
     if (tg_json_str(tg_json_get(value, "type"), &text) == 0 && !tg_str_is(text, "custom"))
-        return tg_error_set(reader->err, -EINVAL, "`%s[%zu]` of type %.*s is not supported by this gateway version: only tools of the client's "
-                            "own are", name, index, text.len < 40 ? (int)text.len : 40, text.data);
+        return tg_error_set(reader->err, -EINVAL,
+                            "`%s[%zu]` of type %.*s is not supported by this gateway version: only "
+                            "tools of the client's own are",
+                            name, index, text.len < 40 ? (int)text.len : 40, text.data);
     int rc = need_str(reader, value, "name", name, index, &tool->name);
     if (rc == 0 && tg_json_str(tg_json_get(value, "description"), &text) == 0)
         rc = tg_request_copy(reader, text, &tool->description);
-    return rc < 0 ? rc : tg_request_parameters(reader, tg_json_get(value, "input_schema"), name, index, "input_schema", &tool->parameters);
+    return rc < 0 ? rc
+                  : tg_request_parameters(reader, tg_json_get(value, "input_schema"), name, index,
+                                          "input_schema", &tool->parameters);
 }
 
 int tg_request_anthropic_tools(tg_request_reader *reader, tg_json value, const char *name)
@@ -40,7 +47,8 @@ int tg_request_anthropic_tool_choice(tg_request_reader *reader, tg_json value, c
     while (which < 4 && !tg_str_is(type, types[which]))
         which++;
     if (which == 4)
-        return tg_error_set(reader->err, -EINVAL, "`%s.type` must be auto, any, tool or none", name);
+        return tg_error_set(reader->err, -EINVAL, "`%s.type` must be auto, any, tool or none",
+                            name);
     out->tool_use = (tg_tool_use)which;
     tg_json_bool(tg_json_get(value, "disable_parallel_tool_use"), &out->one_call);
     if (out->tool_use != TG_TOOL_USE_NAMED)
@@ -67,13 +75,16 @@ static int read_use(blocks *b, tg_json block, size_t index)
     tg_request_reader *reader = b->reader;
     tg_chat_call *call = &b->calls[b->call_count];
     if (b->role != TG_ROLE_ASSISTANT || b->call_count == TG_CHAT_TOOLS_MAX)
-        return tg_error_set(reader->err, -EINVAL, "`content[%zu]` of type tool_use: only in an assistant's message, %d at most", index,
-                            TG_CHAT_TOOLS_MAX);
+        return tg_error_set(
+            reader->err, -EINVAL,
+            "`content[%zu]` of type tool_use: only in an assistant's message, %d at most", index,
+            TG_CHAT_TOOLS_MAX);
     int rc = need_str(reader, block, "id", "content", index, &call->id);
     if (rc == 0)
         rc = need_str(reader, block, "name", "content", index, &call->name);
     if (rc == 0)
-        rc = tg_request_parameters(reader, tg_json_get(block, "input"), "content", index, "input", &call->object);
+        rc = tg_request_parameters(reader, tg_json_get(block, "input"), "content", index, "input",
+                                   &call->object);
     if (rc < 0)
         return rc;
     if (call->object.len == 0)
@@ -91,7 +102,8 @@ static int read_result(blocks *b, tg_json block, size_t index)
     tg_json content = tg_json_get(block, "content");
     tg_str id, text = {"", 0};
     if (b->role != TG_ROLE_USER)
-        return tg_error_set(reader->err, -EINVAL, "`content[%zu]` of type tool_result: only in a user's message", index);
+        return tg_error_set(reader->err, -EINVAL,
+                            "`content[%zu]` of type tool_result: only in a user's message", index);
     int rc = need_str(reader, block, "tool_use_id", "content", index, &id);
     if (rc == 0 && tg_json_type_of(content) > TG_JSON_NULL)
         rc = tg_request_text(reader, content, "content", &text);
@@ -108,7 +120,9 @@ static int read_thought(blocks *b, tg_json block)
     tg_str text, signature = {"", 0};
     tg_json_str(tg_json_get(block, "signature"), &signature);
     b->reader->out->unsigned_thoughts |= signature.len == 0;
-    return tg_json_str(tg_json_get(block, "thinking"), &text) < 0 ? 0 : tg_request_copy(b->reader, text, &b->reasoning);
+    return tg_json_str(tg_json_get(block, "thinking"), &text) < 0
+               ? 0
+               : tg_request_copy(b->reader, text, &b->reasoning);
 }
 
 static int read_block(blocks *b, tg_json block, size_t index)
@@ -157,7 +171,9 @@ int tg_request_anthropic_blocks(tg_request_reader *reader, tg_json list, tg_role
     size_t index = 0;
     int rc = 0;
     tg_buf_init(&b.text, TG_CODEC_BODY_MAX);
-    b.calls = tg_arena_zalloc(reader->arena, (count < TG_CHAT_TOOLS_MAX ? count : TG_CHAT_TOOLS_MAX) + 1, sizeof *b.calls);
+    b.calls =
+        tg_arena_zalloc(reader->arena, (count < TG_CHAT_TOOLS_MAX ? count : TG_CHAT_TOOLS_MAX) + 1,
+                        sizeof *b.calls);
     if (!b.calls)
         rc = tg_error_set(reader->err, -ENOMEM, "out of memory");
     for (tg_json_iter it = tg_json_iterate(list); rc == 0 && tg_json_next(&it); index++)

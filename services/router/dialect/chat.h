@@ -14,7 +14,12 @@
 #define TG_CHAT_STOPS_MAX 16 /* stop strings of one request; more are refused */
 #define TG_CHAT_CHOICES_MAX 1024 /* texts of which an answer may have to be one; more are refused */
 
-typedef enum tg_dialect { TG_DIALECT_OPENAI, TG_DIALECT_ANTHROPIC, TG_DIALECT_BEDROCK, TG_DIALECT_TOLLGATE } tg_dialect;
+typedef enum tg_dialect {
+    TG_DIALECT_OPENAI,
+    TG_DIALECT_ANTHROPIC,
+    TG_DIALECT_BEDROCK,
+    TG_DIALECT_TOLLGATE
+} tg_dialect;
 
 typedef enum tg_role { TG_ROLE_SYSTEM, TG_ROLE_USER, TG_ROLE_ASSISTANT, TG_ROLE_TOOL } tg_role;
 
@@ -34,14 +39,25 @@ typedef struct tg_chat_message {
 } tg_chat_message;
 
 /* What the answer's text has to be. */
-typedef enum tg_answer_form { TG_FORM_TEXT, TG_FORM_JSON_OBJECT, TG_FORM_JSON_SCHEMA, TG_FORM_REGEX, TG_FORM_CHOICE } tg_answer_form;
+typedef enum tg_answer_form {
+    TG_FORM_TEXT,
+    TG_FORM_JSON_OBJECT,
+    TG_FORM_JSON_SCHEMA,
+    TG_FORM_REGEX,
+    TG_FORM_CHOICE
+} tg_answer_form;
 
 typedef struct tg_chat_tool {
     tg_str name, description; /* description may be empty */
     tg_str parameters;        /* a JSON schema; empty: none was given */
 } tg_chat_tool;
 
-typedef enum tg_tool_use { TG_TOOL_USE_AUTO, TG_TOOL_USE_NONE, TG_TOOL_USE_REQUIRED, TG_TOOL_USE_NAMED } tg_tool_use;
+typedef enum tg_tool_use {
+    TG_TOOL_USE_AUTO,
+    TG_TOOL_USE_NONE,
+    TG_TOOL_USE_REQUIRED,
+    TG_TOOL_USE_NAMED
+} tg_tool_use;
 
 typedef struct tg_chat_request {
     tg_dialect dialect; /* that the client spoke */
@@ -69,7 +85,8 @@ typedef struct tg_chat_request {
     bool stream;
     bool include_usage; /* OpenAI: the client asked for the usage chunk itself */
     bool wants_thoughts;    /* Anthropic: it asked for thinking, and to see it */
-    bool unsigned_thoughts; /* Anthropic: the conversation has thinking of another target, which Anthropic would refuse */
+    bool unsigned_thoughts; /* Anthropic: the conversation has thinking of another target, which
+                               Anthropic would refuse */
     uint64_t text_bytes; /* of all messages, tools and the schema: the basis of the bound */
     uint64_t text_units; /* of all these (libs/tokenizer/estimate.h): the basis of estimates */
 } tg_chat_request;
@@ -111,26 +128,28 @@ typedef struct tg_chat_event {
     tg_str numerics;            /* the same */
     tg_str error_type, error_message; /* ERROR */
 
-    /* The upstream's own payload this event came from (one SSE event's data, or a whole plain body), so
-     * that a client of the same dialect gets it verbatim. A payload may give several events: the first
-     * carries it, the others have raw_shared set. */
+    /* The upstream's own payload this event came from (one SSE event's data, or a whole plain
+     * body), so that a client of the same dialect gets it verbatim. A payload may give several
+     * events: the first carries it, the others have raw_shared set. */
     tg_str raw;
     tg_str raw_name;  /* the SSE event name, or empty */
     bool raw_shared;
-    bool raw_usage_only; /* OpenAI's extra usage chunk: hidden from a client that did not ask for it */
+    bool raw_usage_only; /* OpenAI's extra usage chunk: hidden from a client that did not ask for
+                          * it */
 } tg_chat_event;
 
 /* The answer has begun: who has seen this cannot be given another target's. */
 static inline bool tg_chat_is_output(const tg_chat_event *event)
 {
     return event->type == TG_CHAT_CALL ||
-           ((event->type == TG_CHAT_TEXT || event->type == TG_CHAT_REASONING || event->type == TG_CHAT_ARGUMENTS) &&
+           ((event->type == TG_CHAT_TEXT || event->type == TG_CHAT_REASONING ||
+             event->type == TG_CHAT_ARGUMENTS) &&
             event->text.len > 0);
 }
 
 void tg_chat_count_text(tg_chat_request *request, tg_str text); /* into text_bytes and text_units */
-/* An upper bound of the prompt's tokens, from its bytes, what passes verbatim in the client's body included: for
- * caps and reservations. */
+/* An upper bound of the prompt's tokens, from its bytes, what passes verbatim in the client's body
+ * included: for caps and reservations. */
 uint64_t tg_chat_input_bound(const tg_chat_request *request);
 /* The prompt's units, what chat templates add included: for a guess of its tokens. */
 uint64_t tg_chat_input_units(const tg_chat_request *request);

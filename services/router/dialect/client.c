@@ -85,17 +85,21 @@ static int write_text(tg_client_encoder *encoder, tg_str text, tg_buf *out)
 /* Thoughts and calls. Anthropic's clients are told of thinking where they asked for it. */
 static int write_more(tg_client_encoder *encoder, const tg_chat_event *event, tg_buf *out)
 {
-    const bool thought = event->type == TG_CHAT_REASONING, anthropic = encoder->dialect == TG_DIALECT_ANTHROPIC;
+    const bool thought = event->type == TG_CHAT_REASONING,
+               anthropic = encoder->dialect == TG_DIALECT_ANTHROPIC;
     if (thought && anthropic && !encoder->thoughts)
         return 0;
     if (!encoder->stream)
-        return thought ? tg_buf_add_str(&encoder->reasoning, event->text) : tg_client_collect(encoder, event);
+        return thought ? tg_buf_add_str(&encoder->reasoning, event->text)
+                       : tg_client_collect(encoder, event);
     int rc = begin(encoder, out);
     if (rc < 0)
         return rc;
     if (anthropic)
-        return thought ? tg_client_anthropic_thought(encoder, event->text, out) : tg_client_anthropic_call(encoder, event, out);
-    return thought ? tg_client_openai_reasoning(encoder, event->text, out) : tg_client_openai_call(encoder, event, out);
+        return thought ? tg_client_anthropic_thought(encoder, event->text, out)
+                       : tg_client_anthropic_call(encoder, event, out);
+    return thought ? tg_client_openai_reasoning(encoder, event->text, out)
+                   : tg_client_openai_call(encoder, event, out);
 }
 
 /* ---- events ---- */
@@ -146,7 +150,8 @@ int tg_client_encoder_event(tg_client_encoder *encoder, const tg_chat_event *eve
     if (encoder->same_dialect)
         return raw_event(encoder, event, out);
     if (event->type == TG_CHAT_TEXT)
-        return encoder->stream ? write_text(encoder, event->text, out) : tg_buf_add_str(&encoder->text, event->text);
+        return encoder->stream ? write_text(encoder, event->text, out)
+                               : tg_buf_add_str(&encoder->text, event->text);
     return tg_chat_is_output(event) ? write_more(encoder, event, out) : 0;
 }
 

@@ -116,31 +116,47 @@ static int close_block(tg_client_encoder *encoder, tg_buf *out)
     if (encoder->open == TG_BLOCK_NONE)
         return 0;
     encoder->open = TG_BLOCK_NONE;
-    return tg_buf_printf(out, "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":%u}\n\n", encoder->blocks - 1);
+    return tg_buf_printf(
+        out, "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":%u}\n\n",
+        encoder->blocks - 1);
 }
 
 static int open_text(tg_client_encoder *encoder, tg_buf *out)
 {
     int rc = close_block(encoder, out);
     encoder->open = TG_BLOCK_TEXT;
-    return rc < 0 ? rc : tg_buf_printf(out, "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":%u,"
-                                       "\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n", encoder->blocks++);
+    return rc < 0 ? rc
+                  : tg_buf_printf(out,
+                                  "event: content_block_start\ndata: "
+                                  "{\"type\":\"content_block_start\",\"index\":%u,"
+                                  "\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+                                  encoder->blocks++);
 }
 
-/* The signature proves to Anthropic that the thinking is its own; this one is not, and its signature stays empty. */
+/* The signature proves to Anthropic that the thinking is its own; this one is not, and its
+ * signature stays empty. */
 static int open_thinking(tg_client_encoder *encoder, tg_buf *out)
 {
     int rc = close_block(encoder, out);
     encoder->open = TG_BLOCK_THINKING;
-    return rc < 0 ? rc : tg_buf_printf(out, "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":%u,"
-                                       "\"content_block\":{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}}\n\n", encoder->blocks++);
+    return rc < 0 ? rc
+                  : tg_buf_printf(out,
+                                  "event: content_block_start\ndata: "
+                                  "{\"type\":\"content_block_start\",\"index\":%u,"
+                                  "\"content_block\":{\"type\":\"thinking\",\"thinking\":\"\","
+                                  "\"signature\":\"\"}}\n\n",
+                                  encoder->blocks++);
 }
 
 /* A delta of the open block, up to the text that is quoted in it. */
-static int write_delta(const tg_client_encoder *encoder, const char *type, const char *key, tg_str text, tg_buf *out)
+static int write_delta(const tg_client_encoder *encoder, const char *type, const char *key,
+                       tg_str text, tg_buf *out)
 {
-    int rc = tg_buf_printf(out, "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":%u,"
-                           "\"delta\":{\"type\":\"%s\",\"%s\":", encoder->blocks - 1, type, key);
+    int rc = tg_buf_printf(
+        out,
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":%u,"
+        "\"delta\":{\"type\":\"%s\",\"%s\":",
+        encoder->blocks - 1, type, key);
     if (rc == 0)
         rc = tg_json_quote(out, text);
     return rc < 0 ? rc : tg_buf_add_text(out, "}}\n\n");
@@ -161,11 +177,16 @@ int tg_client_anthropic_thought(tg_client_encoder *encoder, tg_str text, tg_buf 
 int tg_client_anthropic_call(tg_client_encoder *encoder, const tg_chat_event *event, tg_buf *to)
 {
     if (event->type == TG_CHAT_ARGUMENTS)
-        return encoder->open == TG_BLOCK_CALL ? write_delta(encoder, "input_json_delta", "partial_json", event->text, to) : 0;
+        return encoder->open == TG_BLOCK_CALL
+                   ? write_delta(encoder, "input_json_delta", "partial_json", event->text, to)
+                   : 0;
     int rc = close_block(encoder, to);
     if (rc == 0)
-        rc = tg_buf_printf(to, "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":%u,"
-                           "\"content_block\":{\"type\":\"tool_use\",\"id\":", encoder->blocks++);
+        rc = tg_buf_printf(
+            to,
+            "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":%u,"
+            "\"content_block\":{\"type\":\"tool_use\",\"id\":",
+            encoder->blocks++);
     encoder->open = TG_BLOCK_CALL;
     if (rc == 0)
         rc = tg_json_quote(to, event->call_id);
@@ -227,7 +248,8 @@ int tg_client_anthropic_broken(const char *message, tg_buf *out)
 
 /* ---- plain ---- */
 
-/* One call: {"id":…,"function":{"name":…,"arguments":"JSON, if the model wrote JSON"}} as a block. */
+/* One call: {"id":…,"function":{"name":…,"arguments":"JSON, if the model wrote JSON"}} as a
+ * block. */
 static void write_call(tg_json_out *out, tg_json call)
 {
     tg_str text = {"", 0};

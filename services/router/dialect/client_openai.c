@@ -75,9 +75,10 @@ static int write_prefix(tg_client_encoder *encoder)
     return out.status;
 }
 
-/* {prefix},"choices":[{"index":0,"delta":{DELTA_KEY "DELTA" DELTA_END},"logprobs":null,"finish_reason":FINISH}]} */
-static int write_chunk(tg_client_encoder *encoder, const char *delta_key, tg_str delta, const char *delta_end,
-                       const char *finish, tg_buf *to)
+/* {prefix},"choices":[{"index":0,"delta":{DELTA_KEY "DELTA"
+ * DELTA_END},"logprobs":null,"finish_reason":FINISH}]} */
+static int write_chunk(tg_client_encoder *encoder, const char *delta_key, tg_str delta,
+                       const char *delta_end, const char *finish, tg_buf *to)
 {
     int rc = tg_buf_reserve(to, encoder->text.len + delta.len + 128);
     if (rc == 0)
@@ -114,7 +115,8 @@ int tg_client_openai_reasoning(tg_client_encoder *encoder, tg_str text, tg_buf *
     return write_chunk(encoder, "\"reasoning_content\":", text, "", "null", out);
 }
 
-/* {"id":…,"type":"function","function":{"name":…,"arguments": — then the arguments and two brackets. */
+/* {"id":…,"type":"function","function":{"name":…,"arguments": — then the arguments and two
+ * brackets. */
 static int write_call_head(const tg_chat_event *event, tg_buf *to)
 {
     int rc = tg_buf_add_text(to, "\"id\":");
@@ -137,7 +139,9 @@ int tg_client_openai_call(tg_client_encoder *encoder, const tg_chat_event *event
     else if (rc == 0)
         rc = tg_buf_add_text(&key, "\"function\":{\"arguments\":");
     if (rc == 0)
-        rc = write_chunk(encoder, key.data, event->type == TG_CHAT_CALL ? (tg_str){"", 0} : event->text, "}}]", "null", out);
+        rc = write_chunk(encoder, key.data,
+                         event->type == TG_CHAT_CALL ? (tg_str){"", 0} : event->text, "}}]", "null",
+                         out);
     tg_buf_free(&key);
     return rc;
 }

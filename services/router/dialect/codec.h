@@ -1,8 +1,8 @@
 /* Dialects: pure codecs between wire bytes and the canonical conversation.
  *
- * Four of them: client requests in (OpenAI, Anthropic), upstream requests out (OpenAI, Anthropic, Bedrock
- * Converse, tollgate.v1.Inference), upstream answers in (the same four, plain and streamed, resumable at
- * any byte boundary), client answers out (OpenAI, Anthropic, plain and streamed).
+ * Four of them: client requests in (OpenAI, Anthropic), upstream requests out (OpenAI, Anthropic,
+ * Bedrock Converse, tollgate.v1.Inference), upstream answers in (the same four, plain and streamed,
+ * resumable at any byte boundary), client answers out (OpenAI, Anthropic, plain and streamed).
  *
  * Bounds: TG_CODEC_EVENT_MAX bytes a stream event, TG_CODEC_BODY_MAX a plain answer.
  * Threads: one codec belongs to one request. No I/O, no clock: times and ids are given.
@@ -17,8 +17,10 @@
 #include "libs/json/json.h"
 #include "services/router/dialect/chat.h"
 
-#define TG_CODEC_EVENT_MAX ((size_t)1 << 20) /* one event of an upstream's stream; a larger one fails the attempt */
-#define TG_CODEC_BODY_MAX ((size_t)32 << 20) /* one request, or one whole answer; a larger answer fails the attempt */
+/* one event of an upstream's stream; a larger one fails the attempt */
+#define TG_CODEC_EVENT_MAX ((size_t)1 << 20)
+/* one request, or one whole answer; a larger answer fails the attempt */
+#define TG_CODEC_BODY_MAX ((size_t)32 << 20)
 
 /* ---- client requests ---- */
 
@@ -27,9 +29,10 @@
 int tg_dialect_decode_request(tg_dialect dialect, tg_json_doc *doc, tg_str body, tg_arena *arena,
                               tg_error *err, tg_chat_request *ret);
 
-/* Tools and calls as JSON texts of OpenAI's form, for requests that are no JSON themselves. Errors as above. */
-int tg_dialect_decode_tools(tg_json_doc *doc, tg_str tools, tg_str choice, tg_arena *arena, tg_error *err,
-                            tg_chat_request *request);
+/* Tools and calls as JSON texts of OpenAI's form, for requests that are no JSON themselves. Errors
+ * as above. */
+int tg_dialect_decode_tools(tg_json_doc *doc, tg_str tools, tg_str choice, tg_arena *arena,
+                            tg_error *err, tg_chat_request *request);
 int tg_dialect_decode_calls(tg_json_doc *doc, tg_str calls, tg_arena *arena, tg_error *err,
                             tg_chat_request *request, tg_chat_message *message);
 
@@ -45,8 +48,9 @@ typedef struct tg_upstream_ask {
     uint32_t attempt;       /* private tier */
 } tg_upstream_ask;
 
-/* Appends the body. When client and target share a dialect the client's body is kept verbatim but for
- * model, max tokens, stream and stream_options; not one with thinking that Anthropic did not sign. */
+/* Appends the body. When client and target share a dialect the client's body is kept verbatim but
+ * for model, max tokens, stream and stream_options; not one with thinking that Anthropic did not
+ * sign. */
 int tg_dialect_encode_upstream(tg_provider provider, const tg_chat_request *request,
                                const tg_upstream_ask *ask, tg_buf *body);
 
@@ -109,17 +113,22 @@ typedef struct tg_client_encoder {
     char id[64];         /* shown as the answer's id: "chatcmpl-…" or "msg_…" of the request id */
     uint64_t created_unix_s;
     /* State. */
-    char model[TG_USAGE_MODEL_MAX]; /* what ran: set by the owner to what was asked for; an answer that
-                                       names its model replaces it */
+    char model[TG_USAGE_MODEL_MAX]; /* what ran: set by the owner to what was asked for; an answer
+                                       that names its model replaces it */
     tg_buf text;         /* plain: the whole text */
     tg_buf reasoning;    /* plain: the whole of it */
-    tg_buf calls;        /* plain: OpenAI's array of calls, without its brackets and the last call's end */
+    tg_buf calls; /* plain: OpenAI's array of calls, without its brackets and the last call's end */
     tg_stop_reason stop;
     char stop_sequence[64];
     tg_tokens tokens;
     bool started, stopped, raw_body_set;
     bool thoughts;       /* Anthropic: the client wants to be told of thinking */
-    enum { TG_BLOCK_NONE, TG_BLOCK_TEXT, TG_BLOCK_THINKING, TG_BLOCK_CALL } open; /* Anthropic, streamed: the block under way */
+    enum {
+        TG_BLOCK_NONE,
+        TG_BLOCK_TEXT,
+        TG_BLOCK_THINKING,
+        TG_BLOCK_CALL
+    } open;              /* Anthropic, streamed: the block under way */
     uint32_t blocks;     /* the same: of content, begun so far */
     tg_buf raw_body;     /* plain and same dialect: the upstream's body */
 } tg_client_encoder;
@@ -130,14 +139,15 @@ void tg_client_encoder_free(tg_client_encoder *encoder);
 
 /* Streamed: appends the bytes this event becomes (maybe none). Plain: collects. */
 int tg_client_encoder_event(tg_client_encoder *encoder, const tg_chat_event *event, tg_buf *out);
-/* The end of a complete answer. Streamed: the final events, with `comment` as an SSE comment line before
- * the end mark. Plain: the whole JSON body. `tokens` are the final counts. */
+/* The end of a complete answer. Streamed: the final events, with `comment` as an SSE comment line
+ * before the end mark. Plain: the whole JSON body. `tokens` are the final counts. */
 int tg_client_encoder_end(tg_client_encoder *encoder, const tg_tokens *tokens, const char *comment,
                           tg_buf *out);
 /* A stream that breaks off: the dialect's error event (never a clean end mark). */
 int tg_client_encoder_broken(tg_client_encoder *encoder, const char *message, tg_buf *out);
 
-/* An error body in the client's dialect; returns nothing but the bytes. `code` may be "" (OpenAI's `code`). */
+/* An error body in the client's dialect; returns nothing but the bytes. `code` may be "" (OpenAI's
+ * `code`). */
 int tg_dialect_encode_error(tg_dialect dialect, unsigned status, const char *type, const char *code,
                             const char *message, const char *request_id, tg_buf *out);
 

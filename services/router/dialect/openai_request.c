@@ -29,7 +29,8 @@ static int read_role(tg_request_reader *reader, tg_json value, tg_role *ret)
                         "`role` must be one of system, developer, user, assistant, tool");
 }
 
-/* What only some roles have: a tool's answer names its call, an assistant's message may hold calls and thoughts. */
+/* What only some roles have: a tool's answer names its call, an assistant's message may hold calls
+ * and thoughts. */
 static int read_extras(tg_request_reader *reader, tg_json message, tg_chat_message *to)
 {
     tg_json calls = tg_json_get(message, "tool_calls");
@@ -64,12 +65,14 @@ static int read_message(tg_request_reader *reader, tg_json message)
             rc = tg_request_refuse(reader, value, refused[i]);
     }
     const tg_json content = tg_json_get(message, "content");
-    const bool calls = role == TG_ROLE_ASSISTANT && tg_json_count(tg_json_get(message, "tool_calls")) > 0;
+    const bool calls =
+        role == TG_ROLE_ASSISTANT && tg_json_count(tg_json_get(message, "tool_calls")) > 0;
     if (rc == 0 && !(calls && tg_json_type_of(content) <= TG_JSON_NULL)) /* calls may stand alone */
         rc = tg_request_text(reader, content, "content", &text);
     if (rc == 0)
         rc = tg_request_add_message(reader, role, text);
-    return rc < 0 ? rc : read_extras(reader, message, &reader->messages[reader->out->message_count - 1]);
+    return rc < 0 ? rc
+                  : read_extras(reader, message, &reader->messages[reader->out->message_count - 1]);
 }
 
 static int read_messages(tg_request_reader *reader, tg_json value, const char *name)
@@ -148,7 +151,8 @@ static int read_response_format(tg_request_reader *reader, tg_json value, const 
         return 0;
     }
     if (!tg_str_is(type, "json_schema"))
-        return tg_error_set(reader->err, -EINVAL, "`%s` must be of type text, json_object or json_schema", name);
+        return tg_error_set(reader->err, -EINVAL,
+                            "`%s` must be of type text, json_object or json_schema", name);
     int rc = tg_request_schema(reader, path, 3);
     if (rc == 0 && tg_json_str(tg_json_get(tg_json_get(value, "json_schema"), "name"), &type) == 0)
         rc = tg_request_copy(reader, type, &reader->out->form_name);

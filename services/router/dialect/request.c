@@ -6,14 +6,16 @@
 #include <string.h>
 
 enum {
-    MESSAGE_OVERHEAD_TOKENS = 16, /* at most: role marks and turn ends of the chat templates we know */
-    MESSAGE_UNITS = 400           /* usually: four tokens */
+    MESSAGE_OVERHEAD_TOKENS =
+        16,             /* at most: role marks and turn ends of the chat templates we know */
+    MESSAGE_UNITS = 400 /* usually: four tokens */
 };
 
 uint64_t tg_chat_input_bound(const tg_chat_request *request)
 {
     /* No tokenizer in use gives more than one token a byte. */
-    uint64_t bytes = request->body.len > request->text_bytes ? request->body.len : request->text_bytes;
+    uint64_t bytes =
+        request->body.len > request->text_bytes ? request->body.len : request->text_bytes;
     return bytes + (request->message_count + 1) * MESSAGE_OVERHEAD_TOKENS;
 }
 
@@ -142,19 +144,22 @@ int tg_request_schema(tg_request_reader *reader, const char *const *path, size_t
         tg_json_member member;
         size_t at = 0;
         bool found = false;
-        while (!found && (i == 0 || (value.len > 0 && value.data[0] == '{')) && tg_json_raw_next(value, &at, &member))
+        while (!found && (i == 0 || (value.len > 0 && value.data[0] == '{')) &&
+               tg_json_raw_next(value, &at, &member))
             found = tg_json_raw_key_is(member.key_raw, path[i]);
         value = found ? member.value_raw : (tg_str){"", 0};
     }
     if (value.len == 0 || value.data[0] != '{')
-        return tg_error_set(reader->err, -EINVAL, "`%s` must hold a `%s`, an object", path[0], path[path_len - 1]);
+        return tg_error_set(reader->err, -EINVAL, "`%s` must hold a `%s`, an object", path[0],
+                            path[path_len - 1]);
     reader->out->form = TG_FORM_JSON_SCHEMA;
     reader->out->schema = value;
     tg_chat_count_text(reader->out, value);
     return 0;
 }
 
-int tg_request_part_text(tg_request_reader *reader, tg_json part, const char *name, size_t index, tg_str *ret)
+int tg_request_part_text(tg_request_reader *reader, tg_json part, const char *name, size_t index,
+                         tg_str *ret)
 {
     tg_str type;
     if (tg_json_type_of(part) != TG_JSON_OBJECT ||

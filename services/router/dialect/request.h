@@ -45,31 +45,40 @@ int tg_request_number(tg_request_reader *reader, tg_json value, const char *name
 int tg_request_schema(tg_request_reader *reader, const char *const *path, size_t path_len);
 
 /* A part of content that must be text; its text is still inside the document. */
-int tg_request_part_text(tg_request_reader *reader, tg_json part, const char *name, size_t index, tg_str *ret);
+int tg_request_part_text(tg_request_reader *reader, tg_json part, const char *name, size_t index,
+                         tg_str *ret);
 /* Text content, a string or an array of {"type":"text","text":…} parts (joined by newlines), copied
  * into the arena. Any other part is refused by its type. */
 int tg_request_text(tg_request_reader *reader, tg_json content, const char *name, tg_str *ret);
 int tg_request_copy(tg_request_reader *reader, tg_str text, tg_str *ret); /* into the arena */
-int tg_request_add_message(tg_request_reader *reader, tg_role role, tg_str text); /* counts its bytes */
+int tg_request_add_message(tg_request_reader *reader, tg_role role,
+                           tg_str text); /* counts its bytes */
 
-/* tools.c: OpenAI's tools, tool_choice, an assistant's tool_calls. Names in messages are the members'. */
+/* tools.c: OpenAI's tools, tool_choice, an assistant's tool_calls. Names in messages are the
+ * members'. */
 int tg_request_tools(tg_request_reader *reader, tg_json value, const char *name);
-/* The request's list of tools, each read by `read`, which says what is wrong; they count as text. */
-typedef int (*tg_tool_fn)(tg_request_reader *reader, tg_json value, const char *name, size_t index, tg_chat_tool *ret);
-int tg_request_tool_list(tg_request_reader *reader, tg_json value, const char *name, tg_tool_fn read);
+/* The request's list of tools, each read by `read`, which says what is wrong; they count as
+ * text. */
+typedef int (*tg_tool_fn)(tg_request_reader *reader, tg_json value, const char *name, size_t index,
+                          tg_chat_tool *ret);
+int tg_request_tool_list(tg_request_reader *reader, tg_json value, const char *name,
+                         tg_tool_fn read);
 int tg_request_tool_choice(tg_request_reader *reader, tg_json value, const char *name);
 int tg_request_one_call(tg_request_reader *reader, tg_json value, const char *name);
-int tg_request_calls(tg_request_reader *reader, tg_json value, const char *name, tg_chat_message *message);
+int tg_request_calls(tg_request_reader *reader, tg_json value, const char *name,
+                     tg_chat_message *message);
 int tg_request_check_tools(tg_request_reader *reader); /* when all is read */
 
-/* anthropic_tools.c: the same as Anthropic's clients have them, and the blocks of a message's content, which may become several
- * messages: results of calls, then the text. */
+/* anthropic_tools.c: the same as Anthropic's clients have them, and the blocks of a message's
+ * content, which may become several messages: results of calls, then the text. */
 int tg_request_anthropic_tools(tg_request_reader *reader, tg_json value, const char *name);
 int tg_request_anthropic_tool_choice(tg_request_reader *reader, tg_json value, const char *name);
 int tg_request_anthropic_blocks(tg_request_reader *reader, tg_json blocks, tg_role role);
 
-/* The parameters of a tool, a JSON object of so little depth that every provider's request can hold it. */
-int tg_request_parameters(tg_request_reader *reader, tg_json value, const char *name, size_t index, const char *field, tg_str *ret);
+/* The parameters of a tool, a JSON object of so little depth that every provider's request can hold
+ * it. */
+int tg_request_parameters(tg_request_reader *reader, tg_json value, const char *name, size_t index,
+                          const char *field, tg_str *ret);
 /* The text is a JSON object of such depth. 0 or -ENOMEM. */
 int tg_request_is_object(tg_str text, bool *ret);
 

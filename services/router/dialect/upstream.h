@@ -1,5 +1,5 @@
-/* Parts of upstream requests for upstream_request.c: tools, each in its dialect's words, by upstream_tools.c; the private tier's
- * request by upstream_private.c. */
+/* Parts of upstream requests for upstream_request.c: tools, each in its dialect's words, by
+ * upstream_tools.c; the private tier's request by upstream_private.c. */
 #ifndef TG_ROUTER_DIALECT_UPSTREAM_H
 #define TG_ROUTER_DIALECT_UPSTREAM_H
 

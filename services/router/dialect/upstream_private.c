@@ -47,8 +47,14 @@ static char *json_of(tg_arena *arena, void (*write)(tg_json_out *, const void *)
     return text;
 }
 
-static void write_calls(tg_json_out *out, const void *message) { tg_upstream_calls_openai(out, message); }
-static void write_tools(tg_json_out *out, const void *request) { tg_upstream_tool_list_openai(out, request); }
+static void write_calls(tg_json_out *out, const void *message)
+{
+    tg_upstream_calls_openai(out, message);
+}
+static void write_tools(tg_json_out *out, const void *request)
+{
+    tg_upstream_tool_list_openai(out, request);
+}
 
 static int fill_message(const tg_chat_message *from, tg_arena *arena, Tollgate__V1__ChatMessage *to)
 {
@@ -59,18 +65,22 @@ static int fill_message(const tg_chat_message *from, tg_arena *arena, Tollgate__
     to->reasoning = proto_text(arena, from->reasoning);
     if (from->call_count > 0)
         to->tool_calls_json = json_of(arena, write_calls, from);
-    return to->role && to->content && to->tool_call_id && to->reasoning && to->tool_calls_json ? 0 : -ENOMEM;
+    return to->role && to->content && to->tool_call_id && to->reasoning && to->tool_calls_json
+               ? 0
+               : -ENOMEM;
 }
 
-static int fill_tools(const tg_chat_request *request, tg_arena *arena, Tollgate__V1__GenerateRequest *to)
+static int fill_tools(const tg_chat_request *request, tg_arena *arena,
+                      Tollgate__V1__GenerateRequest *to)
 {
     static const char *const words[] = {"auto", "none", "required"};
     if (request->tool_count == 0)
         return 0;
     to->one_tool_call = request->one_call;
     to->tools_json = json_of(arena, write_tools, request);
-    to->tool_choice = request->tool_use == TG_TOOL_USE_NAMED ? proto_text(arena, request->tool_named)
-                                                             : tg_arena_strdup(arena, tg_str_of(words[request->tool_use]));
+    to->tool_choice = request->tool_use == TG_TOOL_USE_NAMED
+                          ? proto_text(arena, request->tool_named)
+                          : tg_arena_strdup(arena, tg_str_of(words[request->tool_use]));
     return to->tools_json && to->tool_choice ? 0 : -ENOMEM;
 }
 
@@ -128,7 +138,8 @@ static int fill_constraint(const tg_chat_request *request, tg_arena *arena, cons
     if (!to->choice.values)
         return -ENOMEM;
     for (; to->choice.n_values < request->form_text_count; to->choice.n_values++)
-        if (!(to->choice.values[to->choice.n_values] = proto_text(arena, request->form_texts[to->choice.n_values])))
+        if (!(to->choice.values[to->choice.n_values] =
+                  proto_text(arena, request->form_texts[to->choice.n_values])))
             return -ENOMEM;
     return 0;
 }

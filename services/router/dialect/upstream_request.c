@@ -152,14 +152,16 @@ static void write_stops(tg_json_out *out, const char *key, const tg_chat_request
     tg_json_out_end_array(out);
 }
 
-/* OpenAI's response_format. Its rules for strict schemas are not everyone's, so only who wrote for it is held to them. */
+/* OpenAI's response_format. Its rules for strict schemas are not everyone's, so only who wrote for
+ * it is held to them. */
 static void write_response_format(tg_json_out *out, const tg_chat_request *request)
 {
     if (request->form != TG_FORM_JSON_OBJECT && request->form != TG_FORM_JSON_SCHEMA)
         return;
     tg_json_out_key(out, "response_format");
     tg_json_out_begin_object(out);
-    write_pair_text(out, "type", request->form == TG_FORM_JSON_OBJECT ? "json_object" : "json_schema");
+    write_pair_text(out, "type",
+                    request->form == TG_FORM_JSON_OBJECT ? "json_object" : "json_schema");
     if (request->form == TG_FORM_JSON_SCHEMA) {
         tg_json_out_key(out, "json_schema");
         tg_json_out_begin_object(out);
@@ -218,7 +220,8 @@ static int write_openai(const tg_chat_request *request, const tg_upstream_ask *a
 
 static bool is_turn(const tg_chat_message *message)
 {
-    return message->role == TG_ROLE_TOOL || (message->role != TG_ROLE_SYSTEM && (message->text.len > 0 || message->call_count > 0));
+    return message->role == TG_ROLE_TOOL ||
+           (message->role != TG_ROLE_SYSTEM && (message->text.len > 0 || message->call_count > 0));
 }
 
 /* Both want turns to alternate and blocks not to be empty, so neighbours of one role become the
@@ -368,7 +371,8 @@ int tg_dialect_encode_upstream(tg_provider provider, const tg_chat_request *requ
             return write_spliced(true, request, ask, body);
         return write_openai(request, ask, body);
     case TG_PROVIDER_ANTHROPIC:
-        if (request->dialect == TG_DIALECT_ANTHROPIC && request->body.len > 0 && !request->unsigned_thoughts)
+        if (request->dialect == TG_DIALECT_ANTHROPIC && request->body.len > 0 &&
+            !request->unsigned_thoughts)
             return write_spliced(false, request, ask, body);
         return write_anthropic(request, ask, body);
     case TG_PROVIDER_BEDROCK:

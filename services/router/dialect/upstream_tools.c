@@ -9,7 +9,9 @@ static void pair(tg_json_out *out, const char *key, tg_str value)
 static void write_parameters(tg_json_out *out, const char *key, const tg_chat_tool *tool)
 {
     tg_json_out_key(out, key);
-    tg_json_out_raw(out, tool->parameters.len > 0 ? tool->parameters : TG_STR("{\"type\":\"object\",\"properties\":{}}"));
+    tg_json_out_raw(out, tool->parameters.len > 0
+                             ? tool->parameters
+                             : TG_STR("{\"type\":\"object\",\"properties\":{}}"));
 }
 
 /* name, description and parameters, whatever the latter is called. */
@@ -142,8 +144,8 @@ static void write_tool_choice_bedrock(tg_json_out *out, const tg_chat_request *r
     tg_json_out_end_object(out);
 }
 
-/* It has no word for "none" and none for one call at most. Without tools it refuses conversations that have calls, so those
- * keep them. */
+/* It has no word for "none" and none for one call at most. Without tools it refuses conversations
+ * that have calls, so those keep them. */
 void tg_upstream_tools_bedrock(tg_json_out *out, const tg_chat_request *request)
 {
     if (request->tool_count == 0 || (request->tool_use == TG_TOOL_USE_NONE && !has_calls(request)))

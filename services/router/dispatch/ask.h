@@ -15,7 +15,8 @@ typedef struct tg_ask {
 void tg_ask_init(tg_ask *ask);
 void tg_ask_free(tg_ask *ask);
 
-/* `event` names request, attempt, tenant and trace. -EINVAL for a missing credential, with a reason. */
+/* `event` names request, attempt, tenant and trace. -EINVAL for a missing credential, with a
+ * reason. */
 int tg_ask_build(tg_ask *ask, const tg_target *target, const tg_endpoint *endpoint,
                  const tg_credential *credential, const tg_chat_request *chat, uint64_t max_tokens,
                  const tg_usage_event *event, uint64_t unix_s, tg_error *err);

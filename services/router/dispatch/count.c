@@ -18,19 +18,22 @@ static void on_event(void *user, const tg_upstream_event *event)
 {
     tg_count *count = user;
     if (event->type == TG_UPSTREAM_DATA) {
-        Tollgate__V1__CountTokensResponse *answer = (Tollgate__V1__CountTokensResponse *)tg_rpc_wire_unpack(
-            &tollgate__v1__count_tokens_response__descriptor, NULL, event->data, NULL);
+        Tollgate__V1__CountTokensResponse *answer =
+            (Tollgate__V1__CountTokensResponse *)tg_rpc_wire_unpack(
+                &tollgate__v1__count_tokens_response__descriptor, NULL, event->data, NULL);
         count->tokens = answer ? answer->tokens : 0;
         if (answer)
             tollgate__v1__count_tokens_response__free_unpacked(answer, NULL);
     } else if (event->type == TG_UPSTREAM_END) {
         count->upstream = NULL;
-        count->done(count->user, event->failure == TG_UPSTREAM_OK ? count->tokens : 0); /* may free it */
+        count->done(count->user,
+                    event->failure == TG_UPSTREAM_OK ? count->tokens : 0); /* may free it */
     }
 }
 
-int tg_count_start(tg_transport *rpc, const tg_target *target, const tg_endpoint *endpoint, const tg_chat_request *chat,
-                   const char *traceparent, tg_count_done *done, void *user, tg_count **ret)
+int tg_count_start(tg_transport *rpc, const tg_target *target, const tg_endpoint *endpoint,
+                   const tg_chat_request *chat, const char *traceparent, tg_count_done *done,
+                   void *user, tg_count **ret)
 {
     tg_buf body;
     const tg_upstream_header trace = {TG_STR("traceparent"), tg_str_of(traceparent)};

@@ -34,7 +34,8 @@ void tg_dispatch_env_init(tg_dispatch_env *env) { tg_list_init(&env->active); }
 
 static const tg_target *target_of(const tg_dispatch *d)
 {
-    return tg_targets_at(d->request.snapshot->targets, (size_t)d->request.plan->steps[d->step].target);
+    return tg_targets_at(d->request.snapshot->targets,
+                         (size_t)d->request.plan->steps[d->step].target);
 }
 
 static const tg_endpoint *endpoint_of(const tg_dispatch *d)
@@ -73,7 +74,8 @@ static void close_attempt(tg_dispatch *d, tg_outcome outcome)
         return;
     d->running = false;
     d->attempt.closed_mono_ns = d->env->mono_ns();
-    tg_attempt_close(&d->attempt, outcome, d->env->wall_ns(), d->request.chat, d->env->estimates, &d->event);
+    tg_attempt_close(&d->attempt, outcome, d->env->wall_ns(), d->request.chat, d->env->estimates,
+                     &d->event);
     tg_attempt_price(&d->event, d->request.snapshot, d->request.plan, step->target);
     if (d->slot != TG_NO_SLOT)
         d->env->closed(d->env->user, d->slot, &d->event);
@@ -218,7 +220,8 @@ static void describe(tg_dispatch *d)
     /* What recovery would bill if this process died now: the prompt, estimated. */
     e->tokens.input = d->attempt.counted_tokens > 0
                           ? d->attempt.counted_tokens
-                          : tg_token_estimate(tg_estimates_of(d->env->estimates, target->id), tg_chat_input_units(r->chat));
+                          : tg_token_estimate(tg_estimates_of(d->env->estimates, target->id),
+                                              tg_chat_input_units(r->chat));
     e->input_source = e->output_source = TG_COUNT_ESTIMATED;
     tg_attempt_price(e, r->snapshot, r->plan, r->plan->steps[d->step].target);
 }

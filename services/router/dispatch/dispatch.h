@@ -1,18 +1,19 @@
-/* Dispatch: carries a plan out. Attempts one after another, timeouts, fallback until the first token has
- * left for the client, cancellation, and exactly one usage event per attempt.
+/* Dispatch: carries a plan out. Attempts one after another, timeouts, fallback until the first
+ * token has left for the client, cancellation, and exactly one usage event per attempt.
  *
- * Everything it touches is handed in (transports, clocks, the event sink, the observer), so a simulator
- * can stand in for network, disk and time.
+ * Everything it touches is handed in (transports, clocks, the event sink, the observer), so a
+ * simulator can stand in for network, disk and time.
  *
  *     tg_dispatch_new → tg_dispatch_run → on_attempt (on_event…) … → on_done, exactly once
  *
- * on_attempt starts an attempt: whatever on_event delivered before is void (it has not been shown to the
- * client). The first event with text commits: a streaming client has seen it, so there is no fallback any
- * more. For a client that wants one whole answer nothing is shown before on_done, so falling back stays
- * possible to the end. *closed* is written before on_done, so before the answer's last byte.
+ * on_attempt starts an attempt: whatever on_event delivered before is void (it has not been shown
+ * to the client). The first event with text commits: a streaming client has seen it, so there is no
+ * fallback any more. For a client that wants one whole answer nothing is shown before on_done, so
+ * falling back stays possible to the end. *closed* is written before on_done, so before the
+ * answer's last byte.
  *
- * Ownership: the caller owns the dispatch and frees it in or after on_done, or at any time, which cancels
- * it and closes its event as CLIENT_GONE. Request, plan and configuration must outlive it.
+ * Ownership: the caller owns the dispatch and frees it in or after on_done, or at any time, which
+ * cancels it and closes its event as CLIENT_GONE. Request, plan and configuration must outlive it.
  * Threads: the loop's. on_done may come from inside tg_dispatch_run.
  * Bounds: plan->step_count attempts; TG_DISPATCH_ERROR_BODY_MAX bytes of an error answer are kept.
  */
@@ -25,7 +26,8 @@
 #include "services/router/dialect/codec.h"
 #include "services/router/policy/decide.h"
 
-#define TG_DISPATCH_ERROR_BODY_MAX ((size_t)64 << 10) /* bytes of an upstream's error answer that are kept */
+/* bytes of an upstream's error answer that are kept */
+#define TG_DISPATCH_ERROR_BODY_MAX ((size_t)64 << 10)
 #define TG_DISPATCH_TICK_MS 50 /* how exactly timeouts are kept */
 #define TG_NO_SLOT UINT64_MAX  /* an attempt served without a spool record (on_spool_full: allow) */
 
@@ -51,14 +53,16 @@ typedef struct tg_dispatch_env {
     uint64_t (*mono_ns)(void);
     uint64_t (*wall_ns)(void);
     void *user; /* handed to the four below */
-    /* As tg_spool_opened and tg_spool_closed; `opened` may give TG_NO_SLOT. An error refuses the attempt. */
+    /* As tg_spool_opened and tg_spool_closed; `opened` may give TG_NO_SLOT. An error refuses the
+     * attempt. */
     int (*opened)(void *user, const tg_usage_event *event, uint64_t *ret_slot);
     int (*closed)(void *user, uint64_t slot, const tg_usage_event *event);
     void (*observe)(void *user, const tg_observation *observation);
     void (*probe)(void *user, const char *target, const char *endpoint, bool begun);
     const char *instance_id;
     tg_json_doc *doc; /* scratch for answers */
-    tg_estimates *estimates; /* learns from complete answers, guesses where nothing was reported; may be NULL */
+    tg_estimates *estimates; /* learns from complete answers, guesses where nothing was reported;
+                                may be NULL */
     tg_list active;   /* dispatches in flight; initialised by tg_dispatch_env_init */
     size_t active_count;
 } tg_dispatch_env;

@@ -75,7 +75,10 @@ void tg_attempt_note_bad_answer(tg_attempt *a, const tg_error *err)
     fail(a, true, "api_error", err->text);
 }
 
-void tg_attempt_note_local(tg_attempt *a, const char *message) { fail(a, true, "api_error", message); }
+void tg_attempt_note_local(tg_attempt *a, const char *message)
+{
+    fail(a, true, "api_error", message);
+}
 
 void tg_attempt_note_timeout(tg_attempt *a, const char *message)
 {
@@ -156,7 +159,8 @@ void tg_attempt_close(const tg_attempt *a, tg_outcome outcome, uint64_t wall_ns,
                                                       : tg_token_estimate(scale, input_units);
     } else if (outcome == TG_OUTCOME_OK) {
         tg_estimates_learn(estimates, usage->target, input_units,
-                           a->tokens.input + a->tokens.cache_read + a->tokens.cache_write_5m + a->tokens.cache_write_1h);
+                           a->tokens.input + a->tokens.cache_read + a->tokens.cache_write_5m +
+                               a->tokens.cache_write_1h);
     }
     /* Anthropic reports output as it goes; only a final report, after the stop, is the whole. */
     if (!a->has_output || (!a->stopped && outcome != TG_OUTCOME_OK)) {
@@ -188,7 +192,8 @@ void tg_attempt_price(tg_usage_event *usage, const tg_snapshot *snapshot, const 
             tg_price_of(book, other, usage->opened_unix_ns, &usage->tokens, &cost) != 0)
             continue;
         uint32_t n = usage->counterfactual_count++;
-        snprintf(usage->counterfactuals[n].target, sizeof usage->counterfactuals[n].target, "%s", other);
+        snprintf(usage->counterfactuals[n].target, sizeof usage->counterfactuals[n].target, "%s",
+                 other);
         usage->counterfactuals[n].cost_picousd = cost;
     }
 }

@@ -1,5 +1,5 @@
-/* What became of one attempt: its counts and times, whether another target may be tried, what the client
- * is told, what health is told. No I/O: dispatch.c feeds it. */
+/* What became of one attempt: its counts and times, whether another target may be tried, what the
+ * client is told, what health is told. No I/O: dispatch.c feeds it. */
 #ifndef TG_ROUTER_DISPATCH_OUTCOME_H
 #define TG_ROUTER_DISPATCH_OUTCOME_H
 
@@ -33,12 +33,13 @@ void tg_attempt_note_timeout(tg_attempt *attempt, const char *message);
 void tg_attempt_note_end(tg_attempt *attempt, tg_provider provider, const tg_upstream_event *event,
                          tg_str body, tg_json_doc *doc);
 
-/* Fills outcome, times and token counts (reported, else estimated) of the usage event. A complete answer's report is
- * learned from. `estimates` may be NULL. */
+/* Fills outcome, times and token counts (reported, else estimated) of the usage event. A complete
+ * answer's report is learned from. `estimates` may be NULL. */
 void tg_attempt_close(const tg_attempt *attempt, tg_outcome outcome, uint64_t wall_ns,
                       const tg_chat_request *chat, tg_estimates *estimates, tg_usage_event *usage);
 
-/* Stamps cost, price book and counterfactuals, by the prices in force when the attempt was opened. */
+/* Stamps cost, price book and counterfactuals, by the prices in force when the attempt was
+ * opened. */
 void tg_attempt_price(tg_usage_event *usage, const tg_snapshot *snapshot, const tg_plan *plan,
                       int target);
 

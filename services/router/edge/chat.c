@@ -79,7 +79,8 @@ int tg_edge_chat_begin(tg_router *router, const tg_edge_headers *headers, tg_edg
     tg_traceparent(headers->traceparent, random + 10, ret->traceparent);
     ret->task_type = keep(&ret->arena, tg_str_trim(headers->x_task_type), TG_USAGE_NAME_MAX - 1);
     ret->data_class = keep(&ret->arena, tg_str_trim(headers->x_data_class), TG_USAGE_NAME_MAX - 1);
-    ret->latency_budget_ms = keep(&ret->arena, tg_str_trim(headers->x_latency_budget_ms), TG_USAGE_NAME_MAX - 1);
+    ret->latency_budget_ms =
+        keep(&ret->arena, tg_str_trim(headers->x_latency_budget_ms), TG_USAGE_NAME_MAX - 1);
     return 0;
 }
 
@@ -137,11 +138,13 @@ static int keep_pace(tg_edge_chat *chat, uint64_t mono_ns, tg_edge_problem *prob
     uint64_t wait_ms = 0;
     if (tg_pace_take(chat->router->pace, chat->tenant->id, rpm, mono_ns, &wait_ms))
         return 0;
-    *problem = (tg_edge_problem){.status = 429, .type = "rate_limit_error", .code = "rate_limit_exceeded",
+    *problem = (tg_edge_problem){.status = 429,
+                                 .type = "rate_limit_error",
+                                 .code = "rate_limit_exceeded",
                                  .retry_after_ms = wait_ms};
     snprintf(problem->message, sizeof problem->message,
-             "tenant '%s' is limited to %u requests per minute; the next is served in %llu ms", chat->tenant->id, rpm,
-             (unsigned long long)wait_ms);
+             "tenant '%s' is limited to %u requests per minute; the next is served in %llu ms",
+             chat->tenant->id, rpm, (unsigned long long)wait_ms);
     tg_counter_add(tg_counter_of(chat->router->metrics.refusals, labels), 1);
     return -EPERM;
 }
@@ -149,12 +152,13 @@ static int keep_pace(tg_edge_chat *chat, uint64_t mono_ns, tg_edge_problem *prob
 static int latency_budget(const tg_edge_chat *chat, uint32_t *ret_ms, tg_edge_problem *problem)
 {
     uint64_t ms = 0;
-    if (*chat->latency_budget_ms && (tg_str_u64(tg_str_of(chat->latency_budget_ms), &ms) < 0 || ms < 1 ||
-                                     ms > TG_POLICY_BUDGET_MS_MAX)) {
-        *problem = (tg_edge_problem){.status = 400, .type = "invalid_request_error", .code = "invalid_latency_budget"};
+    if (*chat->latency_budget_ms && (tg_str_u64(tg_str_of(chat->latency_budget_ms), &ms) < 0 ||
+                                     ms < 1 || ms > TG_POLICY_BUDGET_MS_MAX)) {
+        *problem = (tg_edge_problem){
+            .status = 400, .type = "invalid_request_error", .code = "invalid_latency_budget"};
         snprintf(problem->message, sizeof problem->message,
-                 "X-Latency-Budget-Ms is '%s'; whole milliseconds from 1 to %d are allowed", chat->latency_budget_ms,
-                 TG_POLICY_BUDGET_MS_MAX);
+                 "X-Latency-Budget-Ms is '%s'; whole milliseconds from 1 to %d are allowed",
+                 chat->latency_budget_ms, TG_POLICY_BUDGET_MS_MAX);
         return -EPERM;
     }
     *ret_ms = (uint32_t)ms;
@@ -197,7 +201,8 @@ static int decide(tg_edge_chat *chat, tg_edge_problem *problem)
 {
     tg_router *router = chat->router;
     const tg_state state = {.fleet = fleet_now(chat), .estimates = router->dispatch.estimates};
-    const tg_now now = {.wall_unix_ns = tg_clock_wall_ns(), .mono_ms = tg_clock_mono_ns() / 1000000u};
+    const tg_now now = {.wall_unix_ns = tg_clock_wall_ns(),
+                        .mono_ms = tg_clock_mono_ns() / 1000000u};
     if (state.fleet->stale && router->settings->on_stale == TG_WHEN_STALE_REJECT) {
         problem_set(problem, 503, "overloaded_error", "fleet_view_stale",
                     "the health service has not been heard and on_stale is reject");
@@ -213,7 +218,8 @@ static int decide(tg_edge_chat *chat, tg_edge_problem *problem)
 
 static int settle(tg_edge_chat *chat, tg_edge_problem *problem)
 {
-    const tg_now now = {.wall_unix_ns = tg_clock_wall_ns(), .mono_ms = tg_clock_mono_ns() / 1000000u};
+    const tg_now now = {.wall_unix_ns = tg_clock_wall_ns(),
+                        .mono_ms = tg_clock_mono_ns() / 1000000u};
     tg_edge_publish_decision(chat, &chat->facts, fleet_now(chat), now);
     return chat->plan->refusal != TG_REFUSAL_NONE ? refuse(chat, problem) : 0;
 }
@@ -229,7 +235,8 @@ static bool ask_count(tg_edge_chat *chat)
     if (!plan->wants_count || chat->facts.count_len == TG_DECIDE_COUNTS_MAX)
         return false;
     const tg_target *target = tg_targets_at(chat->live->targets, (size_t)plan->count_target);
-    return tg_count_start(chat->router->dispatch.rpc, target, &target->endpoints[plan->count_endpoint], &chat->request,
+    return tg_count_start(chat->router->dispatch.rpc, target,
+                          &target->endpoints[plan->count_endpoint], &chat->request,
                           chat->traceparent, on_count, chat, &chat->count) == 0;
 }
 
@@ -238,7 +245,8 @@ static void on_count(void *user, uint64_t tokens)
     tg_edge_chat *chat = user;
     tg_edge_problem problem = {0};
     const int target = chat->plan->count_target;
-    const char *const labels[] = {tg_targets_at(chat->live->targets, (size_t)target)->id, tokens > 0 ? "answered" : "unanswered"};
+    const char *const labels[] = {tg_targets_at(chat->live->targets, (size_t)target)->id,
+                                  tokens > 0 ? "answered" : "unanswered"};
     tg_counter_add(tg_counter_of(chat->router->metrics.counts, labels), 1);
     chat->count = tg_count_free(chat->count);
     chat->counts[chat->facts.count_len++] = (tg_prompt_count){target, tokens};
@@ -250,8 +258,8 @@ static void on_count(void *user, uint64_t tokens)
     chat->on_planned(chat->user, rc, &problem); /* may free it */
 }
 
-int tg_edge_chat_plan(tg_edge_chat *chat, void (*on_planned)(void *, int, const tg_edge_problem *), void *user,
-                      tg_edge_problem *problem)
+int tg_edge_chat_plan(tg_edge_chat *chat, void (*on_planned)(void *, int, const tg_edge_problem *),
+                      void *user, tg_edge_problem *problem)
 {
     int rc = find_facts(chat, problem);
     if (rc == 0)

@@ -1,10 +1,12 @@
 /* One chat request inside the router, whatever edge it came through:
  * authenticate → facts → decide → dispatch.
  *
- * The edge decodes the client's bytes into `request` (strings in `arena`), calls tg_edge_chat_plan, and
- * dispatches with its own callbacks, at once or after a private target has told its count of the prompt's tokens. Problems come back as a value that either edge can encode.
+ * The edge decodes the client's bytes into `request` (strings in `arena`), calls tg_edge_chat_plan,
+ * and dispatches with its own callbacks, at once or after a private target has told its count of
+ * the prompt's tokens. Problems come back as a value that either edge can encode.
  *
- * Ownership: begin makes it, free releases everything, cancelling what is in flight. Threads: the loop's.
+ * Ownership: begin makes it, free releases everything, cancelling what is in flight. Threads: the
+ * loop's.
  */
 #ifndef TG_ROUTER_EDGE_CHAT_H
 #define TG_ROUTER_EDGE_CHAT_H
@@ -56,10 +58,11 @@ typedef struct tg_edge_chat {
 /* Authenticates. -EACCES with *problem; nothing to free then. */
 int tg_edge_chat_begin(tg_router *router, const tg_edge_headers *headers, tg_edge_chat *ret,
                        tg_edge_problem *problem);
-/* Decides what is done. 0; -EPERM for a refusal and -ENOMEM, with *problem; -EINPROGRESS: on_planned(user) will tell one of
- * the others, never from inside, unless the chat is freed before. */
-int tg_edge_chat_plan(tg_edge_chat *chat, void (*on_planned)(void *, int, const tg_edge_problem *), void *user,
-                      tg_edge_problem *problem);
+/* Decides what is done. 0; -EPERM for a refusal and -ENOMEM, with *problem; -EINPROGRESS:
+ * on_planned(user) will tell one of the others, never from inside, unless the chat is freed
+ * before. */
+int tg_edge_chat_plan(tg_edge_chat *chat, void (*on_planned)(void *, int, const tg_edge_problem *),
+                      void *user, tg_edge_problem *problem);
 /* Decides what would be done, by guesses alone; a refusal is in the plan. 0, or as above. */
 int tg_edge_chat_explain(tg_edge_chat *chat, tg_edge_problem *problem);
 /* on_done may come from inside. -ENOMEM. */

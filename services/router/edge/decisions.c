@@ -16,7 +16,8 @@ static const char *endpoint_id(const tg_target *target, int endpoint)
     return target->endpoints[endpoint].id;
 }
 
-static void fill_step(Tollgate__V1__DecisionStep *to, const tg_step *step, const tg_targets *targets)
+static void fill_step(Tollgate__V1__DecisionStep *to, const tg_step *step,
+                      const tg_targets *targets)
 {
     const tg_target *target = tg_targets_at(targets, (size_t)step->target);
     tollgate__v1__decision_step__init(to);
@@ -41,10 +42,12 @@ static void fill_candidate(Tollgate__V1__DecisionCandidate *to, const tg_candida
 }
 
 /* false: out of memory. */
-static bool fill_plan(Tollgate__V1__Decision *out, const tg_plan *plan, const tg_targets *targets, tg_arena *arena)
+static bool fill_plan(Tollgate__V1__Decision *out, const tg_plan *plan, const tg_targets *targets,
+                      tg_arena *arena)
 {
     Tollgate__V1__DecisionStep *steps = tg_arena_zalloc(arena, plan->step_count + 1, sizeof *steps);
-    Tollgate__V1__DecisionCandidate *lines = tg_arena_zalloc(arena, plan->trace_count + 1, sizeof *lines);
+    Tollgate__V1__DecisionCandidate *lines =
+        tg_arena_zalloc(arena, plan->trace_count + 1, sizeof *lines);
     out->steps = tg_arena_zalloc(arena, plan->step_count + 1, sizeof *out->steps);
     out->candidates = tg_arena_zalloc(arena, plan->trace_count + 1, sizeof *out->candidates);
     if (!steps || !lines || !out->steps || !out->candidates)
@@ -65,7 +68,8 @@ static bool fill_plan(Tollgate__V1__Decision *out, const tg_plan *plan, const tg
     return true;
 }
 
-void tg_edge_publish_decision(tg_edge_chat *chat, const tg_facts *facts, const tg_fleet *fleet, tg_now now)
+void tg_edge_publish_decision(tg_edge_chat *chat, const tg_facts *facts, const tg_fleet *fleet,
+                              tg_now now)
 {
     tg_publisher *publisher = chat->router->decisions;
     Tollgate__V1__Decision out = TOLLGATE__V1__DECISION__INIT;

@@ -90,7 +90,8 @@ static int role_of(const char *text, tg_role *ret)
 }
 
 /* A text of the message, copied; what is no UTF-8 is refused by the field's name. */
-static int copy_text(const char *text, size_t index, const char *field, tg_arena *arena, tg_error *err, tg_chat_request *out, tg_str *ret)
+static int copy_text(const char *text, size_t index, const char *field, tg_arena *arena,
+                     tg_error *err, tg_chat_request *out, tg_str *ret)
 {
     if (!tg_utf8_valid(text, strlen(text)))
         return tg_error_set(err, -EINVAL, "messages[%zu].%s is not valid UTF-8", index, field);
@@ -101,15 +102,19 @@ static int copy_text(const char *text, size_t index, const char *field, tg_arena
     return 0;
 }
 
-static int decode_message(const Tollgate__V1__ChatMessage *m, size_t i, tg_json_doc *doc, tg_arena *arena, tg_error *err,
-                          tg_chat_request *out, tg_chat_message *ret)
+static int decode_message(const Tollgate__V1__ChatMessage *m, size_t i, tg_json_doc *doc,
+                          tg_arena *arena, tg_error *err, tg_chat_request *out,
+                          tg_chat_message *ret)
 {
     if (role_of(m->role, &ret->role) < 0)
-        return tg_error_set(err, -EINVAL, "messages[%zu].role: '%s'; allowed are system, user, assistant, tool", i, m->role);
+        return tg_error_set(err, -EINVAL,
+                            "messages[%zu].role: '%s'; allowed are system, user, assistant, tool",
+                            i, m->role);
     int rc = copy_text(m->content, i, "content", arena, err, out, &ret->text);
     if (rc == 0 && ret->role == TG_ROLE_TOOL)
-        rc = *m->tool_call_id ? copy_text(m->tool_call_id, i, "tool_call_id", arena, err, out, &ret->call_id)
-                              : tg_error_set(err, -EINVAL, "messages[%zu].tool_call_id: empty", i);
+        rc = *m->tool_call_id
+                 ? copy_text(m->tool_call_id, i, "tool_call_id", arena, err, out, &ret->call_id)
+                 : tg_error_set(err, -EINVAL, "messages[%zu].tool_call_id: empty", i);
     if (rc == 0 && ret->role == TG_ROLE_ASSISTANT)
         rc = copy_text(m->reasoning, i, "reasoning", arena, err, out, &ret->reasoning);
     if (rc == 0 && *m->tool_calls_json) {
@@ -138,14 +143,17 @@ static int decode_schema(const char *schema, tg_json_doc *doc, tg_error *err, tg
 }
 
 /* Texts are copied: the message does not outlive the handler. */
-static int decode_form(const Tollgate__V1__Constraint *in, tg_json_doc *doc, tg_arena *arena, tg_error *err,
-                       tg_chat_request *ret)
+static int decode_form(const Tollgate__V1__Constraint *in, tg_json_doc *doc, tg_arena *arena,
+                       tg_error *err, tg_chat_request *ret)
 {
     const size_t count = in->choice ? in->choice->n_values : 1;
     char *const *texts = in->choice ? in->choice->values : &in->regex;
-    if (in->json_object + (*in->json_schema != '\0') + (*in->regex != '\0') + (in->choice != NULL) != 1)
+    if (in->json_object + (*in->json_schema != '\0') + (*in->regex != '\0') +
+            (in->choice != NULL) !=
+        1)
         return tg_error_set(err, -EINVAL,
-                            "response_format: exactly one of json_object, json_schema, regex and choice must be given");
+                            "response_format: exactly one of json_object, json_schema, regex and "
+                            "choice must be given");
     if (in->json_object)
         ret->form = TG_FORM_JSON_OBJECT;
     if (*in->json_schema) {
@@ -155,8 +163,8 @@ static int decode_form(const Tollgate__V1__Constraint *in, tg_json_doc *doc, tg_
     if (in->json_object)
         return 0;
     if (count == 0 || count > TG_CHAT_CHOICES_MAX)
-        return tg_error_set(err, -EINVAL, "response_format.choice: %zu texts; 1 to %d are allowed", count,
-                            TG_CHAT_CHOICES_MAX);
+        return tg_error_set(err, -EINVAL, "response_format.choice: %zu texts; 1 to %d are allowed",
+                            count, TG_CHAT_CHOICES_MAX);
     tg_str *copies = tg_arena_zalloc(arena, count, sizeof *copies);
     ret->form = in->choice ? TG_FORM_CHOICE : TG_FORM_REGEX;
     ret->form_texts = copies;
@@ -172,12 +180,12 @@ static int decode_form(const Tollgate__V1__Constraint *in, tg_json_doc *doc, tg_
     return copies ? 0 : -ENOMEM;
 }
 
-static int decode(const Tollgate__V1__ChatRequest *in, bool stream, tg_json_doc *doc, tg_arena *arena, tg_error *err,
-                  tg_chat_request *ret)
+static int decode(const Tollgate__V1__ChatRequest *in, bool stream, tg_json_doc *doc,
+                  tg_arena *arena, tg_error *err, tg_chat_request *ret)
 {
     if (in->n_messages == 0 || in->n_messages > TG_CHAT_MESSAGES_MAX)
-        return tg_error_set(err, -EINVAL, "messages: %zu given; allowed are 1 to %d", in->n_messages,
-                            TG_CHAT_MESSAGES_MAX);
+        return tg_error_set(err, -EINVAL, "messages: %zu given; allowed are 1 to %d",
+                            in->n_messages, TG_CHAT_MESSAGES_MAX);
     if (in->n_stop > TG_CHAT_STOPS_MAX)
         return tg_error_set(err, -EINVAL, "stop: at most %d strings", TG_CHAT_STOPS_MAX);
     tg_chat_message *messages = tg_arena_zalloc(arena, in->n_messages, sizeof *messages);
@@ -214,7 +222,8 @@ static int decode(const Tollgate__V1__ChatRequest *in, bool stream, tg_json_doc 
         if (rc < 0)
             return rc;
     }
-    return tg_dialect_decode_tools(doc, tg_str_of(in->tools_json), tg_str_of(in->tool_choice), arena, err, ret);
+    return tg_dialect_decode_tools(doc, tg_str_of(in->tools_json), tg_str_of(in->tool_choice),
+                                   arena, err, ret);
 }
 
 /* ---- messages out ---- */
@@ -348,7 +357,8 @@ static void collect(grpc_chat *g, const tg_chat_event *event)
         if (!g->calls)
             return;
         grpc_call *call = &g->calls[g->call_count];
-        *call = (grpc_call){tg_arena_strdup(arena, event->call_id), tg_arena_strdup(arena, event->call_name), {0}};
+        *call = (grpc_call){
+            tg_arena_strdup(arena, event->call_id), tg_arena_strdup(arena, event->call_name), {0}};
         tg_buf_init(&call->arguments, TG_RPC_MESSAGE_MAX / 2);
         g->call_count += call->id && call->name;
     }
@@ -403,7 +413,8 @@ static void finish_ok(grpc_chat *g, const tg_usage_event *e)
             calls[i].index = (uint32_t)i;
             calls[i].id = g->calls[i].id;
             calls[i].name = g->calls[i].name;
-            calls[i].arguments = g->calls[i].arguments.data ? g->calls[i].arguments.data : calls[i].arguments;
+            calls[i].arguments =
+                g->calls[i].arguments.data ? g->calls[i].arguments.data : calls[i].arguments;
             pointers[i] = &calls[i];
         }
         response.n_tool_calls = g->call_count;
@@ -447,7 +458,8 @@ static void on_cancel(tg_rpc_call *call, void *user)
 
 static void on_planned(void *user, int rc, const tg_edge_problem *problem)
 {
-    static const tg_edge_problem memory = {.status = 500, .type = "api_error", .code = "", .message = "out of memory"};
+    static const tg_edge_problem memory = {
+        .status = 500, .type = "api_error", .code = "", .message = "out of memory"};
     grpc_chat *g = user;
     if (rc == 0) {
         if (tg_edge_chat_dispatch(&g->chat, on_attempt, on_event, on_done, g) == 0)
@@ -459,9 +471,11 @@ static void on_planned(void *user, int rc, const tg_edge_problem *problem)
     grpc_chat_free(g);
 }
 
-static void start(tg_router *router, tg_rpc_call *call, const Tollgate__V1__ChatRequest *in, bool stream)
+static void start(tg_router *router, tg_rpc_call *call, const Tollgate__V1__ChatRequest *in,
+                  bool stream)
 {
-    tg_edge_problem problem = {.status = 500, .type = "api_error", .code = "", .message = "out of memory"};
+    tg_edge_problem problem = {
+        .status = 500, .type = "api_error", .code = "", .message = "out of memory"};
     tg_edge_headers headers;
     tg_error err = {""};
     grpc_chat *g = calloc(1, sizeof *g);
@@ -509,8 +523,10 @@ static void reply_plan(tg_rpc_call *call, const tg_edge_chat *chat)
     const tg_plan *plan = chat->plan;
     tg_arena *arena = tg_rpc_call_arena(call);
     Tollgate__V1__RouteResponse out = TOLLGATE__V1__ROUTE_RESPONSE__INIT;
-    Tollgate__V1__RouteCandidate *lines = tg_arena_zalloc(arena, plan->trace_count + 1, sizeof *lines);
-    Tollgate__V1__RouteCandidate **trace = tg_arena_zalloc(arena, plan->trace_count + 1, sizeof *trace);
+    Tollgate__V1__RouteCandidate *lines =
+        tg_arena_zalloc(arena, plan->trace_count + 1, sizeof *lines);
+    Tollgate__V1__RouteCandidate **trace =
+        tg_arena_zalloc(arena, plan->trace_count + 1, sizeof *trace);
     char **targets = tg_arena_zalloc(arena, plan->step_count + 1, sizeof *targets);
     if (!lines || !trace || !targets) {
         tg_rpc_fail(call, TG_RPC_RESOURCE_EXHAUSTED, "out of memory");

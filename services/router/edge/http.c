@@ -32,8 +32,8 @@ void tg_edge_http_problem(tg_router *router, tg_http_exchange *x, tg_dialect dia
     tg_http_header headers[2];
     size_t count = 0;
     tg_buf_init(&body, 0);
-    tg_dialect_encode_error(dialect, problem->status, problem->type, problem->code, problem->message,
-                            request_id, &body);
+    tg_dialect_encode_error(dialect, problem->status, problem->type, problem->code,
+                            problem->message, request_id, &body);
     if (request_id && *request_id)
         headers[count++] = (tg_http_header){TG_STR("x-request-id"), tg_str_of(request_id)};
     if (problem->retry_after_ms > 0) {

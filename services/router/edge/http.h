@@ -1,5 +1,5 @@
-/* The HTTP edge: POST /v1/chat/completions, POST /v1/messages, POST /v1/route, GET /v1/models, /healthz,
- * /readyz, /metrics. Errors are in the client's own dialect. */
+/* The HTTP edge: POST /v1/chat/completions, POST /v1/messages, POST /v1/route, GET /v1/models,
+ * /healthz, /readyz, /metrics. Errors are in the client's own dialect. */
 #ifndef TG_ROUTER_EDGE_HTTP_H
 #define TG_ROUTER_EDGE_HTTP_H
 

@@ -207,7 +207,8 @@ static void on_done(void *user, const tg_dispatch_result *result)
 
 static void on_planned(void *user, int rc, const tg_edge_problem *problem)
 {
-    static const tg_edge_problem memory = {.status = 500, .type = "api_error", .code = "", .message = "out of memory"};
+    static const tg_edge_problem memory = {
+        .status = 500, .type = "api_error", .code = "", .message = "out of memory"};
     http_chat *h = user;
     if (rc == 0) {
         if (tg_edge_chat_dispatch(&h->chat, on_attempt, on_event, on_done, h) == 0)
@@ -223,7 +224,8 @@ void tg_edge_http_chat(tg_router *router, tg_http_exchange *x, const tg_http_req
                        tg_dialect dialect)
 {
     tg_edge_headers headers;
-    tg_edge_problem problem = {.status = 500, .type = "api_error", .code = "", .message = "out of memory"};
+    tg_edge_problem problem = {
+        .status = 500, .type = "api_error", .code = "", .message = "out of memory"};
     tg_error err = {""};
     http_chat *h = calloc(1, sizeof *h);
     if (!h) {

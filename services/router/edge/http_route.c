@@ -86,10 +86,11 @@ void tg_edge_http_route(tg_router *router, tg_http_exchange *x, const tg_http_re
         tg_edge_http_problem(router, x, TG_DIALECT_OPENAI, &problem, NULL);
         return;
     }
-    int rc = tg_dialect_decode_request(TG_DIALECT_OPENAI, router->doc, request->body, &chat.arena, &err,
-                                       &chat.request);
+    int rc = tg_dialect_decode_request(TG_DIALECT_OPENAI, router->doc, request->body, &chat.arena,
+                                       &err, &chat.request);
     if (rc < 0) {
-        problem = (tg_edge_problem){.status = 400, .type = "invalid_request_error", .code = "invalid_request"};
+        problem = (tg_edge_problem){
+            .status = 400, .type = "invalid_request_error", .code = "invalid_request"};
         snprintf(problem.message, sizeof problem.message, "%s", err.text);
     } else {
         rc = tg_edge_chat_explain(&chat, &problem);

@@ -195,7 +195,8 @@ static void refuse_latency(tg_decision *d, const tg_rule *rule, const tg_fit *fi
     d->plan->retry_after_ms = LATENCY_RETRY_MS;
     refuse(d, TG_REFUSAL_LATENCY, 503,
            tg_arena_printf(d->arena,
-                           "what is available answers too slowly for the latency budget at the moment: the fastest "
+                           "what is available answers too slowly for the latency budget at the "
+                           "moment: the fastest "
                            "had a 95th percentile of %llu ms",
                            (unsigned long long)least_ms));
 }
@@ -224,10 +225,13 @@ static void refuse_rule(tg_decision *d, const tg_rule *rule, const tg_fit *fits)
         break;
     case TG_OBSTACLE_FORM:
         refuse(d, TG_REFUSAL_FORM, 400,
-               d->facts->text_form ? "response_format: no target allowed here can hold its answer to a regular expression or a "
-                                     "choice; a target of the private tier is needed"
-                                   : "response_format: no target allowed here has a mode for JSON objects without a schema; a "
-                                     "JSON schema or a target of OpenAI's or the private tier is needed");
+               d->facts->text_form
+                   ? "response_format: no target allowed here can hold its answer to a regular "
+                     "expression or a "
+                     "choice; a target of the private tier is needed"
+                   : "response_format: no target allowed here has a mode for JSON objects without "
+                     "a schema; a "
+                     "JSON schema or a target of OpenAI's or the private tier is needed");
         break;
     case TG_OBSTACLE_DATA_CLASS:
         refuse(d, TG_REFUSAL_DATA_CLASS, 403,

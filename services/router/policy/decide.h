@@ -1,16 +1,20 @@
-/* decide(snapshot, facts, state, now, arena) → plan: where a request may go, in which order, and why.
+/* decide(snapshot, facts, state, now, arena) → plan: where a request may go, in which order, and
+ * why.
  *
- * Pure: no I/O, no clock, no randomness of its own (`facts.draw`). Live routing, `POST /v1/route`, `tollgate policy
- * explain` and the tests call this one function, so what is explained is what happens.
+ * Pure: no I/O, no clock, no randomness of its own (`facts.draw`). Live routing, `POST /v1/route`,
+ * `tollgate policy explain` and the tests call this one function, so what is explained is what
+ * happens.
  *
- * Latency budgets: an endpoint that is up and whose 95th percentile, over health's window, is past a budget of the
- * rule or the request is left out, like one that is down. Fewer than TG_DECIDE_REQUESTS_MIN requests in the window
- * say nothing, so that what is left out gets a few requests a window and comes back when it is fast again. A view
- * that is stale says nothing about latency either.
+ * Latency budgets: an endpoint that is up and whose 95th percentile, over health's window, is past
+ * a budget of the rule or the request is left out, like one that is down. Fewer than
+ * TG_DECIDE_REQUESTS_MIN requests in the window say nothing, so that what is left out gets a few
+ * requests a window and comes back when it is fast again. A view that is stale says nothing about
+ * latency either.
  *
- * Counts: a prompt's tokens are guessed for a context and bounded by bytes for a cap. Where that leaves open whether
- * the request may go to a private target that would be its first, the plan says which endpoint to ask; with the answer
- * among the facts the decision is made again. It is good without, too.
+ * Counts: a prompt's tokens are guessed for a context and bounded by bytes for a cap. Where that
+ * leaves open whether the request may go to a private target that would be its first, the plan says
+ * which endpoint to ask; with the answer among the facts the decision is made again. It is good
+ * without, too.
  *
  * Ownership: the plan and its texts live in the arena; it points into the snapshot.
  */
@@ -21,9 +25,11 @@
 #include "services/router/policy/estimates.h"
 #include "services/router/policy/policy.h"
 
-#define TG_DECIDE_REQUESTS_MIN 10 /* requests in health's window below which their percentiles are not heeded */
+/* requests in health's window below which their percentiles are not heeded */
+#define TG_DECIDE_REQUESTS_MIN 10
 
-#define TG_DECIDE_COUNT_DOUBT 2 /* a guess may be so many times the tokens that a prompt has, or be that part of them */
+/* a guess may be so many times the tokens that a prompt has, or be that part of them */
+#define TG_DECIDE_COUNT_DOUBT 2
 #define TG_DECIDE_COUNTS_MAX 2 /* targets that are asked for their count of one prompt */
 
 /* ---- snapshot: what changes only by configuration ---- */
@@ -69,7 +75,11 @@ typedef struct tg_facts {
 
 /* ---- state: what changes by the second ---- */
 
-typedef enum tg_endpoint_health { TG_ENDPOINT_UP, TG_ENDPOINT_HALF_OPEN, TG_ENDPOINT_DOWN } tg_endpoint_health;
+typedef enum tg_endpoint_health {
+    TG_ENDPOINT_UP,
+    TG_ENDPOINT_HALF_OPEN,
+    TG_ENDPOINT_DOWN
+} tg_endpoint_health;
 
 typedef struct tg_endpoint_status {
     tg_endpoint_health health;
@@ -84,7 +94,8 @@ typedef struct tg_endpoint_status {
 /* Indexed [target][endpoint] in the order of the targets document. NULL rows mean: all up. */
 typedef struct tg_fleet {
     uint64_t version;
-    bool stale; /* health has not been heard for longer than allowed; the view is the router's own */
+    bool
+        stale; /* health has not been heard for longer than allowed; the view is the router's own */
     const tg_endpoint_status *const *rows;
     size_t row_count;
 } tg_fleet;
@@ -104,9 +115,10 @@ typedef struct tg_now {
 typedef struct tg_step {
     int target;              /* index */
     int endpoint;            /* index within the target */
-    tg_picousd cost_bound;   /* input bound × price + max output × price; 0 when there is no price */
+    tg_picousd cost_bound; /* input bound × price + max output × price; 0 when there is no price */
     bool probe;              /* goes to a half-open endpoint */
-    uint64_t max_tokens;     /* to ask for there: the client's, or what a cap allows; 0: leave it open */
+    uint64_t
+        max_tokens; /* to ask for there: the client's, or what a cap allows; 0: leave it open */
     bool clamped;            /* the cap lowered it */
     uint64_t counted_tokens; /* of the prompt, by the target's own count; 0: not known */
 } tg_step;
@@ -121,9 +133,9 @@ typedef enum tg_refusal_code {
     TG_REFUSAL_COST_CAP,          /* 402: says cap and estimate */
     TG_REFUSAL_CONTEXT,           /* 400: input + output exceed every target's context */
     TG_REFUSAL_DATA_CLASS,        /* 403 */
-    TG_REFUSAL_LATENCY,           /* 503: what is up is slower than the budget; says budget and percentile */
-    TG_REFUSAL_FORM,              /* 400: no target can hold its answer to the form asked for */
-    TG_REFUSAL_UNAVAILABLE        /* 503: every endpoint is down; retry_after_ms says until when */
+    TG_REFUSAL_LATENCY, /* 503: what is up is slower than the budget; says budget and percentile */
+    TG_REFUSAL_FORM,    /* 400: no target can hold its answer to the form asked for */
+    TG_REFUSAL_UNAVAILABLE /* 503: every endpoint is down; retry_after_ms says until when */
 } tg_refusal_code;
 
 typedef struct tg_candidate { /* one line of the trace */
@@ -150,7 +162,8 @@ typedef struct tg_plan {
     int count_target, count_endpoint;
     const tg_candidate *trace;
     size_t trace_count;
-    /* Every target of the rule, for counterfactual costs of an attempt: indexes into the targets. */
+    /* Every target of the rule, for counterfactual costs of an attempt: indexes into the
+     * targets. */
     const int *alternatives;
     size_t alternative_count;
 } tg_plan;

@@ -37,13 +37,15 @@ const tg_token_scale *tg_estimates_of(const tg_estimates *estimates, const char 
     return estimates ? tg_map_get(estimates->scales, tg_str_of(target)) : NULL;
 }
 
-void tg_estimates_learn(tg_estimates *estimates, const char *target, uint64_t units, uint64_t tokens)
+void tg_estimates_learn(tg_estimates *estimates, const char *target, uint64_t units,
+                        uint64_t tokens)
 {
     if (!estimates)
         return;
     tg_token_scale *scale = tg_map_get(estimates->scales, tg_str_of(target));
     if (!scale) {
-        if (tg_map_count(estimates->scales) == TG_ESTIMATES_TARGETS_MAX || !(scale = calloc(1, sizeof *scale)))
+        if (tg_map_count(estimates->scales) == TG_ESTIMATES_TARGETS_MAX ||
+            !(scale = calloc(1, sizeof *scale)))
             return;
         if (tg_map_put(estimates->scales, tg_str_of(target), scale, NULL) < 0) {
             free(scale);
@@ -53,7 +55,8 @@ void tg_estimates_learn(tg_estimates *estimates, const char *target, uint64_t un
     tg_token_scale_learn(scale, units, tokens);
 }
 
-bool tg_estimates_next(const tg_estimates *estimates, size_t *at, tg_str *ret_target, const tg_token_scale **ret)
+bool tg_estimates_next(const tg_estimates *estimates, size_t *at, tg_str *ret_target,
+                       const tg_token_scale **ret)
 {
     void *scale;
     if (!tg_map_next(estimates->scales, at, ret_target, &scale))

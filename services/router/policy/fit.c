@@ -43,7 +43,8 @@ uint64_t tg_fit_input(const tg_decision *d, int target)
 
 static tg_picousd bound(const tg_price *price, uint64_t input_tokens, uint64_t output_tokens)
 {
-    return saturate((__int128)price->per_request + (__int128)price->input * input_tokens + (__int128)price->output * output_tokens);
+    return saturate((__int128)price->per_request + (__int128)price->input * input_tokens +
+                    (__int128)price->output * output_tokens);
 }
 
 bool tg_fit_bound(const tg_decision *d, int target, uint64_t output_tokens, tg_picousd *ret)
@@ -67,18 +68,20 @@ static bool may_carry(const tg_target *target, tg_str data_class)
     return false;
 }
 
-/* Anthropic and Bedrock take schemas, and have no mode for just any object; expressions and choices only the private tier has. */
+/* Anthropic and Bedrock take schemas, and have no mode for just any object; expressions and choices
+ * only the private tier has. */
 static const char *lacks_form(const tg_target *target, const tg_facts *facts)
 {
     if (facts->text_form && target->provider != TG_PROVIDER_PRIVATE)
         return "has no mode for regular expressions and choices";
-    if (facts->json_object && (target->provider == TG_PROVIDER_ANTHROPIC || target->provider == TG_PROVIDER_BEDROCK))
+    if (facts->json_object &&
+        (target->provider == TG_PROVIDER_ANTHROPIC || target->provider == TG_PROVIDER_BEDROCK))
         return "has no mode for JSON objects without a schema";
     return NULL;
 }
 
-/* An upper bound made of bytes would turn away most of what fits, so the context is held against a guess; what is
- * too long after all is the upstream's to say. */
+/* An upper bound made of bytes would turn away most of what fits, so the context is held against a
+ * guess; what is too long after all is the upstream's to say. */
 static uint64_t guess(const tg_decision *d, int target)
 {
     const tg_facts *facts = d->facts;
@@ -87,7 +90,9 @@ static uint64_t guess(const tg_decision *d, int target)
         return count > 0 ? count : facts->input_tokens;
     if (facts->input_units == 0)
         return facts->input_tokens / BYTES_PER_TOKEN;
-    return tg_token_estimate(d->state ? tg_estimates_of(d->state->estimates, target_at(d, target)->id) : NULL, facts->input_units);
+    return tg_token_estimate(
+        d->state ? tg_estimates_of(d->state->estimates, target_at(d, target)->id) : NULL,
+        facts->input_units);
 }
 
 static uint64_t with_output(const tg_decision *d, uint64_t input)
@@ -177,10 +182,11 @@ static bool usable(const tg_endpoint_status *status, uint64_t mono_ms, bool *ret
 
 static uint32_t tighter(uint32_t a, uint32_t b) { return a == 0 || (b > 0 && b < a) ? b : a; }
 
-/* What was observed lately is over a budget: the percentile in *ret_ms, and what it is of. NULL: it fits, or too
- * little is known. */
-static const char *too_slow(const tg_decision *d, const tg_rule *rule, const tg_endpoint_status *status,
-                            uint64_t *ret_ms, uint32_t *ret_budget_ms)
+/* What was observed lately is over a budget: the percentile in *ret_ms, and what it is of. NULL: it
+ * fits, or too little is known. */
+static const char *too_slow(const tg_decision *d, const tg_rule *rule,
+                            const tg_endpoint_status *status, uint64_t *ret_ms,
+                            uint32_t *ret_budget_ms)
 {
     const uint32_t total_ms = tighter(rule->latency_budget_ms, d->facts->latency_budget_ms);
     const struct {
@@ -201,7 +207,8 @@ static const char *too_slow(const tg_decision *d, const tg_rule *rule, const tg_
     return NULL;
 }
 
-/* False when the endpoint is up and too slow, which is then traced. A probe is not asked: it finds out. */
+/* False when the endpoint is up and too slow, which is then traced. A probe is not asked: it finds
+ * out. */
 static bool fit_latency(tg_decision *d, const tg_rule *rule, tg_fit *fit, size_t endpoint,
                         const tg_endpoint_status *status)
 {
@@ -213,8 +220,9 @@ static bool fit_latency(tg_decision *d, const tg_rule *rule, tg_fit *fit, size_t
         return true;
     if (fit->least_over_ms == 0 || p95_ms < fit->least_over_ms)
         fit->least_over_ms = p95_ms;
-    const char *why = tg_arena_printf(d->arena, "too slow: of late 95%% of its %s came within %llu ms, the budget is %u ms",
-                                      what, (unsigned long long)p95_ms, budget_ms);
+    const char *why = tg_arena_printf(
+        d->arena, "too slow: of late 95%% of its %s came within %llu ms, the budget is %u ms", what,
+        (unsigned long long)p95_ms, budget_ms);
     tg_decision_trace(d, rule->name, target->id, target->endpoints[endpoint].id, false, why, 0);
     return false;
 }
@@ -282,15 +290,18 @@ static bool fit_health(tg_decision *d, const tg_rule *rule, tg_fit *fit)
 static bool count_decides(const tg_decision *d, const tg_rule *rule, int index)
 {
     const tg_target *target = target_at(d, index);
-    if (target->provider != TG_PROVIDER_PRIVATE || target->count_tokens == TG_COUNT_NEVER || d->facts->input_tokens_exact ||
-        asked(d, index))
+    if (target->provider != TG_PROVIDER_PRIVATE || target->count_tokens == TG_COUNT_NEVER ||
+        d->facts->input_tokens_exact || asked(d, index))
         return false;
     const uint64_t input = guess(d, index), least = input / TG_DECIDE_COUNT_DOUBT;
-    const uint64_t most = input <= UINT64_MAX / TG_DECIDE_COUNT_DOUBT ? input * TG_DECIDE_COUNT_DOUBT : UINT64_MAX;
-    if (target->count_tokens == TG_COUNT_ALWAYS || fits_context(d, index, least) != fits_context(d, index, most))
+    const uint64_t most =
+        input <= UINT64_MAX / TG_DECIDE_COUNT_DOUBT ? input * TG_DECIDE_COUNT_DOUBT : UINT64_MAX;
+    if (target->count_tokens == TG_COUNT_ALWAYS ||
+        fits_context(d, index, least) != fits_context(d, index, most))
         return true;
     const tg_price *price = rule->cost_cap > 0 ? price_of(d, index) : NULL;
-    const uint64_t output = d->facts->max_tokens > 0 ? d->facts->max_tokens : target->max_output_tokens;
+    const uint64_t output =
+        d->facts->max_tokens > 0 ? d->facts->max_tokens : target->max_output_tokens;
     return price && bound(price, least, output) <= rule->cost_cap &&
            bound(price, d->facts->input_tokens, output) > rule->cost_cap;
 }

@@ -68,10 +68,14 @@ static const tg_field rule_fields[] = {
      .doc = "most a request may cost, in dollars"},
     {"on_cap", TG_FIELD_ENUM, AT(written_rule, on_cap), .names = on_cap_names,
      .fallback = "default", .doc = "what to do over the cap"},
-    {"ttft_budget_ms", TG_FIELD_DURATION, AT(written_rule, ttft_budget_ms), .max = TG_POLICY_BUDGET_MS_MAX,
-     .doc = "longest that the first token may take, by what was observed lately; 0: as long as it takes"},
-    {"latency_budget_ms", TG_FIELD_DURATION, AT(written_rule, latency_budget_ms), .max = TG_POLICY_BUDGET_MS_MAX,
-     .doc = "longest that a whole answer may take, by what was observed lately; 0: as long as it takes"},
+    {"ttft_budget_ms", TG_FIELD_DURATION, AT(written_rule, ttft_budget_ms),
+     .max = TG_POLICY_BUDGET_MS_MAX,
+     .doc = "longest that the first token may take, by what was observed lately; 0: as long as it "
+            "takes"},
+    {"latency_budget_ms", TG_FIELD_DURATION, AT(written_rule, latency_budget_ms),
+     .max = TG_POLICY_BUDGET_MS_MAX,
+     .doc = "longest that a whole answer may take, by what was observed lately; 0: as long as it "
+            "takes"},
 };
 static const tg_schema rule_schema = SCHEMA("a rule", written_rule, rule_fields);
 

@@ -1,10 +1,11 @@
 /* bench_machine [THREADS]: what this machine's memory and arithmetic can do at most, in one line:
  *
- *     read_gbs=… avx2_int8_gops=… avx2_fp32_gflops=… [avx512_int8_gops=… avx512_fp32_gflops=…] [amx_int8_gops=…]
+ *     read_gbs=… avx2_int8_gops=… avx2_fp32_gflops=… [avx512_int8_gops=… avx512_fp32_gflops=…]
+ * [amx_int8_gops=…]
  *
- * Reading: huge pages, four streams a thread, prefetched. Integers: multiply-adds of bytes, counted as two
- * operations each, by vpmaddubsw, vpmaddwd and vpaddd (AVX2), vpdpbusd (AVX-512 VNNI) or tdpbssd (AMX);
- * all operands in registers. */
+ * Reading: huge pages, four streams a thread, prefetched. Integers: multiply-adds of bytes, counted
+ * as two operations each, by vpmaddubsw, vpmaddwd and vpaddd (AVX2), vpdpbusd (AVX-512 VNNI) or
+ * tdpbssd (AMX); all operands in registers. */
 #include <immintrin.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -54,7 +55,8 @@ __attribute__((target("avx2"))) static void read_memory(job *j)
             const char *at = j->memory + s * part + i;
             _mm_prefetch(at + AHEAD, _MM_HINT_T0);
             sum[s] = _mm256_add_epi64(sum[s], _mm256_load_si256((const __m256i *)(const void *)at));
-            sum[s] = _mm256_add_epi64(sum[s], _mm256_load_si256((const __m256i *)(const void *)(at + 32)));
+            sum[s] = _mm256_add_epi64(sum[s],
+                                      _mm256_load_si256((const __m256i *)(const void *)(at + 32)));
         }
     for (size_t s = 0; s < STREAMS; s++)
         j->sink += (uint64_t)_mm256_extract_epi64(sum[s], 0);
@@ -145,11 +147,11 @@ static void amx_int8(job *j)
         conf.rows[t] = 16;
     }
     __asm__ volatile("ldtilecfg %0" ::"m"(conf));
-    __asm__ volatile("tileloadd (%0,%1,1), %%tmm4\n\ttileloadd (%0,%1,1), %%tmm5\n\t"
-                     "tileloadd (%0,%1,1), %%tmm6\n\ttileloadd (%0,%1,1), %%tmm7\n\t"
-                     "tilezero %%tmm0\n\ttilezero %%tmm1\n\ttilezero %%tmm2\n\ttilezero %%tmm3" ::"r"(
-                         zeros),
-                     "r"(stride), "m"(zeros));
+    __asm__ volatile(
+        "tileloadd (%0,%1,1), %%tmm4\n\ttileloadd (%0,%1,1), %%tmm5\n\t"
+        "tileloadd (%0,%1,1), %%tmm6\n\ttileloadd (%0,%1,1), %%tmm7\n\t"
+        "tilezero %%tmm0\n\ttilezero %%tmm1\n\ttilezero %%tmm2\n\ttilezero %%tmm3" ::"r"(zeros),
+        "r"(stride), "m"(zeros));
     for (int i = 0; i < AMX_ROUNDS / 4; i++)
         __asm__ volatile("tdpbssd %tmm6, %tmm4, %tmm0\n\ttdpbssd %tmm7, %tmm4, %tmm1\n\t"
                          "tdpbssd %tmm6, %tmm5, %tmm2\n\ttdpbssd %tmm7, %tmm5, %tmm3");
@@ -214,7 +216,8 @@ int main(int argc, char **argv)
     if (threads < 1 || threads > THREADS_MAX || !__builtin_cpu_supports("avx2"))
         return 1;
     for (unsigned t = 0; t < threads; t++) {
-        memory[t] = mmap(NULL, READ_BYTES + AHEAD, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        memory[t] = mmap(NULL, READ_BYTES + AHEAD, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory[t] == MAP_FAILED)
             return 1;
         madvise(memory[t], READ_BYTES, MADV_HUGEPAGE);

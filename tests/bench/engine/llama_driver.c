@@ -1,9 +1,9 @@
 /* llama_driver MODEL [THREADS [SEQS [CONTEXT]]]: llama.cpp behind the commands of driver.h.
  *
- * Its own defaults wherever a user would keep them: mmap, repacked weights, flash attention as it sees
- * fit, an F16 cache split among the sequences, micro-batches of 512. Rates leave sampling out, which ours
- * includes.
- * With FIRST=N in the environment it loads, prefills N tokens, takes one more, says so and ends. */
+ * Its own defaults wherever a user would keep them: mmap, repacked weights, flash attention as it
+ * sees fit, an F16 cache split among the sequences, micro-batches of 512. Rates leave sampling out,
+ * which ours includes. With FIRST=N in the environment it loads, prefills N tokens, takes one more,
+ * says so and ends. */
 #include "tests/bench/engine/driver.h"
 
 #include <llama.h>
@@ -127,8 +127,8 @@ static void greedy(void *self, const uint32_t *prompt, size_t prompt_len, uint32
 static size_t tokenize(void *self, const char *text, size_t text_len, uint32_t *out, size_t most)
 {
     peer *p = self;
-    int n = llama_tokenize(p->vocab, text, (int32_t)text_len, (llama_token *)out, (int32_t)most, true,
-                           false);
+    int n = llama_tokenize(p->vocab, text, (int32_t)text_len, (llama_token *)out, (int32_t)most,
+                           true, false);
     if (n < 0)
         driver_fail("the text is too long");
     return (size_t)n;

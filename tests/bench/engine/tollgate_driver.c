@@ -1,14 +1,13 @@
-/* bench_engine MODEL [THREADS [SEQS [CONTEXT]]]: our engine, through its public face, behind the commands
- * of driver.h, and two more:
+/* bench_engine MODEL [THREADS [SEQS [CONTEXT]]]: our engine, through its public face, behind the
+ * commands of driver.h, and two more:
  *
- *     shared CACHE SEQS REQUESTS   nanoseconds, and those to each request's first token, of prompts that
- *                                  share 60% of their 640 tokens; CACHE 0: each is another tenant's
- *     answer TOKENS LEN ID... [LEN ID...]...
- *                                  greedy answers of so many tokens to these prompts, all at once: nanoseconds, those of
- *                                  processor time, tokens guessed, those of them that were right, and a hash of all answers
+ *     shared CACHE SEQS REQUESTS   nanoseconds, and those to each request's first token, of prompts
+ * that share 60% of their 640 tokens; CACHE 0: each is another tenant's answer TOKENS LEN ID...
+ * [LEN ID...]... greedy answers of so many tokens to these prompts, all at once: nanoseconds, those
+ * of processor time, tokens guessed, those of them that were right, and a hash of all answers
  *
- * With FIRST=N in the environment it loads, prefills N tokens, takes one more, says so and ends. With GUESS=0 it never
- * guesses tokens. */
+ * With FIRST=N in the environment it loads, prefills N tokens, takes one more, says so and ends.
+ * With GUESS=0 it never guesses tokens. */
 #include "libs/base/clock.h"
 #include "services/inference/backend/backend.h"
 #include "services/inference/engine/engine.h"
@@ -129,7 +128,8 @@ static driver_time prefill(void *self, uint32_t tokens)
     return driver_since(started);
 }
 
-/* Counted from the moment at which the last sequence has begun: before it, the batch is not whole. */
+/* Counted from the moment at which the last sequence has begun: before it, the batch is not
+ * whole. */
 static driver_time decode(void *self, uint32_t seqs, uint32_t steps)
 {
     ours *o = self;
@@ -180,7 +180,9 @@ static void greedy(void *self, const uint32_t *prompt, size_t prompt_len, uint32
     ours *o = self;
     begin(o, 1);
     o->print_tokens = true;
-    must_submit(o, &(tg_gen_request){.tokens = prompt, .tokens_len = prompt_len, .max_tokens = tokens,
+    must_submit(o, &(tg_gen_request){.tokens = prompt,
+                                     .tokens_len = prompt_len,
+                                     .max_tokens = tokens,
                                      .ignore_end = true});
     drain_all(o);
     o->print_tokens = false;
@@ -207,14 +209,16 @@ static void nll(void *self, const uint32_t *ids, size_t len)
     const tg_backend_conf conf = {.threads = o->threads, .step_tokens_max = 1, .step_logits_max = 1,
                                   .kv_blocks = DRIVER_TOKENS_MAX / TG_KV_BLOCK_TOKENS + 1};
     tg_error err = {""};
-    if (!o->backend && tg_backend_open_cpu(tg_engine_model(o->engine), &conf, &err, &o->backend) < 0)
+    if (!o->backend &&
+        tg_backend_open_cpu(tg_engine_model(o->engine), &conf, &err, &o->backend) < 0)
         driver_fail(err.text);
     for (uint32_t i = 0; i < sizeof(blocks) / sizeof(*blocks); i++)
         blocks[i] = i;
     for (size_t i = 0; i + 1 < len; i++) {
         const float *logits = NULL;
         const tg_step_seq seq = {ids + i, 1, (uint32_t)i, blocks, 1};
-        if (o->backend->ops->run(o->backend, &(tg_forward_step){.seqs = &seq, .seqs_len = 1}, &logits) < 0)
+        if (o->backend->ops->run(o->backend, &(tg_forward_step){.seqs = &seq, .seqs_len = 1},
+                                 &logits) < 0)
             driver_fail("a step failed");
         printf("%.6f ", driver_nll(logits, o->vocab, ids[i + 1]));
     }
@@ -231,9 +235,12 @@ static void submit_shared(ours *o, uint32_t index, bool cache)
                                       : driver_random(&o->random, o->vocab);
     snprintf(tenant, sizeof(tenant), cache ? "one" : "tenant-%llu", (unsigned long long)o->random);
     o->submitted_ns[index] = driver_now_ns();
-    must_submit(o, &(tg_gen_request){.tokens = prompt, .tokens_len = SHARED_PROMPT,
-                                     .max_tokens = SHARED_OUTPUT, .ignore_end = true,
-                                     .tenant = tg_str_of(tenant), .user = (void *)(uintptr_t)index});
+    must_submit(o, &(tg_gen_request){.tokens = prompt,
+                                     .tokens_len = SHARED_PROMPT,
+                                     .max_tokens = SHARED_OUTPUT,
+                                     .ignore_end = true,
+                                     .tenant = tg_str_of(tenant),
+                                     .user = (void *)(uintptr_t)index});
 }
 
 static void on_shared_event(void *user, const tg_engine_event *event)
@@ -312,10 +319,14 @@ int main(int argc, char **argv)
     sem_init(&o.ready, 0, 0);
     o.threads = number(argc, argv, 2, 2);
     o.seqs = number(argc, argv, 3, 32);
-    const tg_engine_conf conf = {.model_path = argv[1], .threads = o.threads, .max_seqs = o.seqs,
+    const tg_engine_conf conf = {.model_path = argv[1],
+                                 .threads = o.threads,
+                                 .max_seqs = o.seqs,
                                  .kv_tokens = number(argc, argv, 4, 8192),
-                                 .step_token_budget = STEP_TOKENS, .notify = on_ready,
-                                 .no_speculation = guess && strcmp(guess, "0") == 0, .notify_user = &o};
+                                 .step_token_budget = STEP_TOKENS,
+                                 .notify = on_ready,
+                                 .no_speculation = guess && strcmp(guess, "0") == 0,
+                                 .notify_user = &o};
     if (tg_engine_new(&conf, &err, &o.engine) < 0)
         driver_fail(err.text);
     const tg_model *model = tg_engine_model(o.engine);

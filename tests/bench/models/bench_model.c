@@ -1,10 +1,10 @@
 /* bench_model Q8_0|Q4_0|F16|Q4_K|Q6_K FILE: a llama of 1.24 billion random weights, for benches.
  *
- * The shape is that of the 1B models people run: 16 layers, width 2,048, 32 heads sharing 8 key heads,
- * inner width 8,192, a vocabulary of 128,256 with tied embeddings. Weights are uniform with a deviation
- * of 0.02, so activations stay in range; the same arguments give the same bytes. The vocabulary is a
- * SentencePiece one of byte tokens and made-up words.
- * Format: the "GGUF" specification in ggml's documentation, version 3. */
+ * The shape is that of the 1B models people run: 16 layers, width 2,048, 32 heads sharing 8 key
+ * heads, inner width 8,192, a vocabulary of 128,256 with tied embeddings. Weights are uniform with
+ * a deviation of 0.02, so activations stay in range; the same arguments give the same bytes. The
+ * vocabulary is a SentencePiece one of byte tokens and made-up words. Format: the "GGUF"
+ * specification in ggml's documentation, version 3. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -168,7 +168,8 @@ static size_t list(tensor *out)
 
 static size_t size_of(const kind *k, const tensor *t)
 {
-    return t->out ? (size_t)(t->in * t->out) / k->block_weights * k->block_bytes : t->in * sizeof(float);
+    return t->out ? (size_t)(t->in * t->out) / k->block_weights * k->block_bytes
+                  : t->in * sizeof(float);
 }
 
 static size_t padded(size_t size) { return (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
@@ -188,11 +189,12 @@ static uint16_t random_half(uint64_t bits)
     return (uint16_t)((bits & 1) << 15 | (uint64_t)exponent << 10 | (bits >> 1 & 0x1ff) << 1);
 }
 
-/* Halves by which a block's numbers, all of them as likely, get a deviation near 0.02 and, where there is a minimum, a
- * mean near 0. */
+/* Halves by which a block's numbers, all of them as likely, get a deviation near 0.02 and, where
+ * there is a minimum, a mean near 0. */
 static void put_scales(const kind *k, uint8_t *block)
 {
-    static const uint16_t q8_d = 0x0c7c /* 2.74e-4 */, q4_d = 0x1c71 /* 4.34e-3 */, q4_k_d = 0x0514 /* 7.75e-5 */;
+    static const uint16_t q8_d = 0x0c7c /* 2.74e-4 */, q4_d = 0x1c71 /* 4.34e-3 */,
+                          q4_k_d = 0x0514 /* 7.75e-5 */;
     static const uint16_t q4_k_dmin = 0x10c3 /* 5.81e-4 */, q6_k_d = 0x00f5 /* 1.46e-5 */;
     switch (k->type) {
     case GGML_Q8_0:

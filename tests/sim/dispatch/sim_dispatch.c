@@ -1,21 +1,25 @@
-/* Dispatch in a simulated world: seeded providers, clients, disk and clock, thousands of requests at a time.
+/* Dispatch in a simulated world: seeded providers, clients, disk and clock, thousands of requests
+ * at a time.
  *
  *     sim-dispatch [--requests N] [--seed S]
  *
- * Each request is sent by a client that may read slowly or leave, to a plan of one to four steps at providers that
- * answer, refuse, stall, break off, or talk nonsense (upstream.h). What must hold, whatever happens:
+ * Each request is sent by a client that may read slowly or leave, to a plan of one to four steps at
+ * providers that answer, refuse, stall, break off, or talk nonsense (upstream.h). What must hold,
+ * whatever happens:
  *
- *   - an attempt is opened before it is sent and closed exactly once; attempts are numbered from 1, one at a time,
- *     at the plan's steps in order;
- *   - a client that stays is answered exactly once, and within the sum of its attempts' timeouts; one that left hears
- *     nothing more;
- *   - what the client has seen is the beginning of what one provider said, and all of it when the answer is OK; once
- *     a streaming client has seen text no other provider is asked;
- *   - a whole answer that is in time is an OK, with the tokens that were reported and their price, to the picodollar;
+ *   - an attempt is opened before it is sent and closed exactly once; attempts are numbered from 1,
+ * one at a time, at the plan's steps in order;
+ *   - a client that stays is answered exactly once, and within the sum of its attempts' timeouts;
+ * one that left hears nothing more;
+ *   - what the client has seen is the beginning of what one provider said, and all of it when the
+ * answer is OK; once a streaming client has seen text no other provider is asked;
+ *   - a whole answer that is in time is an OK, with the tokens that were reported and their price,
+ * to the picodollar;
  *   - an attempt without an accepted answer costs nothing; one that gave text costs something;
  *   - nothing is left when all is over: no exchange, no dispatch, no open record.
  *
- * Exit status 0, or 1 after a line that says what failed, in which request, and the seed to see it again.
+ * Exit status 0, or 1 after a line that says what failed, in which request, and the seed to see it
+ * again.
  */
 #include "libs/base/clock.h"
 #include "services/router/dispatch/dispatch.h"
@@ -36,7 +40,8 @@ static sim_net net;
 
 typedef struct client {
     bool busy, leaves, paused, seen_text, done;
-    uint64_t began_ns, leave_ns, turn_ns, paused_ns, paused_since_ns; /* turn: when it pauses or reads on */
+    uint64_t began_ns, leave_ns, turn_ns, paused_ns,
+        paused_since_ns; /* turn: when it pauses or reads on */
     tg_dispatch *dispatch;
     tg_chat_request chat;
     tg_step steps[STEPS_MAX];
@@ -49,12 +54,14 @@ typedef struct client {
 } client;
 
 static client clients[CLIENTS], *starting;
-static int (*start_of_net)(tg_transport *, const tg_upstream_request *, tg_upstream_on_event *, void *, tg_upstream **);
+static int (*start_of_net)(tg_transport *, const tg_upstream_request *, tg_upstream_on_event *,
+                           void *, tg_upstream **);
 static uint64_t open_records, tally_ok, tally_failed, tally_broken, tally_left, tally_attempts;
 
 #define MUST(condition, c, ...) ((condition) ? (void)0 : fail(c, #condition, __VA_ARGS__))
 
-__attribute__((format(printf, 3, 4))) static void fail(const client *c, const char *condition, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void fail(const client *c, const char *condition,
+                                                       const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -63,8 +70,9 @@ __attribute__((format(printf, 3, 4))) static void fail(const client *c, const ch
     va_end(args);
     printf("\n  must hold: %s\n", condition);
     if (c)
-        printf("  attempt %u of %zu, %s, status %u, text '%s' of '%s'\n", c->attempts, c->plan.step_count,
-               c->chat.stream ? "stream" : "plain", c->script.status, c->text, c->script.text);
+        printf("  attempt %u of %zu, %s, status %u, text '%s' of '%s'\n", c->attempts,
+               c->plan.step_count, c->chat.stream ? "stream" : "plain", c->script.status, c->text,
+               c->script.text);
     printf("  again: sim-dispatch --requests %llu --seed %llu\n", (unsigned long long)request_count,
            (unsigned long long)seed);
     exit(1);
@@ -88,7 +96,8 @@ static int opened(void *user, const tg_usage_event *event, uint64_t *ret_slot)
     (void)user;
     client *c = client_of(event->request_id);
     MUST(c->opened == c->closed, c, "a second attempt was opened before the first was closed");
-    MUST(event->attempt == c->opened + 1, c, "attempt %u was opened after %u", event->attempt, c->opened);
+    MUST(event->attempt == c->opened + 1, c, "attempt %u was opened after %u", event->attempt,
+         c->opened);
     MUST(event->attempt <= c->plan.step_count, c, "more attempts than the plan has steps");
     if (chance(1))
         return -ENOSPC;
@@ -108,22 +117,28 @@ static int opened(void *user, const tg_usage_event *event, uint64_t *ret_slot)
 static void check_closed(const client *c, const tg_usage_event *e)
 {
     const uint64_t times = (uint64_t)c->plan.steps[e->attempt - 1].target + 1;
-    const tg_picousd price = (tg_picousd)(e->tokens.input * INPUT_PRICE * times + e->tokens.output * OUTPUT_PRICE * times);
-    MUST(e->cost_picousd == price, c, "cost %lld is not the price of %llu + %llu tokens", (long long)e->cost_picousd,
-         (unsigned long long)e->tokens.input, (unsigned long long)e->tokens.output);
-    MUST(e->closed_unix_ns == now_ns && e->total_ns == now_ns - e->opened_unix_ns, c, "times are wrong");
+    const tg_picousd price = (tg_picousd)(e->tokens.input * INPUT_PRICE * times +
+                                          e->tokens.output * OUTPUT_PRICE * times);
+    MUST(e->cost_picousd == price, c, "cost %lld is not the price of %llu + %llu tokens",
+         (long long)e->cost_picousd, (unsigned long long)e->tokens.input,
+         (unsigned long long)e->tokens.output);
+    MUST(e->closed_unix_ns == now_ns && e->total_ns == now_ns - e->opened_unix_ns, c,
+         "times are wrong");
     MUST(e->first_token_ns <= e->total_ns, c, "the first token came after the end");
     if (e->outcome == TG_OUTCOME_OK) {
         MUST(e->upstream_status == 200, c, "OK with status %u", e->upstream_status);
-        MUST(!c->script.has_usage || (e->input_source == TG_COUNT_REPORTED && e->output_source == TG_COUNT_REPORTED &&
-                                      e->tokens.input == c->script.input && e->tokens.output == c->script.output),
-             c, "%llu + %llu tokens, reported were %llu + %llu", (unsigned long long)e->tokens.input,
-             (unsigned long long)e->tokens.output, (unsigned long long)c->script.input,
-             (unsigned long long)c->script.output);
-        MUST(c->script.has_usage || (e->input_source == TG_COUNT_ESTIMATED && e->output_source == TG_COUNT_ESTIMATED),
+        MUST(!c->script.has_usage ||
+                 (e->input_source == TG_COUNT_REPORTED && e->output_source == TG_COUNT_REPORTED &&
+                  e->tokens.input == c->script.input && e->tokens.output == c->script.output),
+             c, "%llu + %llu tokens, reported were %llu + %llu",
+             (unsigned long long)e->tokens.input, (unsigned long long)e->tokens.output,
+             (unsigned long long)c->script.input, (unsigned long long)c->script.output);
+        MUST(c->script.has_usage ||
+                 (e->input_source == TG_COUNT_ESTIMATED && e->output_source == TG_COUNT_ESTIMATED),
              c, "tokens nobody reported are called reported");
     } else if (e->upstream_status != 200) {
-        MUST(e->cost_picousd == 0, c, "an attempt of status %u costs something", e->upstream_status);
+        MUST(e->cost_picousd == 0, c, "an attempt of status %u costs something",
+             e->upstream_status);
     } else if (c->text[0]) {
         MUST(e->cost_picousd > 0, c, "text for nothing");
     }
@@ -134,7 +149,8 @@ static int closed(void *user, uint64_t slot, const tg_usage_event *event)
 {
     (void)user;
     client *c = client_of(event->request_id);
-    MUST(slot == ((uint64_t)(c - clients) << 32 | event->attempt), c, "closed under another's slot");
+    MUST(slot == ((uint64_t)(c - clients) << 32 | event->attempt), c,
+         "closed under another's slot");
     MUST(c->opened == c->closed + 1, c, "closed without having been opened");
     MUST(!c->done, c, "closed after the client was answered");
     c->closed++;
@@ -148,7 +164,8 @@ static int closed(void *user, uint64_t slot, const tg_usage_event *event)
 static void observe(void *user, const tg_observation *o)
 {
     (void)user;
-    MUST(o->target[0] && o->endpoint[0] && o->at_unix_ns == now_ns, NULL, "an observation of nothing");
+    MUST(o->target[0] && o->endpoint[0] && o->at_unix_ns == now_ns, NULL,
+         "an observation of nothing");
 }
 
 static void probe(void *user, const char *target, const char *endpoint, bool begun)
@@ -163,9 +180,10 @@ static void on_attempt(void *user, const tg_usage_event *event)
     client *c = user;
     char target[8];
     snprintf(target, sizeof target, "t%d", c->steps[event->attempt - 1].target);
-    MUST(!(c->chat.stream && c->seen_text), c, "another provider is asked after the client has seen text");
-    MUST(strcmp(event->target, target) == 0, c, "attempt %u goes to %s, the plan says %s", event->attempt, event->target,
-         target);
+    MUST(!(c->chat.stream && c->seen_text), c,
+         "another provider is asked after the client has seen text");
+    MUST(strcmp(event->target, target) == 0, c, "attempt %u goes to %s, the plan says %s",
+         event->attempt, event->target, target);
     c->attempts = event->attempt;
     c->text[0] = '\0';
     c->script = (sim_script){0};
@@ -197,9 +215,11 @@ static void on_done(void *user, const tg_dispatch_result *result)
         MUST(strcmp(c->text, c->script.text) == 0, c, "an OK that lacks text");
         MUST(c->script.status == 200, c, "an OK of status %u", c->script.status);
     } else {
-        MUST(!c->script.whole || c->last.attempt != c->attempts || c->last.outcome == TG_OUTCOME_TIMEOUT, c,
-             "a whole answer was not taken");
-        MUST(result->end != TG_DISPATCH_BROKEN || c->chat.stream, c, "broken off without having begun");
+        MUST(!c->script.whole || c->last.attempt != c->attempts ||
+                 c->last.outcome == TG_OUTCOME_TIMEOUT,
+             c, "a whole answer was not taken");
+        MUST(result->end != TG_DISPATCH_BROKEN || c->chat.stream, c,
+             "broken off without having begun");
         MUST(result->end != TG_DISPATCH_FAILED || (result->status >= 400 && result->message[0]), c,
              "failed with status %u", result->status);
         MUST((result->end == TG_DISPATCH_BROKEN) == (c->chat.stream && c->text[0]), c,
@@ -207,12 +227,14 @@ static void on_done(void *user, const tg_dispatch_result *result)
     }
 }
 
-static const char *const bodies[] = {"{\"model\":\"auto\",\"max_tokens\":100,\"messages\":[{\"role\":\"user\",\"content\":"
-                                      "\"hello there\"}],\"stream\":true}",
-                                      "{\"model\":\"auto\",\"max_tokens\":100,\"messages\":[{\"role\":\"user\",\"content\":"
-                                      "\"hello there\"}]}"};
+static const char *const bodies[] = {
+    "{\"model\":\"auto\",\"max_tokens\":100,\"messages\":[{\"role\":\"user\",\"content\":"
+    "\"hello there\"}],\"stream\":true}",
+    "{\"model\":\"auto\",\"max_tokens\":100,\"messages\":[{\"role\":\"user\",\"content\":"
+    "\"hello there\"}]}"};
 static const tg_chat_message message = {.role = TG_ROLE_USER, .text = {"hello there", 11}};
-static const tg_credential credentials_of_one[CREDENTIALS] = {{"sk-test", "", "", ""}, {"sk-test", "", "", ""}};
+static const tg_credential credentials_of_one[CREDENTIALS] = {{"sk-test", "", "", ""},
+                                                              {"sk-test", "", "", ""}};
 static const tg_credential *credentials[TARGETS];
 static tg_snapshot snapshot;
 static tg_dispatch_env env;
@@ -229,9 +251,12 @@ static void begin(client *c)
                                 .max_tokens = 100,
                                 .stream = stream,
                                 .text_bytes = 11};
-    c->plan = (tg_plan){.rule = "r", .task_type = "chat", .steps = c->steps, .step_count = below(STEPS_MAX) + 1};
+    c->plan = (tg_plan){
+        .rule = "r", .task_type = "chat", .steps = c->steps, .step_count = below(STEPS_MAX) + 1};
     for (size_t i = 0; i < c->plan.step_count; i++)
-        c->steps[i] = (tg_step){.target = (int)below(TARGETS), .endpoint = (int)below(CREDENTIALS), .probe = chance(10),
+        c->steps[i] = (tg_step){.target = (int)below(TARGETS),
+                                .endpoint = (int)below(CREDENTIALS),
+                                .probe = chance(10),
                                 .max_tokens = 100};
     c->leaves = chance(15);
     c->leave_ns = now_ns + below(2000ull * MS);
@@ -256,8 +281,8 @@ static void begin(client *c)
 }
 
 /* on_attempt comes right before the attempt's own start. */
-static int start_noting(tg_transport *self, const tg_upstream_request *request, tg_upstream_on_event *event, void *user,
-                        tg_upstream **ret)
+static int start_noting(tg_transport *self, const tg_upstream_request *request,
+                        tg_upstream_on_event *event, void *user, tg_upstream **ret)
 {
     const int rc = start_of_net(self, request, event, user, ret);
     if (rc == 0)
@@ -301,7 +326,8 @@ static void act(client *c)
         tg_dispatch_pause(c->dispatch, c->paused);
         c->turn_ns = c->paused || chance(50) ? now_ns + below(800ull * MS) : UINT64_MAX;
     }
-    const uint64_t patience = c->plan.step_count * (TOTAL_MS + 2 * TG_DISPATCH_TICK_MS) * (uint64_t)MS;
+    const uint64_t patience =
+        c->plan.step_count * (TOTAL_MS + 2 * TG_DISPATCH_TICK_MS) * (uint64_t)MS;
     MUST(c->paused || now_ns - c->began_ns - c->paused_ns <= patience, c, "no end after %llu ms",
          (unsigned long long)((now_ns - c->began_ns) / MS));
 }
@@ -322,8 +348,11 @@ static void load(void)
     for (int i = 0; i < TARGETS; i++) {
         char id[8];
         snprintf(id, sizeof id, "t%d", i);
-        fprintf(file, "  - id: %s\n    provider: %s\n    model: m\n    first_token_timeout_ms: %d\n    idle_timeout_ms: %d\n"
-                "    total_timeout_ms: %d\n    endpoints:\n      - {id: a, url: 'http://x', credential_env: K}\n"
+        fprintf(file,
+                "  - id: %s\n    provider: %s\n    model: m\n    first_token_timeout_ms: %d\n    "
+                "idle_timeout_ms: %d\n"
+                "    total_timeout_ms: %d\n    endpoints:\n      - {id: a, url: 'http://x', "
+                "credential_env: K}\n"
                 "      - {id: b, url: 'http://y', credential_env: K}\n",
                 id, i % 2 ? "anthropic" : "openai", FIRST_TOKEN_MS, IDLE_MS, TOTAL_MS);
         const tg_price price = {.input = INPUT_PRICE * (i + 1), .output = OUTPUT_PRICE * (i + 1)};
@@ -373,7 +402,8 @@ int main(int argc, char **argv)
     for (int i = 1; i + 1 < argc; i += 2) {
         uint64_t value;
         const bool is_seed = strcmp(argv[i], "--seed") == 0;
-        if ((!is_seed && strcmp(argv[i], "--requests") != 0) || tg_str_u64(tg_str_of(argv[i + 1]), &value) < 0) {
+        if ((!is_seed && strcmp(argv[i], "--requests") != 0) ||
+            tg_str_u64(tg_str_of(argv[i + 1]), &value) < 0) {
             fprintf(stderr, "usage: sim-dispatch [--requests N] [--seed S]\n");
             return 2;
         }
@@ -384,17 +414,28 @@ int main(int argc, char **argv)
     sim_net_init(&net, &random_state, &now_ns);
     start_of_net = net.transport.start;
     net.transport.start = start_noting;
-    env = (tg_dispatch_env){.http = &net.transport, .rpc = &net.transport, .mono_ns = clock_ns, .wall_ns = clock_ns,
-                            .opened = opened, .closed = closed, .observe = observe, .probe = probe,
-                            .instance_id = "sim", .doc = tg_json_doc_new()};
+    env = (tg_dispatch_env){.http = &net.transport,
+                            .rpc = &net.transport,
+                            .mono_ns = clock_ns,
+                            .wall_ns = clock_ns,
+                            .opened = opened,
+                            .closed = closed,
+                            .observe = observe,
+                            .probe = probe,
+                            .instance_id = "sim",
+                            .doc = tg_json_doc_new()};
     tg_dispatch_env_init(&env);
     run(request_count);
     MUST(net.live_count == 0, NULL, "%zu exchanges are left", net.live_count);
-    MUST(env.active_count == 0 && open_records == 0, NULL, "%zu dispatches are left", env.active_count);
-    MUST(tally_ok + tally_failed + tally_broken + tally_left == request_count, NULL, "requests were lost");
-    printf("sim-dispatch: %llu requests, %llu attempts: %llu ok, %llu failed, %llu broken off, %llu clients left; seed %llu\n",
-           (unsigned long long)request_count, (unsigned long long)tally_attempts, (unsigned long long)tally_ok,
-           (unsigned long long)tally_failed, (unsigned long long)tally_broken, (unsigned long long)tally_left,
+    MUST(env.active_count == 0 && open_records == 0, NULL, "%zu dispatches are left",
+         env.active_count);
+    MUST(tally_ok + tally_failed + tally_broken + tally_left == request_count, NULL,
+         "requests were lost");
+    printf("sim-dispatch: %llu requests, %llu attempts: %llu ok, %llu failed, %llu broken off, "
+           "%llu clients left; seed %llu\n",
+           (unsigned long long)request_count, (unsigned long long)tally_attempts,
+           (unsigned long long)tally_ok, (unsigned long long)tally_failed,
+           (unsigned long long)tally_broken, (unsigned long long)tally_left,
            (unsigned long long)seed);
     tg_json_doc_free(env.doc);
     return 0;

@@ -22,56 +22,87 @@ static uint64_t draw_delay_ns(uint64_t *random)
 
 /* ---- answers ---- */
 
-static const char *const words[] = {"toll", " gate", " road", " \\u00e9t\\u00e9", " \\ud83d\\ude99", " bar", "\\n", " a"};
-static const char *const shown[] = {"toll", " gate", " road", " \xc3\xa9t\xc3\xa9", " \xf0\x9f\x9a\x99", " bar", "\n", " a"};
+static const char *const words[] = {"toll", " gate", " road", " \\u00e9t\\u00e9", " \\ud83d\\ude99",
+                                    " bar", "\\n",   " a"};
+static const char *const shown[] = {
+    "toll", " gate", " road", " \xc3\xa9t\xc3\xa9", " \xf0\x9f\x9a\x99", " bar", "\n", " a"};
 enum { WORDS = sizeof words / sizeof *words };
 
 static void openai_stream(tg_upstream *u, const unsigned *said, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        tg_buf_printf(&u->bytes, "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\","
-                      "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"},\"finish_reason\":null}]}\n\n",
-                      words[said[i]]);
-    tg_buf_add_text(&u->bytes, "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\","
-                               "\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n");
+        tg_buf_printf(
+            &u->bytes,
+            "data: "
+            "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\","
+            "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"},\"finish_reason\":null}]}"
+            "\n\n",
+            words[said[i]]);
+    tg_buf_add_text(
+        &u->bytes,
+        "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\","
+        "\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n");
     if (u->script.has_usage)
-        tg_buf_printf(&u->bytes, "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\","
-                      "\"choices\":[],\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%u}}\n\n",
-                      (unsigned)u->script.input, (unsigned)u->script.output,
-                      (unsigned)(u->script.input + u->script.output));
+        tg_buf_printf(
+            &u->bytes,
+            "data: "
+            "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\","
+            "\"choices\":[],\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_"
+            "tokens\":%u}}\n\n",
+            (unsigned)u->script.input, (unsigned)u->script.output,
+            (unsigned)(u->script.input + u->script.output));
     tg_buf_add_text(&u->bytes, "data: [DONE]\n\n");
 }
 
 static void anthropic_stream(tg_upstream *u, const unsigned *said, size_t count)
 {
-    tg_buf_printf(&u->bytes, "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"type\":"
-                  "\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[],\"stop_reason\":null,\"usage\":"
-                  "{\"input_tokens\":%u,\"output_tokens\":1}}}\n\nevent: content_block_start\ndata: {\"type\":"
-                  "\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+    tg_buf_printf(&u->bytes,
+                  "event: message_start\ndata: "
+                  "{\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"type\":"
+                  "\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[],\"stop_"
+                  "reason\":null,\"usage\":"
+                  "{\"input_tokens\":%u,\"output_tokens\":1}}}\n\nevent: "
+                  "content_block_start\ndata: {\"type\":"
+                  "\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\","
+                  "\"text\":\"\"}}\n\n",
                   (unsigned)u->script.input);
     for (size_t i = 0; i < count; i++)
-        tg_buf_printf(&u->bytes, "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,"
-                      "\"delta\":{\"type\":\"text_delta\",\"text\":\"%s\"}}\n\n", words[said[i]]);
-    tg_buf_printf(&u->bytes, "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n"
-                  "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},"
-                  "\"usage\":{\"output_tokens\":%u}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
-                  (unsigned)u->script.output);
+        tg_buf_printf(
+            &u->bytes,
+            "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,"
+            "\"delta\":{\"type\":\"text_delta\",\"text\":\"%s\"}}\n\n",
+            words[said[i]]);
+    tg_buf_printf(
+        &u->bytes,
+        "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n"
+        "event: message_delta\ndata: "
+        "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},"
+        "\"usage\":{\"output_tokens\":%u}}\n\nevent: message_stop\ndata: "
+        "{\"type\":\"message_stop\"}\n\n",
+        (unsigned)u->script.output);
 }
 
 static void plain(tg_upstream *u, const unsigned *said, size_t count)
 {
-    tg_buf_add_text(&u->bytes, u->anthropic ? "{\"id\":\"m\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\","
-                                              "\"content\":[{\"type\":\"text\",\"text\":\""
-                                            : "{\"id\":\"c\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\","
-                                              "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"");
+    tg_buf_add_text(
+        &u->bytes,
+        u->anthropic
+            ? "{\"id\":\"m\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\","
+              "\"content\":[{\"type\":\"text\",\"text\":\""
+            : "{\"id\":\"c\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\","
+              "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"");
     for (size_t i = 0; i < count; i++)
         tg_buf_add_text(&u->bytes, words[said[i]]);
     if (u->anthropic)
-        tg_buf_printf(&u->bytes, "\"}],\"stop_reason\":\"end_turn\",\"usage\":{\"input_tokens\":%u,\"output_tokens\":%u}}",
+        tg_buf_printf(&u->bytes,
+                      "\"}],\"stop_reason\":\"end_turn\",\"usage\":{\"input_tokens\":%u,\"output_"
+                      "tokens\":%u}}",
                       (unsigned)u->script.input, (unsigned)u->script.output);
     else if (u->script.has_usage)
-        tg_buf_printf(&u->bytes, "\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":"
-                      "%u,\"total_tokens\":%u}}", (unsigned)u->script.input, (unsigned)u->script.output,
+        tg_buf_printf(&u->bytes,
+                      "\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":%u,"
+                      "\"completion_tokens\":%u,\"total_tokens\":%u}}",
+                      (unsigned)u->script.input, (unsigned)u->script.output,
                       (unsigned)(u->script.input + u->script.output));
     else
         tg_buf_add_text(&u->bytes, "\"},\"finish_reason\":\"stop\"}]}");
@@ -103,8 +134,10 @@ static void write_error(sim_net *net, tg_upstream *u)
     u->script.status = statuses[sim_below(net->random, sizeof statuses / sizeof *statuses)];
     u->retry_after_s = sim_chance(net->random, 50) ? sim_below(net->random, 60) : 0;
     if (sim_chance(net->random, 80))
-        tg_buf_printf(&u->bytes, "{\"type\":\"error\",\"error\":{\"type\":\"some_error\",\"message\":\"status %u\"}}",
-                      u->script.status);
+        tg_buf_printf(
+            &u->bytes,
+            "{\"type\":\"error\",\"error\":{\"type\":\"some_error\",\"message\":\"status %u\"}}",
+            u->script.status);
     else
         tg_buf_add_text(&u->bytes, "<html>not what was promised</html>");
 }
@@ -113,8 +146,9 @@ static void write_error(sim_net *net, tg_upstream *u)
 static void spoil(sim_net *net, tg_upstream *u)
 {
     static const char garbage[] = "data: {\"choices\": [[[\n\n";
-    static const char error[] = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\","
-                                "\"message\":\"Overloaded\"}}\n\n";
+    static const char error[] =
+        "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\","
+        "\"message\":\"Overloaded\"}}\n\n";
     u->script.whole = false;
     u->cut = sim_below(net->random, u->bytes.len); /* at least one byte is missing */
     switch (sim_below(net->random, 5)) {
@@ -132,8 +166,8 @@ static void spoil(sim_net *net, tg_upstream *u)
 
 /* ---- the transport ---- */
 
-static int start(tg_transport *self, const tg_upstream_request *request, tg_upstream_on_event *on_event, void *user,
-                 tg_upstream **ret)
+static int start(tg_transport *self, const tg_upstream_request *request,
+                 tg_upstream_on_event *on_event, void *user, tg_upstream **ret)
 {
     sim_net *net = (sim_net *)self;
     char body[4096];
@@ -191,7 +225,8 @@ static void cancel(tg_upstream *u)
 
 void sim_net_init(sim_net *net, uint64_t *random, uint64_t *now_ns)
 {
-    *net = (sim_net){.transport = {start, pause_upstream, cancel}, .random = random, .now_ns = now_ns};
+    *net =
+        (sim_net){.transport = {start, pause_upstream, cancel}, .random = random, .now_ns = now_ns};
     tg_list_init(&net->live);
     the_net = net;
 }
@@ -218,14 +253,17 @@ static void say_head(tg_upstream *u)
     snprintf(seconds, sizeof seconds, "%u", (unsigned)u->retry_after_s);
     const tg_upstream_header header = {TG_STR("retry-after"), tg_str_of(seconds)};
     u->head_sent = true;
-    u->on_event(u->user, &(tg_upstream_event){.type = TG_UPSTREAM_HEAD, .status = u->script.status,
-                                              .headers = &header, .header_count = u->retry_after_s > 0});
+    u->on_event(u->user, &(tg_upstream_event){.type = TG_UPSTREAM_HEAD,
+                                              .status = u->script.status,
+                                              .headers = &header,
+                                              .header_count = u->retry_after_s > 0});
 }
 
 static void say_data(sim_net *net, tg_upstream *u)
 {
     const size_t left = u->cut - u->sent;
-    const size_t piece = sim_chance(net->random, 30) ? left : sim_below(net->random, left < 200 ? left : 200) + 1;
+    const size_t piece =
+        sim_chance(net->random, 30) ? left : sim_below(net->random, left < 200 ? left : 200) + 1;
     const tg_str data = {u->bytes.data + u->sent, piece};
     u->sent += piece;
     u->on_event(u->user, &(tg_upstream_event){.type = TG_UPSTREAM_DATA, .data = data});
@@ -236,7 +274,9 @@ static void say_end(sim_net *net, tg_upstream *u)
     tg_list_remove(&u->node);
     tg_list_init(&u->node);
     net->live_count--;
-    u->on_event(u->user, &(tg_upstream_event){.type = TG_UPSTREAM_END, .failure = u->failure, .reason = "simulated"});
+    u->on_event(u->user, &(tg_upstream_event){.type = TG_UPSTREAM_END,
+                                              .failure = u->failure,
+                                              .reason = "simulated"});
     drop(u); /* it was out of the list: nobody can have cancelled it */
 }
 

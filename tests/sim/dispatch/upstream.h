@@ -1,7 +1,9 @@
-/* The simulated providers: what each exchange will say is drawn when it starts, bytes, cuts, delays and all.
+/* The simulated providers: what each exchange will say is drawn when it starts, bytes, cuts, delays
+ * and all.
  *
- * An exchange delivers its bytes in random pieces at random times by the simulation's clock. It keeps what it
- * meant to say, so that the simulation can tell what the router should have made of it.
+ * An exchange delivers its bytes in random pieces at random times by the simulation's clock. It
+ * keeps what it meant to say, so that the simulation can tell what the router should have made of
+ * it.
  */
 #ifndef TG_SIM_DISPATCH_UPSTREAM_H
 #define TG_SIM_DISPATCH_UPSTREAM_H
@@ -44,6 +46,9 @@ uint64_t sim_net_next(const sim_net *net); /* when something happens; UINT64_MAX
 void sim_net_step(sim_net *net);           /* delivers what is due now */
 
 uint64_t sim_below(uint64_t *random, uint64_t limit);
-static inline bool sim_chance(uint64_t *random, unsigned percent) { return sim_below(random, 100) < percent; }
+static inline bool sim_chance(uint64_t *random, unsigned percent)
+{
+    return sim_below(random, 100) < percent;
+}
 
 #endif

@@ -8,7 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Large, long-lived, zeroed memory; huge pages where the kernel grants them. NULL when out of memory. */
+/* Large, long-lived, zeroed memory; huge pages where the kernel grants them. NULL when out of
+ * memory. */
 static void *map_memory(size_t bytes)
 {
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -51,7 +52,8 @@ typedef struct loader { /* with `to` NULL it only sums up */
     size_t used;
 } loader;
 
-/* The tensor's pages in the file are let go as soon as they are copied, so that memory holds one copy. */
+/* The tensor's pages in the file are let go as soon as they are copied, so that memory holds one
+ * copy. */
 static void pack(loader *l, const tg_gguf_tensor *tensor, tg_packed *packed)
 {
     const size_t bytes = tg_pack_bytes(tensor, packed);
@@ -184,9 +186,12 @@ static void carve_scratch(tg_cpu *cpu, carver *c)
     cpu->tiles = carve(c, cpu->tiles_max, sizeof(*cpu->tiles));
     cpu->attend_scratch = carve(c, cpu->base.threads, sizeof(*cpu->attend_scratch));
     cpu->product_scratch = carve(c, cpu->base.threads, sizeof(*cpu->product_scratch));
-    const size_t expanded = cpu->conf.kv_type == TG_KV_Q8 ? TG_ATTENTION_SPAN / 16 * tg_kv_head_halves(s->head_dim)
-                                                                + TG_KV_EXPANDED_SPARE : 0;
-    const size_t per_thread = TG_ATTEND_ROWS * (TG_ATTENTION_SPAN + 2 * (size_t)s->head_dim) + expanded / 2;
+    const size_t expanded =
+        cpu->conf.kv_type == TG_KV_Q8
+            ? TG_ATTENTION_SPAN / 16 * tg_kv_head_halves(s->head_dim) + TG_KV_EXPANDED_SPARE
+            : 0;
+    const size_t per_thread =
+        TG_ATTEND_ROWS * (TG_ATTENTION_SPAN + 2 * (size_t)s->head_dim) + expanded / 2;
     for (uint32_t i = 0; i < cpu->base.threads; i++) {
         float *p = carve(c, per_thread, sizeof(float));
         int32_t *sums = carve(c, tg_product_scratch((uint32_t)widest), sizeof(int32_t));
@@ -219,7 +224,8 @@ static int measure(tg_cpu *cpu, const tg_model *model, const tg_backend_conf *co
         return tg_error_set(err, -EINVAL, "%u threads; 0 (one per processor) to %d are allowed",
                             conf->threads, TG_THREADS_MAX);
     if (conf->kv_blocks == 0 || conf->step_tokens_max == 0 || conf->step_logits_max == 0)
-        return tg_error_set(err, -EINVAL, "KV blocks, step tokens and step logits must be at least 1");
+        return tg_error_set(err, -EINVAL,
+                            "KV blocks, step tokens and step logits must be at least 1");
     cpu->model = model;
     cpu->conf = *conf;
     cpu->base.threads = conf->threads ? conf->threads
@@ -236,7 +242,8 @@ static int measure(tg_cpu *cpu, const tg_model *model, const tg_backend_conf *co
     return 0;
 }
 
-int tg_backend_plan_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err, tg_backend_needs *ret)
+int tg_backend_plan_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err,
+                        tg_backend_needs *ret)
 {
     tg_cpu cpu = {.model = NULL};
     int rc = measure(&cpu, model, conf, err);
@@ -260,12 +267,14 @@ static void close_cpu(tg_backend *backend)
     free(cpu);
 }
 
-static int open_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err, tg_backend **ret);
+static int open_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err,
+                    tg_backend **ret);
 
 static const tg_backend_ops ops = {
     .kind = "cpu", .open = open_cpu, .close = close_cpu, .run = tg_cpu_run};
 
-static int open_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err, tg_backend **ret)
+static int open_cpu(const tg_model *model, const tg_backend_conf *conf, tg_error *err,
+                    tg_backend **ret)
 {
     tg_cpu *cpu = calloc(1, sizeof(*cpu));
     if (!cpu)

@@ -9,7 +9,8 @@
 typedef struct tg_cpu_layer {
     tg_packed q, k, v, attn_out, gate, up, down;
     const float *attn_norm, *ffn_norm;
-    const float *q_bias, *k_bias, *v_bias, *q_norm, *k_norm; /* NULL where the architecture has none */
+    const float *q_bias, *k_bias, *v_bias, *q_norm,
+        *k_norm; /* NULL where the architecture has none */
 } tg_cpu_layer;
 
 typedef struct tg_cpu_token { /* one token of the step in progress */

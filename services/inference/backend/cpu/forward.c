@@ -6,7 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define SERIAL_VALUES 8192 /* a stage over tokens with fewer values than this is not worth sharing */
+/* a stage over tokens with fewer values than this is not worth sharing */
+#define SERIAL_VALUES 8192
 #define TASKS_PER_THREAD 4  /* finer than the threads, so that a slow one holds nobody up */
 #define TASK_PANELS 3       /* a task has a multiple of it: kernels take as many panels at a time */
 
@@ -16,7 +17,8 @@ typedef struct token_job {
     uint32_t count;
 } token_job;
 
-/* Tokens of one tile of rows: what is written of them lies side by side, and one thread writes it. */
+/* Tokens of one tile of rows: what is written of them lies side by side, and one thread writes
+ * it. */
 static void tokens_task(void *context, uint32_t index, uint32_t thread)
 {
     const token_job *job = context;
@@ -121,7 +123,9 @@ static void embed_task(void *context, uint32_t index, uint32_t thread)
     if (cpu->embd) {
         const tg_dtype type = cpu->model->token_embd->type;
         const tg_dtype_info *info = tg_dtype_get(type);
-        tg_dtype_to_f32(type, cpu->embd + token->id * (size_t)(s->width / info->block_len * info->block_bytes), s->width, x);
+        tg_dtype_to_f32(
+            type, cpu->embd + token->id * (size_t)(s->width / info->block_len * info->block_bytes),
+            s->width, x);
     } else {
         tg_unpack_row(&cpu->output, token->id, x);
     }
@@ -175,10 +179,12 @@ static void add_bias(float *x, const float *bias, uint32_t len)
 static uint8_t *kv_block(const tg_cpu *cpu, uint32_t block)
 {
     const tg_model_shape *s = &cpu->model->shape;
-    return cpu->kv + ((size_t)cpu->layer * cpu->conf.kv_blocks + block) * s->kv_heads * cpu->kv_head_bytes;
+    return cpu->kv +
+           ((size_t)cpu->layer * cpu->conf.kv_blocks + block) * s->kv_heads * cpu->kv_head_bytes;
 }
 
-static void store_f16(const tg_cpu *cpu, const float *k, const float *v, uint32_t dim, uint32_t slot, uint8_t *block)
+static void store_f16(const tg_cpu *cpu, const float *k, const float *v, uint32_t dim,
+                      uint32_t slot, uint8_t *block)
 {
     uint16_t *to = (uint16_t *)(void *)block, keys[TG_MODEL_HEAD_DIM_MAX];
     cpu->kernels->to_f16(k, dim, keys);
@@ -187,7 +193,8 @@ static void store_f16(const tg_cpu *cpu, const float *k, const float *v, uint32_
     cpu->kernels->to_f16(v, dim, to + (TG_KV_BLOCK_TOKENS + slot) * (size_t)dim);
 }
 
-static void store_q8(const tg_cpu *cpu, const float *k, const float *v, uint32_t dim, uint32_t slot, uint8_t *block)
+static void store_q8(const tg_cpu *cpu, const float *k, const float *v, uint32_t dim, uint32_t slot,
+                     uint8_t *block)
 {
     int8_t *to = (int8_t *)block, keys[TG_MODEL_HEAD_DIM_MAX];
     uint16_t *scales = tg_kv_scales(block, dim), each[2][TG_KV_GROUPS_MAX];
@@ -225,12 +232,14 @@ static void place_task(void *context, uint32_t index, uint32_t thread)
             cpu->kernels->norm(q + h * dim, l->q_norm, dim, s->norm_eps, q + h * dim);
         rotate(q + h * dim, cosine, sine, s->rope_dim / 2, halves);
     }
-    uint8_t *to = kv_block(cpu, cpu->step->seqs[token->seq].blocks[token->position / TG_KV_BLOCK_TOKENS]);
+    uint8_t *to =
+        kv_block(cpu, cpu->step->seqs[token->seq].blocks[token->position / TG_KV_BLOCK_TOKENS]);
     for (uint32_t h = 0; h < s->kv_heads; h++, to += cpu->kv_head_bytes) {
         if (l->k_norm)
             cpu->kernels->norm(k + h * dim, l->k_norm, dim, s->norm_eps, k + h * dim);
         rotate(k + h * dim, cosine, sine, s->rope_dim / 2, halves);
-        (cpu->conf.kv_type == TG_KV_Q8 ? store_q8 : store_f16)(cpu, k + h * dim, v + h * dim, dim, slot, to);
+        (cpu->conf.kv_type == TG_KV_Q8 ? store_q8 : store_f16)(cpu, k + h * dim, v + h * dim, dim,
+                                                               slot, to);
     }
 }
 
@@ -263,7 +272,8 @@ static void attend_task(void *context, uint32_t index, uint32_t thread)
     for (uint32_t r = 0; r < tile->rows; r++) {
         const uint32_t token = (tile->first_row + r) / group;
         const uint32_t query = head * group + (tile->first_row + r) % group;
-        const size_t at = ((size_t)(cpu->token_offsets[tile->seq] + token) * s->heads + query) * dim;
+        const size_t at =
+            ((size_t)(cpu->token_offsets[tile->seq] + token) * s->heads + query) * dim;
         a.q[r] = cpu->q + at;
         a.out[r] = cpu->mixed + at;
         a.position[r] = seq->first_position + token;
@@ -274,7 +284,8 @@ static void attend_task(void *context, uint32_t index, uint32_t thread)
     a.scale = 1.0f / sqrtf((float)dim);
     a.scores = cpu->attend_scratch[thread];
     a.sums = a.scores + (size_t)TG_ATTEND_ROWS * TG_ATTENTION_SPAN;
-    a.expanded = (uint16_t *)(void *)(a.sums + (size_t)2 * TG_ATTEND_ROWS * dim); /* room for it where it is Q8 */
+    a.expanded = (uint16_t *)(void *)(a.sums + (size_t)2 * TG_ATTEND_ROWS *
+                                                   dim); /* room for it where it is Q8 */
     cpu->kernels->attend(&a);
 }
 
@@ -289,7 +300,8 @@ static int lay_out(tg_cpu *cpu, const tg_forward_step *step)
     cpu->tokens_len = cpu->tiles_len = 0;
     for (uint32_t i = 0; i < step->seqs_len; i++) {
         const tg_step_seq *seq = &step->seqs[i];
-        if (seq->tokens_len == 0 || seq->tokens_len > cpu->conf.step_tokens_max - cpu->tokens_len || seq->logits > seq->tokens_len)
+        if (seq->tokens_len == 0 || seq->tokens_len > cpu->conf.step_tokens_max - cpu->tokens_len ||
+            seq->logits > seq->tokens_len)
             return -EINVAL;
         cpu->token_offsets[i] = cpu->tokens_len;
         wanted += seq->logits;
@@ -371,7 +383,8 @@ static void state_task(void *context, uint32_t index, uint32_t thread)
     const tg_cpu *cpu = context;
     const tg_model_shape *s = &cpu->model->shape;
     const size_t at = index * (size_t)s->width;
-    cpu->kernels->norm(cpu->x + at, cpu->output_norm, s->width, s->norm_eps, cpu->step->states + at);
+    cpu->kernels->norm(cpu->x + at, cpu->output_norm, s->width, s->norm_eps,
+                       cpu->step->states + at);
 }
 
 static void copy_blocks(tg_cpu *cpu)
@@ -380,7 +393,8 @@ static void copy_blocks(tg_cpu *cpu)
     const size_t bytes = s->kv_heads * cpu->kv_head_bytes;
     for (uint32_t i = 0; i < cpu->step->copies_len; i++)
         for (cpu->layer = 0; cpu->layer < s->layers; cpu->layer++)
-            memcpy(kv_block(cpu, cpu->step->copies[i].to), kv_block(cpu, cpu->step->copies[i].from), bytes);
+            memcpy(kv_block(cpu, cpu->step->copies[i].to), kv_block(cpu, cpu->step->copies[i].from),
+                   bytes);
 }
 
 int tg_cpu_run(tg_backend *backend, const tg_forward_step *step, const float **ret_logits)

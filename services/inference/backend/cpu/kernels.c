@@ -29,7 +29,8 @@ static bool has_avx512(void)
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
 }
 
-/* The processor has them, the system saves them (bits 17 and 18 of XCR0), and this process may use them. */
+/* The processor has them, the system saves them (bits 17 and 18 of XCR0), and this process may use
+ * them. */
 static bool has_amx(void)
 {
     unsigned a, b, c, d, low, high;
@@ -38,7 +39,8 @@ static bool has_amx(void)
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d >> 24 & 3) != 3) /* AMX-TILE and AMX-INT8 */
         return false;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return (low >> 17 & 3) == 3 && syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+    return (low >> 17 & 3) == 3 &&
+           syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 #endif
 
@@ -63,7 +65,9 @@ int tg_kernels_choose(const char *wanted, tg_error *err, const tg_cpu_kernels **
             return 0;
         }
         if (wanted && *wanted)
-            return tg_error_set(err, -ENOTSUP, "this processor lacks the instructions of '%s'", wanted);
+            return tg_error_set(err, -ENOTSUP, "this processor lacks the instructions of '%s'",
+                                wanted);
     }
-    return tg_error_set(err, -EINVAL, "TOLLGATE_CPU is '%s'; scalar, avx2, avx512 and amx are allowed", wanted);
+    return tg_error_set(err, -EINVAL,
+                        "TOLLGATE_CPU is '%s'; scalar, avx2, avx512 and amx are allowed", wanted);
 }

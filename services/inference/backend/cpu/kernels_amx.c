@@ -1,15 +1,17 @@
 /* AMX int8, for products of many tokens with all quantised weights but Q6_K; the rest is AVX-512's.
  *
- * A block's 32 inputs of 16 outputs are a tile of weights as they lie in a panel (8 rows of 16 × 4 bytes), and
- * those of 16 tokens a tile of activations (16 rows of 32 bytes): one tdpbssd gives all 256 dots. Tiles hold 64
- * inputs, but a block of 32 has a scale of its own, so half of the multipliers rest. The dots go through memory to
- * registers of 16 lanes, where the chain of numerics.h takes them block by block.
+ * A block's 32 inputs of 16 outputs are a tile of weights as they lie in a panel (8 rows of 16 × 4
+ * bytes), and those of 16 tokens a tile of activations (16 rows of 32 bytes): one tdpbssd gives all
+ * 256 dots. Tiles hold 64 inputs, but a block of 32 has a scale of its own, so half of the
+ * multipliers rest. The dots go through memory to registers of 16 lanes, where the chain of
+ * numerics.h takes them block by block.
  *
- * What holds it back is not the tdpbssd (16 cycles) but all around it: an element of the result takes three floating
- * operations a block, of which the processor does one a cycle instead of two while tiles are multiplied, and
- * storing a tile takes 16 cycles. So 2 panels by 32 tokens share their loads; a tile is stored three products after
- * it was begun; and eight products' dots are kept, so that eight tokens by two panels have their sums in registers
- * for two blocks. Numbers of four and five bits are spread to signed bytes once for all tokens.
+ * What holds it back is not the tdpbssd (16 cycles) but all around it: an element of the result
+ * takes three floating operations a block, of which the processor does one a cycle instead of two
+ * while tiles are multiplied, and storing a tile takes 16 cycles. So 2 panels by 32 tokens share
+ * their loads; a tile is stored three products after it was begun; and eight products' dots are
+ * kept, so that eight tokens by two panels have their sums in registers for two blocks. Numbers of
+ * four and five bits are spread to signed bytes once for all tokens.
  */
 #include "services/inference/backend/cpu/kernels.h"
 
@@ -21,7 +23,8 @@
 #include "services/inference/backend/cpu/panel.h"
 
 enum {
-    /* From so many tokens on it is faster than AVX-512: with weights of a byte, and with those that are spread. */
+    /* From so many tokens on it is faster than AVX-512: with weights of a byte, and with those that
+       are spread. */
     ROWS_MIN = 9,
     ROWS_MIN_SPREAD = 28,
     PANELS = 2, /* of a tile of outputs, at most */
@@ -29,11 +32,13 @@ enum {
     KEPT = 8,   /* products whose dots are kept */
     LATE = 3,   /* products from one's start to the storing of its tile */
     DOTS_TILES = LATE + 1,
-    SUMS = 16, /* vectors of sums that registers hold, a group: of 8 tokens by 2 panels, or of 16 by one */
+    SUMS = 16, /* vectors of sums that registers hold, a group: of 8 tokens by 2 panels, or of 16 by
+                  one */
     WEIGHTS_BYTES = TG_QUANT_BLOCK * TG_PANEL, /* of a tile */
     TOKENS_BYTES = TG_QUANT_BLOCK * TG_ROWS_Q16,
     FOURS = TILES * TG_ROWS_Q16 / TG_ROWS_TILE,
-    NEAR_BYTES = 1 << 20, /* of tokens that all panels meet before the next tokens do: half of the second cache */
+    NEAR_BYTES = 1 << 20, /* of tokens that all panels meet before the next tokens do: half of the
+                             second cache */
 };
 
 static const tg_tile_conf CONF = { /* dots in 0 to 3, tokens in 4 and 5, weights in 6 and 7 */
@@ -42,7 +47,8 @@ static const tg_tile_conf CONF = { /* dots in 0 to 3, tokens in 4 and 5, weights
     .row_bytes = {64, 64, 64, 64, TG_QUANT_BLOCK, TG_QUANT_BLOCK, TG_PANEL * 4, TG_PANEL * 4},
 };
 
-/* A tile of outputs: m panels by n tiles of tokens, both 1 or 2 and constants where functions are inlined. */
+/* A tile of outputs: m panels by n tiles of tokens, both 1 or 2 and constants where functions are
+ * inlined. */
 typedef struct amx_tile {
     const uint8_t *weights[PANELS]; /* signed bytes: [block][8][16][4] */
     const uint8_t *scales[PANELS];
@@ -108,10 +114,11 @@ TG_BODY void store_dots(int tile, amx_dots *to)
     }
 }
 
-/* Starts on product `step` of the chunk that begins at block `b`, and stores the one that was begun LATE steps
- * before: in a chunk's first steps that is one of the chunk before, if there is one. A block's products are in order
- * of tiles of tokens, then panels. */
-TG_BODY void multiply(const amx_tile *in, size_t b, int step, int m, int n, amx_dots *before, amx_dots *dots)
+/* Starts on product `step` of the chunk that begins at block `b`, and stores the one that was begun
+ * LATE steps before: in a chunk's first steps that is one of the chunk before, if there is one. A
+ * block's products are in order of tiles of tokens, then panels. */
+TG_BODY void multiply(const amx_tile *in, size_t b, int step, int m, int n, amx_dots *before,
+                      amx_dots *dots)
 {
     const int each = m * n, block = step / each, tokens = step % each / m, panel = step % m;
     const int a = n == 1 ? block % 2 : tokens, w = m == 1 ? block % 2 : panel;
@@ -119,7 +126,8 @@ TG_BODY void multiply(const amx_tile *in, size_t b, int step, int m, int n, amx_
     if (step >= LATE)
         store_dots((step - LATE) % DOTS_TILES, &dots[step - LATE]);
     else if (before)
-        store_dots((step + DOTS_TILES - LATE) % DOTS_TILES, &before[each * chunk_of(n) + step - LATE]);
+        store_dots((step + DOTS_TILES - LATE) % DOTS_TILES,
+                   &before[each * chunk_of(n) + step - LATE]);
     if (panel == 0)
         load_tokens(a, in->q[tokens] + at * TOKENS_BYTES);
     if (tokens == 0)
@@ -128,8 +136,9 @@ TG_BODY void multiply(const amx_tile *in, size_t b, int step, int m, int n, amx_
 }
 
 /* Adds block `j` of a chunk that begins at `b` to the sums of a group. */
-TG_BODY TG_ISA void add_block(const amx_tile *in, size_t b, int j, int group, int m, int n, tg_dtype type,
-                              const amx_dots *dots, v16 (*scale)[PANELS], v16 (*min)[PANELS], v16 *acc)
+TG_BODY TG_ISA void add_block(const amx_tile *in, size_t b, int j, int group, int m, int n,
+                              tg_dtype type, const amx_dots *dots, v16 (*scale)[PANELS],
+                              v16 (*min)[PANELS], v16 *acc)
 {
     const int count = SUMS / m;
     TG_UNROLL
@@ -204,7 +213,8 @@ TG_BODY TG_ISA void spread(const uint8_t *from, size_t blocks, tg_dtype type, ui
         TG_UNROLL
         for (size_t g = 0; g < 4; g++) {
             const __m512i w = _mm512_loadu_si512(from + g * 64);
-            __m512i low = _mm512_and_si512(w, mask), high = _mm512_and_si512(_mm512_srli_epi16(w, 4), mask);
+            __m512i low = _mm512_and_si512(w, mask),
+                    high = _mm512_and_si512(_mm512_srli_epi16(w, 4), mask);
             if (tg_packed_is_five(type)) {
                 const __m512i bits = _mm512_loadu_si512(from + 4 * 64);
                 low = _mm512_or_si512(low, _mm512_and_si512(u16_left(bits, 4 - g), fifth));
@@ -221,7 +231,8 @@ static void point_at(const tg_rows *rows, uint32_t row, uint32_t end, amx_tile *
     const uint32_t last = (rows->len - 1) / TG_ROWS_TILE * TG_ROWS_TILE;
     ret->count = end - row < TILES * TG_ROWS_Q16 ? end - row : TILES * TG_ROWS_Q16;
     for (uint32_t tile = 0; tile < TILES; tile++)
-        ret->q[tile] = rows->q16 + tg_rows_q16_at(rows, row + tile * TG_ROWS_Q16, 0) * TG_QUANT_BLOCK;
+        ret->q[tile] =
+            rows->q16 + tg_rows_q16_at(rows, row + tile * TG_ROWS_Q16, 0) * TG_QUANT_BLOCK;
     for (uint32_t four = 0; four < FOURS; four++) {
         const uint32_t first = row + four * TG_ROWS_TILE;
         const size_t at = tg_rows_at(rows, first < last ? first : last, 0);
@@ -230,8 +241,8 @@ static void point_at(const tg_rows *rows, uint32_t row, uint32_t end, amx_tile *
     }
 }
 
-TG_BODY TG_ISA void run_rows(const tg_product *product, const amx_tile *in, uint32_t index, uint32_t row, int m,
-                             int n, tg_dtype type)
+TG_BODY TG_ISA void run_rows(const tg_product *product, const amx_tile *in, uint32_t index,
+                             uint32_t row, int m, int n, tg_dtype type)
 {
     const uint32_t count = (uint32_t)(SUMS / m);
     v16 sums[PANELS * TILES * SUMS];
@@ -242,8 +253,8 @@ TG_BODY TG_ISA void run_rows(const tg_product *product, const amx_tile *in, uint
 }
 
 /* Tokens [row, end) by m panels. */
-TG_BODY TG_ISA void run_group(const tg_product *product, amx_tile *in, uint32_t index, uint32_t row, uint32_t end,
-                              int m, tg_dtype type)
+TG_BODY TG_ISA void run_group(const tg_product *product, amx_tile *in, uint32_t index, uint32_t row,
+                              uint32_t end, int m, tg_dtype type)
 {
     for (; row < end; row += in->count) {
         point_at(product->rows, row, end, in);
@@ -256,8 +267,8 @@ TG_BODY TG_ISA void run_group(const tg_product *product, amx_tile *in, uint32_t 
 }
 
 /* Panels index..index + m. */
-TG_BODY TG_ISA void start_group(const tg_packed *w, uint32_t index, uint32_t m, uint8_t *scratch, tg_dtype type,
-                                amx_tile *ret)
+TG_BODY TG_ISA void start_group(const tg_packed *w, uint32_t index, uint32_t m, uint8_t *scratch,
+                                tg_dtype type, amx_tile *ret)
 {
     ret->blocks = w->in / TG_QUANT_BLOCK;
     for (uint32_t p = 0; p < m; p++) {
@@ -273,19 +284,21 @@ TG_BODY TG_ISA void start_group(const tg_packed *w, uint32_t index, uint32_t m, 
     ret->ahead = w->data + (index + m) * w->panel_bytes;
 }
 
-TG_BODY TG_ISA void run_panels(const tg_product *product, uint32_t first, uint32_t last, uint8_t *scratch,
-                               tg_dtype type)
+TG_BODY TG_ISA void run_panels(const tg_product *product, uint32_t first, uint32_t last,
+                               uint8_t *scratch, tg_dtype type)
 {
     enum { ROWS = TILES * TG_ROWS_Q16 };
     const tg_packed *w = product->weights;
-    const uint32_t len = product->rows->len, fit = NEAR_BYTES / w->in / ROWS * ROWS, near = fit ? fit : ROWS;
+    const uint32_t len = product->rows->len, fit = NEAR_BYTES / w->in / ROWS * ROWS,
+                   near = fit ? fit : ROWS;
     TG_TILES_BEGIN(&CONF);
     for (uint32_t row = 0; row < len; row += near) {
         const uint32_t end = len - row < near ? len : row + near;
         const size_t lines = (PANELS * w->panel_bytes + 63) / 64;
         const size_t pieces = (size_t)((end - row + ROWS - 1) / ROWS) * (w->in / TG_QUANT_BLOCK);
         for (uint32_t index = first; index < last; index += PANELS) {
-            amx_tile in = {.ahead_bytes = index + PANELS < last ? (lines + pieces - 1) / pieces * 64 : 0};
+            amx_tile in = {.ahead_bytes =
+                               index + PANELS < last ? (lines + pieces - 1) / pieces * 64 : 0};
             if (last - index >= 2) {
                 start_group(w, index, 2, scratch, type, &in);
                 run_group(product, &in, index, row, end, 2, type);
@@ -298,10 +311,11 @@ TG_BODY TG_ISA void run_panels(const tg_product *product, uint32_t first, uint32
     TG_TILES_END();
 }
 
-#define AMX_PRODUCT_OF(name, type)                                                                                  \
-    TG_ISA static void name(const tg_product *product, uint32_t first, uint32_t last, int32_t *scratch)             \
-    {                                                                                                               \
-        run_panels(product, first, last, (uint8_t *)scratch, type);                                                 \
+#define AMX_PRODUCT_OF(name, type)                                                                 \
+    TG_ISA static void name(const tg_product *product, uint32_t first, uint32_t last,              \
+                            int32_t *scratch)                                                      \
+    {                                                                                              \
+        run_panels(product, first, last, (uint8_t *)scratch, type);                                \
     }
 AMX_PRODUCT_OF(amx_q8_0, TG_DTYPE_Q8_0)
 AMX_PRODUCT_OF(amx_q4_0, TG_DTYPE_Q4_0)
@@ -342,7 +356,10 @@ static void silu_mul_amx(const float *gate, const float *up, uint32_t len, float
     tg_kernels_avx512.silu_mul(gate, up, len, ret);
 }
 
-static void to_f16_amx(const float *x, uint32_t len, uint16_t *ret) { tg_kernels_avx512.to_f16(x, len, ret); }
+static void to_f16_amx(const float *x, uint32_t len, uint16_t *ret)
+{
+    tg_kernels_avx512.to_f16(x, len, ret);
+}
 
 static void to_q8_amx(const float *x, uint32_t len, int8_t *ret, uint16_t *ret_scales)
 {
@@ -351,8 +368,14 @@ static void to_q8_amx(const float *x, uint32_t len, int8_t *ret, uint16_t *ret_s
 
 static void attend_amx(const tg_attend *attend) { tg_kernels_avx512.attend(attend); }
 
-const tg_cpu_kernels tg_kernels_amx = {.name = "amx", .wants_q16 = true, .product = product_amx,
-                                       .quantise = quantise_amx, .norm = norm_amx, .silu_mul = silu_mul_amx,
-                                       .to_f16 = to_f16_amx, .to_q8 = to_q8_amx, .attend = attend_amx};
+const tg_cpu_kernels tg_kernels_amx = {.name = "amx",
+                                       .wants_q16 = true,
+                                       .product = product_amx,
+                                       .quantise = quantise_amx,
+                                       .norm = norm_amx,
+                                       .silu_mul = silu_mul_amx,
+                                       .to_f16 = to_f16_amx,
+                                       .to_q8 = to_q8_amx,
+                                       .attend = attend_amx};
 
 #endif

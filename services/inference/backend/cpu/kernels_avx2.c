@@ -1,13 +1,14 @@
-/* AVX2 + FMA + F16C. A panel of 16 outputs is two registers of 8 lanes; a tile is 4 tokens by a panel, 2 by 2 or
- * 1 by 4. With more than 4 tokens numbers are unpacked first: unpacked_avx2.h.
+/* AVX2 + FMA + F16C. A panel of 16 outputs is two registers of 8 lanes; a tile is 4 tokens by a
+ * panel, 2 by 2 or 1 by 4. With more than 4 tokens numbers are unpacked first: unpacked_avx2.h.
  *
- *   Q8_0: bytes of one output's four inputs sit in one 32-bit lane. Shifts sign-extend inputs 0 and 2
- *         into one vector of int16 and 1 and 3 into another; vpmaddwd multiplies and adds pairs into
+ *   Q8_0: bytes of one output's four inputs sit in one 32-bit lane. Shifts sign-extend inputs 0 and
+ * 2 into one vector of int16 and 1 and 3 into another; vpmaddwd multiplies and adds pairs into
  *         int32. Exact for every int8.
  *   Q4:   nibbles are unsigned, so vpmaddubsw takes them as they are; a pair is at most 15·127·2 =
- *         3,810 and a whole block's eight of them 30,480, which int16 holds. One widening per block. Less 4 × the sum
- *         of 32 activations (half of Q4_0's middle) each is within ±30,480 too; on the way there it may wrap.
- *   Q5, Q6: bytes of up to 63 likewise; two pairs are at most 2·63·127·2 = 32,004, so each two are widened.
+ *         3,810 and a whole block's eight of them 30,480, which int16 holds. One widening per
+ * block. Less 4 × the sum of 32 activations (half of Q4_0's middle) each is within ±30,480 too; on
+ * the way there it may wrap. Q5, Q6: bytes of up to 63 likewise; two pairs are at most 2·63·127·2 =
+ * 32,004, so each two are widened.
  */
 #include "services/inference/backend/cpu/kernels.h"
 
@@ -29,15 +30,30 @@ typedef struct d16 {
 
 #include "services/inference/backend/cpu/tiles.h"
 
-TG_INLINE v16 v16_of_d16(d16 x) { return (v16){_mm256_cvtepi32_ps(x.half[0]), _mm256_cvtepi32_ps(x.half[1])}; }
+TG_INLINE v16 v16_of_d16(d16 x)
+{
+    return (v16){_mm256_cvtepi32_ps(x.half[0]), _mm256_cvtepi32_ps(x.half[1])};
+}
 
-/* Add to a running sum where it is: otherwise the compiler regroups a block's additions, holds all their terms at once,
- * and spills. */
-TG_INLINE void add_16(__m256i *sum, __m256i x) { __asm__("vpaddw %1, %0, %0" : "+x"(*sum) : "x"(x)); }
-TG_INLINE void add_32(__m256i *sum, __m256i x) { __asm__("vpaddd %1, %0, %0" : "+x"(*sum) : "x"(x)); }
+/* Add to a running sum where it is: otherwise the compiler regroups a block's additions, holds all
+ * their terms at once, and spills. */
+TG_INLINE void add_16(__m256i *sum, __m256i x)
+{
+    __asm__("vpaddw %1, %0, %0" : "+x"(*sum) : "x"(x));
+}
+TG_INLINE void add_32(__m256i *sum, __m256i x)
+{
+    __asm__("vpaddd %1, %0, %0" : "+x"(*sum) : "x"(x));
+}
 
-TG_INLINE void add_or_put_16(bool put, __m256i *sum, __m256i x) { put ? (void)(*sum = x) : add_16(sum, x); }
-TG_INLINE void add_or_put_32(bool put, __m256i *sum, __m256i x) { put ? (void)(*sum = x) : add_32(sum, x); }
+TG_INLINE void add_or_put_16(bool put, __m256i *sum, __m256i x)
+{
+    put ? (void)(*sum = x) : add_16(sum, x);
+}
+TG_INLINE void add_or_put_32(bool put, __m256i *sum, __m256i x)
+{
+    put ? (void)(*sum = x) : add_32(sum, x);
+}
 
 TG_INLINE __m256i broadcast4(const void *p)
 {
@@ -87,13 +103,15 @@ TG_INLINE void dots_q8(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE]
         for (int p = 0; p < m; p++) {
             TG_UNROLL
             for (size_t half = 0; half < 2; half++) {
-                const uint8_t *from = in->weights + (size_t)p * in->panel_bytes + ((b * 8 + g) * 2 + half) * 32;
+                const uint8_t *from =
+                    in->weights + (size_t)p * in->panel_bytes + ((b * 8 + g) * 2 + half) * 32;
                 const __m256i w = load32(from), even = even_of(w), odd = odd_of(w);
                 if (half == 0)
                     fetch_further(in, from);
                 TG_UNROLL
                 for (int t = 0; t < n; t++) {
-                    const int16_t *pairs = in->pairs + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
+                    const int16_t *pairs =
+                        in->pairs + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
                     add_32(&dots[p][t].half[half], _mm256_madd_epi16(even, broadcast4(pairs)));
                     add_32(&dots[p][t].half[half], _mm256_madd_epi16(odd, broadcast4(pairs + 2)));
                 }
@@ -112,7 +130,8 @@ TG_INLINE void add_four_bits(const tile *in, size_t b, int m, int n, d16 (*dots)
         for (int p = 0; p < m; p++) {
             TG_UNROLL
             for (size_t half = 0; half < 2; half++) {
-                const uint8_t *from = in->weights + (size_t)p * in->panel_bytes + ((b * 4 + g) * 2 + half) * 32;
+                const uint8_t *from =
+                    in->weights + (size_t)p * in->panel_bytes + ((b * 4 + g) * 2 + half) * 32;
                 const __m256i w = load32(from);
                 if (half == 0)
                     fetch_further(in, from);
@@ -130,7 +149,8 @@ TG_INLINE void add_four_bits(const tile *in, size_t b, int m, int n, d16 (*dots)
     }
 }
 
-/* Each two groups of inputs, that four or five bits leave room for in int16, are widened to int32. */
+/* Each two groups of inputs, that four or five bits leave room for in int16, are widened to
+ * int32. */
 TG_INLINE __m256i two_groups(__m256i v, __m256i q, __m256i w, __m256i r)
 {
     const __m256i x = _mm256_maddubs_epi16(v, q), y = _mm256_maddubs_epi16(w, r);
@@ -155,9 +175,11 @@ TG_INLINE void add_five_bits(const tile *in, size_t b, int m, int n, d16 (*dots)
                     fetch_further(in, from + 4 * 64);
                 const __m256i to_low = _mm256_sll_epi16(bits, _mm_cvtsi32_si128((int)(4 - g)));
                 const __m256i to_high = _mm256_srl_epi16(bits, _mm_cvtsi32_si128((int)g));
-                const __m256i low = _mm256_or_si256(_mm256_and_si256(w, mask), _mm256_and_si256(to_low, fifth));
-                const __m256i high = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(w, 4), mask),
-                                                     _mm256_and_si256(to_high, fifth));
+                const __m256i low =
+                    _mm256_or_si256(_mm256_and_si256(w, mask), _mm256_and_si256(to_low, fifth));
+                const __m256i high =
+                    _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(w, 4), mask),
+                                    _mm256_and_si256(to_high, fifth));
                 TG_UNROLL
                 for (int t = 0; t < n; t++) {
                     const int8_t *q = in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
@@ -208,7 +230,8 @@ TG_INLINE void dots_q6(const tile *in, size_t b, size_t which, int m, int n, d16
         for (int p = 0; p < m; p++) {
             TG_UNROLL
             for (size_t half = 0; half < 2; half++) {
-                const uint8_t *from = in->weights + (size_t)p * in->panel_bytes + ((b * 8 + g) * 2 + half) * 32;
+                const uint8_t *from =
+                    in->weights + (size_t)p * in->panel_bytes + ((b * 8 + g) * 2 + half) * 32;
                 const __m256i v = load32(from), w = load32(from + 64);
                 if (half == 0) {
                     fetch_further(in, from);
@@ -227,6 +250,7 @@ TG_INLINE void dots_q6(const tile *in, size_t b, size_t which, int m, int n, d16
 
 #include "services/inference/backend/cpu/unpacked_avx2.h"
 
-const tg_cpu_kernels tg_kernels_avx2 = {.name = "avx2", .wants_pairs = true, .product = product_avx2, TG_OPS_TABLE};
+const tg_cpu_kernels tg_kernels_avx2 = {
+    .name = "avx2", .wants_pairs = true, .product = product_avx2, TG_OPS_TABLE};
 
 #endif

@@ -1,10 +1,11 @@
 /* AVX-512 with VNNI: a panel of 16 outputs is one register, and vpdpbusd multiplies and sums four
  * inputs of each at once. It wants one side unsigned: nibbles are, and int8 weights are moved up by
- * 128, which adds 128 times the sum of the activations to the dot; that is taken off again, exactly.
+ * 128, which adds 128 times the sum of the activations to the dot; that is taken off again,
+ * exactly.
  *
- * A tile is 4 tokens by 3 panels: twelve dots, twelve sums and three weights fill the registers. A tile of one panel
- * would be held up by its loads of activations. Of five instructions of a block that use the multipliers four are
- * vpdpbusd, so about 80 % of the peak is what there is to have.
+ * A tile is 4 tokens by 3 panels: twelve dots, twelve sums and three weights fill the registers. A
+ * tile of one panel would be held up by its loads of activations. Of five instructions of a block
+ * that use the multipliers four are vpdpbusd, so about 80 % of the peak is what there is to have.
  */
 #include "services/inference/backend/cpu/kernels.h"
 
@@ -18,7 +19,8 @@ typedef __m512i d16;
 
 #define TG_TILE_PANELS(rows) 3
 #define TG_TILE_FITS(m, n) ((m) <= 3 && ((n) <= 4 || (m) <= 2))
-#define TG_FLOAT_ROWS 8 /* by one panel: an activation that meets one weight is loaded by the multiplication itself */
+/* by one panel: an activation that meets one weight is loaded by the multiplication itself */
+#define TG_FLOAT_ROWS 8
 #define TG_FLOAT_PANELS(rows) ((rows) <= 2 ? 3 : 1)
 #define TG_WANTS_PAIRS false
 
@@ -127,6 +129,7 @@ TG_INLINE void dots_q6(const tile *in, size_t b, size_t half, int m, int n, d16 
     }
 }
 
-const tg_cpu_kernels tg_kernels_avx512 = {.name = "avx512", .product = TG_OPS(tg_product), TG_OPS_TABLE};
+const tg_cpu_kernels tg_kernels_avx512 = {
+    .name = "avx512", .product = TG_OPS(tg_product), TG_OPS_TABLE};
 
 #endif

@@ -21,8 +21,8 @@ static float float_output(const tg_packed *w, const uint8_t *panel, uint32_t r, 
 enum { TOGETHER = 16 }; /* rows that share the unpacking of weights */
 
 /* Output r of a panel for rows first..first + n. */
-static void quant_outputs(const tg_packed *w, const uint8_t *panel, uint32_t r, const tg_rows *rows, uint32_t first,
-                          uint32_t n, float *acc)
+static void quant_outputs(const tg_packed *w, const uint8_t *panel, uint32_t r, const tg_rows *rows,
+                          uint32_t first, uint32_t n, float *acc)
 {
     const uint32_t group = TG_QUANT_BLOCK / (uint32_t)tg_packed_scales(w->type);
     for (uint32_t t = 0; t < n; t++)
@@ -58,7 +58,8 @@ static void tg_product_scalar(const tg_product *p, uint32_t first, uint32_t last
                 quant_outputs(w, panel, out % TG_PANEL, p->rows, row, n, acc);
             for (uint32_t t = 0; t < n; t++) {
                 if (!tg_packed_is_quantised(w))
-                    acc[t] = float_output(w, panel, out % TG_PANEL, p->rows->x + (row + t) * (size_t)w->in);
+                    acc[t] = float_output(w, panel, out % TG_PANEL,
+                                          p->rows->x + (row + t) * (size_t)w->in);
                 float *to = p->out + (row + t) * p->stride + out;
                 *to = p->accumulate ? *to + acc[t] : acc[t];
             }
@@ -66,4 +67,5 @@ static void tg_product_scalar(const tg_product *p, uint32_t first, uint32_t last
     }
 }
 
-const tg_cpu_kernels tg_kernels_scalar = {.name = "scalar", .product = TG_OPS(tg_product), TG_OPS_TABLE};
+const tg_cpu_kernels tg_kernels_scalar = {
+    .name = "scalar", .product = TG_OPS(tg_product), TG_OPS_TABLE};

@@ -1,14 +1,14 @@
-/* Everything but the matrix products, written once over vectors of sixteen floats. Included by one .c
- * file per instruction set, after its vec_*.h, which defines v16, TG_ISA,
- * TG_OPS and TG_ATTEND_STEP. */
+/* Everything but the matrix products, written once over vectors of sixteen floats. Included by one
+ * .c file per instruction set, after its vec_*.h, which defines v16, TG_ISA, TG_OPS and
+ * TG_ATTEND_STEP. */
 #ifndef TG_CPU_OPS_H
 #define TG_CPU_OPS_H
 
 #include "services/inference/backend/cpu/kernels.h"
 #include "services/inference/backend/numerics.h"
 
-/* e^x. x = n·ln 2 + r, |r| ≤ ln 2 / 2, a polynomial of degree 6 for e^r (Cephes' coefficients). Error
- * about 1 ulp; exactly 0 below −87, and x is held at 88. */
+/* e^x. x = n·ln 2 + r, |r| ≤ ln 2 / 2, a polynomial of degree 6 for e^r (Cephes' coefficients).
+ * Error about 1 ulp; exactly 0 below −87, and x is held at 88. */
 TG_ISA static inline v16 v16_exp(v16 x)
 {
     v16 held = v16_min(v16_max(x, v16_set(-87.0f)), v16_set(88.0f));
@@ -88,7 +88,8 @@ TG_ISA static void TG_OPS(tg_to_q8)(const float *x, uint32_t len, int8_t *ret, u
     for (uint32_t first = 0; first < len; first += TG_KV_GROUP) {
         const uint32_t left = len - first < TG_KV_GROUP ? len - first : TG_KV_GROUP;
         const v16 a = left >= 16 ? v16_load(x + first) : load_tail(x + first, left);
-        const v16 c = left == 32 ? v16_load(x + first + 16) : load_tail(x + first + 16, left > 16 ? left - 16 : 0);
+        const v16 c = left == 32 ? v16_load(x + first + 16)
+                                 : load_tail(x + first + 16, left > 16 ? left - 16 : 0);
         float f[16], top;
         uint16_t halves[16];
         int8_t q[TG_KV_GROUP];
@@ -126,7 +127,8 @@ TG_ISA static void TG_OPS(tg_quantise)(const float *x, const tg_rows *rows, uint
         int8_t *q = rows->q + at * TG_QUANT_BLOCK;
         const v16 a = v16_load(from), c = v16_load(from + 16);
         const float top = v16_top(v16_max(v16_abs(a), v16_abs(c)));
-        const v16 inverse = v16_set(top > 0 ? 127.0f / top : 0.0f), most = v16_set(127.0f), least = v16_set(-127.0f);
+        const v16 inverse = v16_set(top > 0 ? 127.0f / top : 0.0f), most = v16_set(127.0f),
+                  least = v16_set(-127.0f);
         const v16 y = v16_min(v16_max(v16_round(v16_mul(a, inverse)), least), most);
         const v16 z = v16_min(v16_max(v16_round(v16_mul(c, inverse)), least), most);
         v16_store_i8(q, y);
@@ -137,7 +139,8 @@ TG_ISA static void TG_OPS(tg_quantise)(const float *x, const tg_rows *rows, uint
         rows->sum[at] = (int32_t)sum;
         rows->scaled_sum[at] = scale * sum;
         rows->start[at] = (int32_t)((uint16_t)(-4 * (int32_t)sum) * 0x10001u);
-        if (rows->q16) { /* from registers: what was just stored in halves cannot be loaded whole at once */
+        if (rows->q16) { /* from registers: what was just stored in halves cannot be loaded whole at
+                            once */
             int8_t *also = rows->q16 + tg_rows_q16_at(rows, row, b) * TG_QUANT_BLOCK;
             v16_store_i8(also, y);
             v16_store_i8(also + 16, z);
@@ -149,8 +152,9 @@ TG_ISA static void TG_OPS(tg_quantise)(const float *x, const tg_rows *rows, uint
 
 /* ---- attention ---- */
 
-/* Rows are taken n at a time, at most TG_ATTEND_STEP, and so many vectors m of keys or values with them that enough
- * sums are under way: n·m is at most TG_ATTEND_STEP. n and m are constants wherever these are called. */
+/* Rows are taken n at a time, at most TG_ATTEND_STEP, and so many vectors m of keys or values with
+ * them that enough sums are under way: n·m is at most TG_ATTEND_STEP. n and m are constants
+ * wherever these are called. */
 #define TG_ATTEND_WAYS(n, m) ((n) * (m) <= TG_ATTEND_STEP)
 #define TG_ATTEND_AHEAD 8 /* blocks, at least the largest m */
 
@@ -161,10 +165,10 @@ typedef struct attend_keys { /* of one span */
     const uint16_t *keys[TG_ATTENTION_SPAN / 16 + TG_ATTEND_AHEAD], *values[TG_ATTENTION_SPAN / 16];
 } attend_keys;
 
-/* Scores of n query rows against m blocks of 16 keys; lanes are keys. Blocks lie apart, so the processor cannot guess
- * what to fetch meanwhile: their values, and the keys of those to come. */
-TG_BODY TG_ISA void score_tile(const tg_attend *a, uint32_t row, const attend_keys *span, uint32_t block, int n,
-                               int m, float *scores)
+/* Scores of n query rows against m blocks of 16 keys; lanes are keys. Blocks lie apart, so the
+ * processor cannot guess what to fetch meanwhile: their values, and the keys of those to come. */
+TG_BODY TG_ISA void score_tile(const tg_attend *a, uint32_t row, const attend_keys *span,
+                               uint32_t block, int n, int m, float *scores)
 {
     const uint16_t *const *keys = span->keys + block, *const *values = span->values + block;
     v16 sums[TG_ATTEND_STEP][TG_ATTEND_STEP], k[TG_ATTEND_STEP];
@@ -195,11 +199,13 @@ TG_BODY TG_ISA void score_tile(const tg_attend *a, uint32_t row, const attend_ke
     for (int r = 0; r < n; r++) {
         TG_UNROLL
         for (int i = 0; i < m; i++)
-            v16_store(scores + r * TG_ATTENTION_SPAN + i * 16, v16_mul(sums[r][i], v16_set(a->scale)));
+            v16_store(scores + r * TG_ATTENTION_SPAN + i * 16,
+                      v16_mul(sums[r][i], v16_set(a->scale)));
     }
 }
 
-TG_BODY TG_ISA void score_rows(const tg_attend *a, const attend_keys *keys, uint32_t row, int n, float *scores)
+TG_BODY TG_ISA void score_rows(const tg_attend *a, const attend_keys *keys, uint32_t row, int n,
+                               float *scores)
 {
     const uint32_t blocks = (keys->len + 15) / 16;
     uint32_t b = 0;
@@ -213,9 +219,10 @@ TG_BODY TG_ISA void score_rows(const tg_attend *a, const attend_keys *keys, uint
         score_tile(a, row, keys, b, n, 1, scores + b * 16);
 }
 
-/* Turns one row's scores into weights e^(s − max), zero before `from` and past `valid`; returns max and sum. */
-TG_ISA static inline void soften(float *scores, uint32_t from, uint32_t valid, uint32_t padded, float *ret_max,
-                                 float *ret_sum)
+/* Turns one row's scores into weights e^(s − max), zero before `from` and past `valid`; returns max
+ * and sum. */
+TG_ISA static inline void soften(float *scores, uint32_t from, uint32_t valid, uint32_t padded,
+                                 float *ret_max, float *ret_sum)
 {
     for (uint32_t i = 0; i < from; i++)
         scores[i] = -INFINITY;
@@ -235,9 +242,10 @@ TG_ISA static inline void soften(float *scores, uint32_t from, uint32_t valid, u
     *ret_sum = v16_fold(sums);
 }
 
-/* sums[r][d..d + 16·m) = Σ over keys of weights[r][key] · V[key][d..d + 16·m); lanes are dimensions. */
-TG_BODY TG_ISA void weigh_tile(const tg_attend *a, const attend_keys *keys, const float *weights, int n, int m,
-                               uint32_t d, float *sums)
+/* sums[r][d..d + 16·m) = Σ over keys of weights[r][key] · V[key][d..d + 16·m); lanes are
+ * dimensions. */
+TG_BODY TG_ISA void weigh_tile(const tg_attend *a, const attend_keys *keys, const float *weights,
+                               int n, int m, uint32_t d, float *sums)
 {
     v16 acc[TG_ATTEND_STEP][TG_ATTEND_STEP], v[TG_ATTEND_STEP];
     TG_UNROLL
@@ -268,21 +276,24 @@ TG_BODY TG_ISA void weigh_tile(const tg_attend *a, const attend_keys *keys, cons
 }
 
 /* The same for the last head_dim mod 16 dimensions, one by one. */
-TG_ISA static inline void weigh_rest(const tg_attend *a, const attend_keys *keys, const float *weights, uint32_t rows,
-                                     uint32_t d, float *sums)
+TG_ISA static inline void weigh_rest(const tg_attend *a, const attend_keys *keys,
+                                     const float *weights, uint32_t rows, uint32_t d, float *sums)
 {
     for (uint32_t r = 0; r < rows; r++) {
         for (uint32_t k = d; k < a->head_dim; k++) {
             float acc = 0;
             for (uint32_t key = 0; key < keys->len; key++)
-                acc = fmaf(weights[r * TG_ATTENTION_SPAN + key],
-                           tg_f16_to_f32(keys->values[key / 16][(size_t)(key % 16) * a->head_dim + k]), acc);
+                acc = fmaf(
+                    weights[r * TG_ATTENTION_SPAN + key],
+                    tg_f16_to_f32(keys->values[key / 16][(size_t)(key % 16) * a->head_dim + k]),
+                    acc);
             sums[r * a->head_dim + k] = acc;
         }
     }
 }
 
-TG_BODY TG_ISA void weigh_rows(const tg_attend *a, const attend_keys *keys, const float *weights, int n, float *sums)
+TG_BODY TG_ISA void weigh_rows(const tg_attend *a, const attend_keys *keys, const float *weights,
+                               int n, float *sums)
 {
     uint32_t d = 0;
     for (; TG_ATTEND_WAYS(n, 8) && d + 128 <= a->head_dim; d += 128)
@@ -318,8 +329,8 @@ static inline uint32_t first_key(const tg_attend *a, uint32_t row)
 }
 
 /* Rows row..row + n of a span. */
-TG_BODY TG_ISA void attend_rows(const tg_attend *a, const attend_keys *keys, uint32_t row, int n, float *max,
-                                float *sum, float *span)
+TG_BODY TG_ISA void attend_rows(const tg_attend *a, const attend_keys *keys, uint32_t row, int n,
+                                float *max, float *sum, float *span)
 {
     float *scores = a->scores + row * TG_ATTENTION_SPAN;
     const uint32_t base = keys->base, padded = (keys->len + 15) / 16 * 16;
@@ -328,7 +339,8 @@ TG_BODY TG_ISA void attend_rows(const tg_attend *a, const attend_keys *keys, uin
         uint32_t past = a->position[r] + 1 > base ? a->position[r] + 1 - base : 0;
         uint32_t from = first_key(a, r) > base ? first_key(a, r) - base : 0;
         float *its = a->scores + r * TG_ATTENTION_SPAN;
-        if (past == 0 || from >= keys->len) { /* this row ends before the span, or its window begins after */
+        if (past == 0 ||
+            from >= keys->len) { /* this row ends before the span, or its window begins after */
             memset(its, 0, keys->len * sizeof(float));
             sum[r] = 0;
             continue;
@@ -354,22 +366,27 @@ TG_ISA static inline void expand_block(const uint8_t *block, uint32_t dim, uint1
     }
     q += (size_t)16 * dim;
     to += (size_t)16 * dim;
-    for (uint32_t key = 0; key < 16; key++, q += dim, to += dim) /* what is written past a row, the next one overwrites */
+    for (uint32_t key = 0; key < 16;
+         key++, q += dim, to += dim) /* what is written past a row, the next one overwrites */
         for (uint32_t d = 0; d < dim; d += 16)
-            v16_store_f16(to + d, v16_mul(v16_load_i8(q + d), v16_set(value_scales[d / TG_KV_GROUP][key])));
+            v16_store_f16(to + d,
+                          v16_mul(v16_load_i8(q + d), v16_set(value_scales[d / TG_KV_GROUP][key])));
 }
 
-TG_ISA static void attend_span(const tg_attend *a, uint32_t base, float *max, float *sum, float *span)
+TG_ISA static void attend_span(const tg_attend *a, uint32_t base, float *max, float *sum,
+                               float *span)
 {
     const uint32_t end = a->position[a->rows - 1] + 1;
-    attend_keys keys = {.base = base, .len = end - base < TG_ATTENTION_SPAN ? end - base : TG_ATTENTION_SPAN};
+    attend_keys keys = {.base = base,
+                        .len = end - base < TG_ATTENTION_SPAN ? end - base : TG_ATTENTION_SPAN};
     const uint32_t blocks = (keys.len + 15) / 16, last = (end - 1) / 16;
     for (uint32_t b = 0; b < blocks + TG_ATTEND_AHEAD; b++) {
         const uint32_t at = base / 16 + b;
         const uint8_t *block = a->kv + a->blocks[at < last ? at : last] * a->block_stride;
         keys.keys[b] = (const uint16_t *)(const void *)block;
         if (a->q8) {
-            uint16_t *expanded = a->expanded + (b < blocks ? b : blocks - 1) * tg_kv_head_halves(a->head_dim);
+            uint16_t *expanded =
+                a->expanded + (b < blocks ? b : blocks - 1) * tg_kv_head_halves(a->head_dim);
             if (b < blocks)
                 expand_block(block, a->head_dim, expanded);
             keys.keys[b] = expanded;
@@ -396,11 +413,13 @@ TG_ISA static void attend_span(const tg_attend *a, uint32_t base, float *max, fl
 
 TG_ISA static void TG_OPS(tg_attend)(const tg_attend *a)
 {
-    float max[TG_ATTEND_ROWS], sum[TG_ATTEND_ROWS], span_max[TG_ATTEND_ROWS], span_sum[TG_ATTEND_ROWS];
+    float max[TG_ATTEND_ROWS], sum[TG_ATTEND_ROWS], span_max[TG_ATTEND_ROWS],
+        span_sum[TG_ATTEND_ROWS];
     float *run = a->sums, *span = a->sums + (size_t)TG_ATTEND_ROWS * a->head_dim;
     const uint32_t first = first_key(a, 0) / TG_ATTENTION_SPAN * TG_ATTENTION_SPAN;
     attend_span(a, first, max, sum, run);
-    for (uint32_t base = first + TG_ATTENTION_SPAN; base <= a->position[a->rows - 1]; base += TG_ATTENTION_SPAN) {
+    for (uint32_t base = first + TG_ATTENTION_SPAN; base <= a->position[a->rows - 1];
+         base += TG_ATTENTION_SPAN) {
         attend_span(a, base, span_max, span_sum, span);
         for (uint32_t r = 0; r < a->rows; r++) {
             if (a->position[r] < base)

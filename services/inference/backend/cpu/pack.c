@@ -44,9 +44,12 @@ static void transpose8(const uint8_t *const rows[8], size_t at, uint8_t *to)
 }
 
 /* Rows [0, rows) of F32, F16 or BF16 weights into a panel. */
-static void pack_float(const uint8_t *from, size_t row_bytes, size_t in, size_t width, size_t rows, uint8_t *to)
+static void pack_float(const uint8_t *from, size_t row_bytes, size_t in, size_t width, size_t rows,
+                       uint8_t *to)
 {
-    enum { STEP = 32 }; /* inputs: what is written stays in the nearest cache until its lines are full */
+    enum {
+        STEP = 32
+    }; /* inputs: what is written stays in the nearest cache until its lines are full */
     for (size_t first = 0; first < in; first += STEP) {
         const size_t last = in - first < STEP ? in : first + STEP;
         size_t r = 0, whole = width == 2 ? first + (last - first) / 8 * 8 : first;
@@ -66,7 +69,8 @@ static void pack_float(const uint8_t *from, size_t row_bytes, size_t in, size_t 
     }
 }
 
-void tg_pack_panel(const tg_gguf_tensor *tensor, const tg_packed *packed, uint32_t index, uint8_t *to)
+void tg_pack_panel(const tg_gguf_tensor *tensor, const tg_packed *packed, uint32_t index,
+                   uint8_t *to)
 {
     const tg_dtype_info *info = tg_dtype_get(tensor->type);
     const size_t in = packed->in, row_bytes = in / info->block_len * info->block_bytes;
@@ -90,7 +94,8 @@ void tg_unpack_row(const tg_packed *packed, uint32_t row, float *ret)
     const size_t r = row % TG_PANEL;
     if (!tg_packed_is_quantised(packed)) {
         for (size_t k = 0; k < packed->in; k++)
-            tg_dtype_to_f32(packed->type, panel + (k * TG_PANEL + r) * info->block_bytes, 1, ret + k);
+            tg_dtype_to_f32(packed->type, panel + (k * TG_PANEL + r) * info->block_bytes, 1,
+                            ret + k);
         return;
     }
     for (size_t b = 0; b < packed->in / TG_QUANT_BLOCK; b++) {

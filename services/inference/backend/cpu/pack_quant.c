@@ -98,14 +98,18 @@ static int number_at(const uint8_t *quants, tg_dtype type, size_t r, size_t k)
     return (quants[(k % 16 / 4 * TG_PANEL + r) * 4 + k % 4] >> k / 16 * 4 & 15) | fifth << 4;
 }
 
-void tg_unpack_block(const tg_packed *packed, const uint8_t *panel, size_t block, size_t row, tg_packed_block *ret)
+void tg_unpack_block(const tg_packed *packed, const uint8_t *panel, size_t block, size_t row,
+                     tg_packed_block *ret)
 {
     const tg_dtype type = packed->type;
     const size_t blocks = packed->in / TG_QUANT_BLOCK, quants = tg_packed_quants(type);
     const uint8_t *scales = panel + blocks * quants, *own = scales + tg_packed_scale_at(block);
     for (size_t k = 0; k < TG_QUANT_BLOCK; k++)
-        ret->q[k] = (int8_t)(number_at(panel + block * quants, type, row, k) - tg_packed_middle(type));
-    ret->min = tg_packed_has_min(type) ? half_at(scales + tg_packed_min_at(type, blocks, block) + row * 2) : -0.0f;
+        ret->q[k] =
+            (int8_t)(number_at(panel + block * quants, type, row, k) - tg_packed_middle(type));
+    ret->min = tg_packed_has_min(type)
+                   ? half_at(scales + tg_packed_min_at(type, blocks, block) + row * 2)
+                   : -0.0f;
     if (!tg_packed_is_k(type)) {
         ret->scale[0] = ret->scale[1] = half_at(own + row * 2);
         return;

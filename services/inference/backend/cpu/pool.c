@@ -79,8 +79,8 @@ static void *worker_main(void *arg)
         if (now == seen)
             return NULL;
         seen = now;
-        /* Sequentially consistent on both sides: either this worker sees the loop closed, or the caller
-         * sees it inside. One that wakes late is not waited for. */
+        /* Sequentially consistent on both sides: either this worker sees the loop closed, or the
+         * caller sees it inside. One that wakes late is not waited for. */
         atomic_fetch_add(&pool->inside, 1);
         if (atomic_load(&pool->open))
             work(pool, self->index);

@@ -1,8 +1,8 @@
 /* A persistent pool of threads for loops whose iterations are independent.
  *
- * tg_pool_run hands out indices 0..count−1; the calling thread works too and returns when all are done.
- * Between loops a worker spins for a few microseconds, since the next loop of a step follows at once,
- * and then sleeps.
+ * tg_pool_run hands out indices 0..count−1; the calling thread works too and returns when all are
+ * done. Between loops a worker spins for a few microseconds, since the next loop of a step follows
+ * at once, and then sleeps.
  *
  * Threads: one thread at a time calls tg_pool_run. Nothing is allocated there.
  */

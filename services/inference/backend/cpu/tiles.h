@@ -1,19 +1,18 @@
-/* The matrix products, written once over tiles of tokens and panels. Included by one .c file per instruction set,
- * after its vec_*.h and these of its own:
+/* The matrix products, written once over tiles of tokens and panels. Included by one .c file per
+ * instruction set, after its vec_*.h and these of its own:
  *
  *   d16, v16_of_d16          sixteen int32, and the same as floats
- *   dots_q8, dots_low        one block's dots of `n` tokens and `m` panels; the latter of numbers of four or five
- *                            bits, less their middle × sum
- *   dots_q6                  the dots of one half of a block's inputs with bytes of 0..63, as they are
- *   TG_TILE_PANELS(rows)     panels worked on together when there are so many rows; with float weights
- *                            TG_FLOAT_PANELS(rows)
- *   TG_TILE_FITS(m, n)       which tiles are wanted; a constant expression, so that no others are compiled
- *   TG_FLOAT_ROWS            tokens of a tile with F32, F16 or BF16 weights, at most FLOAT_ROWS_MAX
- *   TG_WANTS_PAIRS           whether dots_q8 reads pairs
+ *   dots_q8, dots_low        one block's dots of `n` tokens and `m` panels; the latter of numbers
+ * of four or five bits, less their middle × sum dots_q6                  the dots of one half of a
+ * block's inputs with bytes of 0..63, as they are TG_TILE_PANELS(rows)     panels worked on
+ * together when there are so many rows; with float weights TG_FLOAT_PANELS(rows) TG_TILE_FITS(m, n)
+ * which tiles are wanted; a constant expression, so that no others are compiled TG_FLOAT_ROWS
+ * tokens of a tile with F32, F16 or BF16 weights, at most FLOAT_ROWS_MAX TG_WANTS_PAIRS whether
+ * dots_q8 reads pairs
  *
- * An activation that was loaded meets the weights of all panels of a tile, a weight those of all tokens. While
- * a group of panels is worked on, tile by tile, the next group is fetched into the cache piece by piece, so that
- * memory is busy all the time and not only during the first tile.
+ * An activation that was loaded meets the weights of all panels of a tile, a weight those of all
+ * tokens. While a group of panels is worked on, tile by tile, the next group is fetched into the
+ * cache piece by piece, so that memory is busy all the time and not only during the first tile.
  */
 #ifndef TG_CPU_TILES_H
 #define TG_CPU_TILES_H
@@ -37,7 +36,8 @@ typedef struct tile {
     const int32_t *sum, *start;
     const float *x[FLOAT_ROWS_MAX];
     bool few;             /* tiles of tokens: FEW_TILES at most */
-    const uint8_t *ahead; /* else, what to fetch meanwhile: ahead_bytes for each block (0 with few) */
+    const uint8_t
+        *ahead; /* else, what to fetch meanwhile: ahead_bytes for each block (0 with few) */
     size_t ahead_bytes;
 } tile;
 
@@ -46,8 +46,8 @@ TG_INLINE void dots_q8(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE]
 TG_INLINE void dots_low(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE]);
 TG_INLINE void dots_q6(const tile *in, size_t b, size_t half, int m, int n, d16 (*dots)[TILE]);
 
-/* Weights to come: where these meet few tokens, what lies a little further on in the same panel than the line that is read
- * now; else the next panels', in equal parts while these meet all. */
+/* Weights to come: where these meet few tokens, what lies a little further on in the same panel
+ * than the line that is read now; else the next panels', in equal parts while these meet all. */
 TG_INLINE void fetch_further(const tile *in, const uint8_t *line)
 {
     if (in->few)
@@ -60,7 +60,8 @@ TG_INLINE void fetch_ahead(const tile *in, size_t b)
         __builtin_prefetch(in->ahead + b * in->ahead_bytes + i, 0, 2);
 }
 
-TG_INLINE void add_quant_block(const tile *in, size_t b, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
+TG_INLINE void add_quant_block(const tile *in, size_t b, int m, int n, tg_dtype type,
+                               v16 (*acc)[FLOAT_ROWS_MAX])
 {
     const uint8_t *scales = in->weights + in->blocks * tg_packed_quants(type);
     d16 dots[GROUP_MAX][TILE];
@@ -86,8 +87,8 @@ TG_INLINE void add_quant_block(const tile *in, size_t b, int m, int n, tg_dtype 
     }
 }
 
-/* With TG_FREE_ORDER, which only a bench is built with, sums need not have the order of numerics.h: where few are under
- * way, odd terms have sums of their own. */
+/* With TG_FREE_ORDER, which only a bench is built with, sums need not have the order of numerics.h:
+ * where few are under way, odd terms have sums of their own. */
 TG_INLINE bool two_chains(int m, int n) { return TG_FREE_ORDER && m * n <= 4; }
 
 TG_INLINE void add_sums(int m, int n, v16 (*odd)[FLOAT_ROWS_MAX], v16 (*acc)[FLOAT_ROWS_MAX])
@@ -135,8 +136,8 @@ TG_INLINE int32_t half_sum(const int8_t *q)
     return sum;
 }
 
-/* Q6_K: halves of blocks have scales of their own. Dots and what is taken off for the middle are whole numbers below
- * 2^24: as floats they are as exact. */
+/* Q6_K: halves of blocks have scales of their own. Dots and what is taken off for the middle are
+ * whole numbers below 2^24: as floats they are as exact. */
 TG_INLINE void tile_q6(const tile *in, int m, int n, v16 (*acc)[FLOAT_ROWS_MAX])
 {
     const tg_dtype type = TG_DTYPE_Q6_K;
@@ -154,7 +155,8 @@ TG_INLINE void tile_q6(const tile *in, int m, int n, v16 (*acc)[FLOAT_ROWS_MAX])
             dots_q6(in, b, half, m, n, dots);
             TG_UNROLL
             for (int p = 0; p < m; p++)
-                scale[p] = scale_of(scales + (size_t)p * in->panel_bytes, in->blocks, b, half, type);
+                scale[p] =
+                    scale_of(scales + (size_t)p * in->panel_bytes, in->blocks, b, half, type);
             TG_UNROLL
             for (int t = 0; t < n; t++) {
                 const int32_t sum = half == 0 ? low[t] : in->sum[b * TILE + (size_t)t] - low[t];
@@ -162,13 +164,15 @@ TG_INLINE void tile_q6(const tile *in, int m, int n, v16 (*acc)[FLOAT_ROWS_MAX])
                 TG_UNROLL
                 for (int p = 0; p < m; p++)
                     acc[p][t] = v16_fma(v16_sub(v16_of_d16(dots[p][t]), off),
-                                        v16_mul(scale[p], v16_set(in->scale[b * TILE + (size_t)t])), acc[p][t]);
+                                        v16_mul(scale[p], v16_set(in->scale[b * TILE + (size_t)t])),
+                                        acc[p][t]);
             }
         }
     }
 }
 
-TG_INLINE void add_float_input(const tile *in, size_t k, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
+TG_INLINE void add_float_input(const tile *in, size_t k, int m, int n, tg_dtype type,
+                               v16 (*acc)[FLOAT_ROWS_MAX])
 {
     const size_t width = type == TG_DTYPE_F32 ? 4 : 2;
     v16 w[GROUP_MAX];
@@ -188,8 +192,8 @@ TG_INLINE void add_float_input(const tile *in, size_t k, int m, int n, tg_dtype 
     }
 }
 
-/* A line at a time where rows are few; with more, which keep the processor busy for longer, a block at once, whose test is
- * the cheaper one. */
+/* A line at a time where rows are few; with more, which keep the processor busy for longer, a block
+ * at once, whose test is the cheaper one. */
 TG_INLINE void fetch_floats(const tile *in, size_t k, int m, int n, size_t width)
 {
     const size_t inputs = n <= 4 ? LINE / (TG_PANEL * width) : TG_QUANT_BLOCK;
@@ -205,7 +209,8 @@ TG_INLINE void fetch_floats(const tile *in, size_t k, int m, int n, size_t width
     }
 }
 
-TG_INLINE void tile_float(const tile *in, size_t inputs, int m, int n, tg_dtype type, v16 (*acc)[FLOAT_ROWS_MAX])
+TG_INLINE void tile_float(const tile *in, size_t inputs, int m, int n, tg_dtype type,
+                          v16 (*acc)[FLOAT_ROWS_MAX])
 {
     const size_t width = type == TG_DTYPE_F32 ? 4 : 2;
     v16 odd[GROUP_MAX][FLOAT_ROWS_MAX];
@@ -231,7 +236,8 @@ TG_INLINE int rows_of_tile(tg_dtype type)
     return is_float(type) ? TG_FLOAT_ROWS : TILE;
 }
 
-TG_INLINE void run_tile(const tg_product *product, tile *in, uint32_t panel, uint32_t row, int m, int n, tg_dtype type)
+TG_INLINE void run_tile(const tg_product *product, tile *in, uint32_t panel, uint32_t row, int m,
+                        int n, tg_dtype type)
 {
     const tg_rows *rows = product->rows;
     v16 acc[GROUP_MAX][FLOAT_ROWS_MAX];
@@ -295,14 +301,17 @@ TG_INLINE void run_panels(const tg_product *product, uint32_t first, uint32_t la
     const uint32_t len = product->rows->len;
     const uint32_t group = rows_of_tile(type) == TILE ? TG_TILE_PANELS(len) : TG_FLOAT_PANELS(len);
     const size_t step = (size_t)rows_of_tile(type), tiles = (len + step - 1) / step;
-    tile in = {.panel_bytes = w->panel_bytes, .blocks = (w->in + TG_QUANT_BLOCK - 1) / TG_QUANT_BLOCK,
+    tile in = {.panel_bytes = w->panel_bytes,
+               .blocks = (w->in + TG_QUANT_BLOCK - 1) / TG_QUANT_BLOCK,
                .few = tiles <= FEW_TILES};
     for (uint32_t panel = first; panel < last;) {
         const uint32_t m = last - panel < group ? last - panel : group, left = last - panel - m;
         const size_t next = left < group ? left : group, pieces = tiles * in.blocks;
         in.weights = w->data + panel * w->panel_bytes;
         in.ahead = in.weights + m * w->panel_bytes;
-        in.ahead_bytes = pieces && !in.few ? (next * w->panel_bytes + pieces * LINE - 1) / (pieces * LINE) * LINE : 0;
+        in.ahead_bytes = pieces && !in.few
+                             ? (next * w->panel_bytes + pieces * LINE - 1) / (pieces * LINE) * LINE
+                             : 0;
         switch (m) {
         case 4: run_group(product, &in, panel, 4, type); break;
         case 3: run_group(product, &in, panel, 3, type); break;
@@ -313,11 +322,12 @@ TG_INLINE void run_panels(const tg_product *product, uint32_t first, uint32_t la
     }
 }
 
-#define TG_PRODUCT_OF(name, type)                                                                                     \
-    TG_ISA static void name(const tg_product *product, uint32_t first, uint32_t last, int32_t *scratch)               \
-    {                                                                                                                 \
-        (void)scratch;                                                                                                \
-        run_panels(product, first, last, type);                                                                       \
+#define TG_PRODUCT_OF(name, type)                                                                  \
+    TG_ISA static void name(const tg_product *product, uint32_t first, uint32_t last,              \
+                            int32_t *scratch)                                                      \
+    {                                                                                              \
+        (void)scratch;                                                                             \
+        run_panels(product, first, last, type);                                                    \
     }
 TG_PRODUCT_OF(product_f32, TG_DTYPE_F32)
 TG_PRODUCT_OF(product_f16, TG_DTYPE_F16)
@@ -331,7 +341,8 @@ TG_PRODUCT_OF(product_q4_k, TG_DTYPE_Q4_K)
 TG_PRODUCT_OF(product_q5_k, TG_DTYPE_Q5_K)
 TG_PRODUCT_OF(product_q6_k, TG_DTYPE_Q6_K)
 
-static void TG_OPS(tg_product)(const tg_product *product, uint32_t first, uint32_t last, int32_t *scratch)
+static void TG_OPS(tg_product)(const tg_product *product, uint32_t first, uint32_t last,
+                               int32_t *scratch)
 {
     switch (product->weights->type) {
     case TG_DTYPE_F32: product_f32(product, first, last, scratch); break;

@@ -1,17 +1,19 @@
-/* Products of many tokens under AVX2. What turns packed numbers into operands would be done again for every tile of
- * tokens: here it is done once for a stretch of a panel, whose operands then stay in the nearest cache while all
- * tokens pass by. Sums wait in memory from one stretch to the next; each remains one chain over ascending blocks.
+/* Products of many tokens under AVX2. What turns packed numbers into operands would be done again
+ * for every tile of tokens: here it is done once for a stretch of a panel, whose operands then stay
+ * in the nearest cache while all tokens pass by. Sums wait in memory from one stretch to the next;
+ * each remains one chain over ascending blocks.
  *
- *   Q8_0              inputs 0 and 2, and 1 and 3, of each four as int16, [four: 8][half of the panel][2][8 outputs][2]
- *   four, five bits   bytes, [four: 4][half][first four, the one 16 inputs later][8 outputs][4]
+ *   Q8_0              inputs 0 and 2, and 1 and 3, of each four as int16, [four: 8][half of the
+ * panel][2][8 outputs][2] four, five bits   bytes, [four: 4][half][first four, the one 16 inputs
+ * later][8 outputs][4]
  *
  * Scales and minima are fp32. */
 #ifndef TG_CPU_UNPACKED_AVX2_H
 #define TG_CPU_UNPACKED_AVX2_H
 
 enum {
-    STRETCH = 16,                  /* blocks */
-    PASS_TILES = 16,               /* of tokens that meet a stretch: their activations stay in the second cache */
+    STRETCH = 16,    /* blocks */
+    PASS_TILES = 16, /* of tokens that meet a stretch: their activations stay in the second cache */
     UNPACKED_MIN = TG_ROWS_TILE + 1, /* tokens; with fewer there is nothing to share */
 };
 
@@ -46,7 +48,8 @@ TG_INLINE void unpack_numbers(const uint8_t *from, tg_dtype type, __m256i *to)
     }
 }
 
-TG_INLINE void unpack(const uint8_t *panel, size_t blocks, size_t first, size_t len, tg_dtype type, unpacked *ret)
+TG_INLINE void unpack(const uint8_t *panel, size_t blocks, size_t first, size_t len, tg_dtype type,
+                      unpacked *ret)
 {
     const size_t quants = tg_packed_quants(type);
     const uint8_t *scales = panel + blocks * quants;
@@ -59,7 +62,8 @@ TG_INLINE void unpack(const uint8_t *panel, size_t blocks, size_t first, size_t 
 }
 
 /* The first product of a dot that begins with nothing is not added but put there. */
-TG_INLINE void dots_unpacked(const tile *in, const __m256i *w, size_t b, int n, tg_dtype type, d16 (*dots)[TILE])
+TG_INLINE void dots_unpacked(const tile *in, const __m256i *w, size_t b, int n, tg_dtype type,
+                             d16 (*dots)[TILE])
 {
     const size_t groups = type == TG_DTYPE_Q8_0 ? 8 : 4;
     begin_low(in, b, 1, n, type, dots);
@@ -69,8 +73,10 @@ TG_INLINE void dots_unpacked(const tile *in, const __m256i *w, size_t b, int n, 
         TG_UNROLL
         for (int t = 0; t < n; t++) {
             const size_t k = (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
-            const __m256i x = type == TG_DTYPE_Q8_0 ? broadcast4(in->pairs + k) : broadcast4(in->q + k);
-            const __m256i y = type == TG_DTYPE_Q8_0 ? broadcast4(in->pairs + k + 2) : broadcast4(in->q + k + 16);
+            const __m256i x =
+                type == TG_DTYPE_Q8_0 ? broadcast4(in->pairs + k) : broadcast4(in->q + k);
+            const __m256i y =
+                type == TG_DTYPE_Q8_0 ? broadcast4(in->pairs + k + 2) : broadcast4(in->q + k + 16);
             TG_UNROLL
             for (size_t half = 0; half < 2; half++) {
                 __m256i *dot = &dots[0][t].half[half];
@@ -89,8 +95,8 @@ TG_INLINE void dots_unpacked(const tile *in, const __m256i *w, size_t b, int n, 
     }
 }
 
-TG_INLINE void tile_unpacked(const tile *in, const unpacked *w, size_t first, size_t len, int n, tg_dtype type,
-                             v16 *sums)
+TG_INLINE void tile_unpacked(const tile *in, const unpacked *w, size_t first, size_t len, int n,
+                             tg_dtype type, v16 *sums)
 {
     v16 acc[TILE];
     TG_UNROLL
@@ -129,8 +135,8 @@ TG_INLINE void point_at_tile(const tg_rows *rows, uint32_t row, tg_dtype type, t
 }
 
 /* Blocks [first, first + len) against tokens [row, row + count). */
-TG_INLINE void meet(tile in, const tg_rows *rows, const unpacked *w, uint32_t row, uint32_t count, size_t first,
-                    size_t len, tg_dtype type, v16 *sums)
+TG_INLINE void meet(tile in, const tg_rows *rows, const unpacked *w, uint32_t row, uint32_t count,
+                    size_t first, size_t len, tg_dtype type, v16 *sums)
 {
     for (uint32_t done = 0; done < count; done += TILE, sums += TILE) {
         const uint32_t left = count - done;
@@ -161,7 +167,9 @@ TG_INLINE void run_unpacked(const tg_product *product, uint32_t first, uint32_t 
                 sums[t] = v16_set(0);
             in.weights = w->data + panel * w->panel_bytes;
             in.ahead = in.weights + in.panel_bytes;
-            in.ahead_bytes = panel + 1 < last ? (in.panel_bytes + pieces * LINE - 1) / (pieces * LINE) * LINE : 0;
+            in.ahead_bytes = panel + 1 < last
+                                 ? (in.panel_bytes + pieces * LINE - 1) / (pieces * LINE) * LINE
+                                 : 0;
             for (size_t b = 0; b < in.blocks; b += STRETCH) {
                 const size_t left = in.blocks - b, some = left < STRETCH ? left : STRETCH;
                 unpack(in.weights, in.blocks, b, some, type, &stretch);
@@ -173,10 +181,10 @@ TG_INLINE void run_unpacked(const tg_product *product, uint32_t first, uint32_t 
     }
 }
 
-#define UNPACKED_OF(name, type)                                                                                     \
-    TG_ISA static void name(const tg_product *product, uint32_t first, uint32_t last)                               \
-    {                                                                                                               \
-        run_unpacked(product, first, last, type);                                                                   \
+#define UNPACKED_OF(name, type)                                                                    \
+    TG_ISA static void name(const tg_product *product, uint32_t first, uint32_t last)              \
+    {                                                                                              \
+        run_unpacked(product, first, last, type);                                                  \
     }
 UNPACKED_OF(unpacked_q8_0, TG_DTYPE_Q8_0)
 UNPACKED_OF(unpacked_q4_0, TG_DTYPE_Q4_0)

@@ -26,13 +26,16 @@ TG_VEC v16 v16_load(const float *p) { return (v16){_mm256_loadu_ps(p), _mm256_lo
 TG_VEC v16 v16_load_f16(const uint16_t *p)
 {
     const __m128i *from = (const __m128i *)(const void *)p;
-    return (v16){_mm256_cvtph_ps(_mm_loadu_si128(from)), _mm256_cvtph_ps(_mm_loadu_si128(from + 1))};
+    return (v16){_mm256_cvtph_ps(_mm_loadu_si128(from)),
+                 _mm256_cvtph_ps(_mm_loadu_si128(from + 1))};
 }
 TG_VEC v16 v16_load_bf16(const uint16_t *p)
 {
     const __m128i *from = (const __m128i *)(const void *)p;
-    return (v16){_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(from)), 16)),
-                 _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(from + 1)), 16))};
+    return (v16){
+        _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(from)), 16)),
+        _mm256_castsi256_ps(
+            _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(from + 1)), 16))};
 }
 TG_VEC v16 v16_load_i8(const uint8_t *p) /* signed, as numbers */
 {
@@ -55,7 +58,10 @@ TG_VEC v16 v16_abs(v16 x)
     const __m256 sign = _mm256_set1_ps(-0.0f);
     return (v16){_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
 }
-TG_VEC __m256 v8_round(__m256 x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+TG_VEC __m256 v8_round(__m256 x)
+{
+    return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 TG_VEC v16 v16_round(v16 x) { return (v16){v8_round(x.a), v8_round(x.b)}; }
 TG_VEC __m256 v8_zero_below(__m256 x, __m256 limit, __m256 value)
 {
@@ -85,8 +91,10 @@ TG_VEC void v16_store_f16(uint16_t *p, v16 x)
 TG_VEC void v16_store_i8(int8_t *p, v16 x)
 {
     const __m256i both = _mm256_packs_epi32(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b));
-    const __m256i ordered = _mm256_permute4x64_epi64(both, 0xd8); /* packs works within 128-bit halves */
-    const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
+    const __m256i ordered =
+        _mm256_permute4x64_epi64(both, 0xd8); /* packs works within 128-bit halves */
+    const __m128i bytes =
+        _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
     _mm_storeu_si128((__m128i *)(void *)p, bytes);
 }
 

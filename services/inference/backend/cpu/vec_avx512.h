@@ -21,12 +21,14 @@ TG_VEC v16 v16_load_f16(const uint16_t *p)
 }
 TG_VEC v16 v16_load_bf16(const uint16_t *p)
 {
-    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
+    const __m512i wide =
+        _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
 TG_VEC v16 v16_load_i8(const uint8_t *p) /* signed, as numbers */
 {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
 }
 TG_VEC v16 v16_add(v16 a, v16 b) { return _mm512_add_ps(a, b); }
 TG_VEC v16 v16_sub(v16 a, v16 b) { return _mm512_sub_ps(a, b); }
@@ -69,7 +71,8 @@ TG_VEC float v16_fold(v16 a)
 }
 TG_VEC float v16_top(v16 a) { return _mm512_reduce_max_ps(a); }
 
-/* 32 numbers of 16 bits. The intrinsics want constants, which arguments become only where functions are inlined. */
+/* 32 numbers of 16 bits. The intrinsics want constants, which arguments become only where functions
+ * are inlined. */
 typedef uint16_t u16x32 __attribute__((vector_size(64)));
 TG_VEC __m512i u16_left(__m512i x, size_t bits) { return (__m512i)((u16x32)x << (uint16_t)bits); }
 TG_VEC __m512i u16_right(__m512i x, size_t bits) { return (__m512i)((u16x32)x >> (uint16_t)bits); }

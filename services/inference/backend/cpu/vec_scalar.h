@@ -14,9 +14,9 @@ typedef struct v16 {
     float f[16];
 } v16;
 
-#define TG_VEC_EACH(expression)                                                                     \
-    v16 r;                                                                                          \
-    for (int i = 0; i < 16; i++)                                                                    \
+#define TG_VEC_EACH(expression)                                                                    \
+    v16 r;                                                                                         \
+    for (int i = 0; i < 16; i++)                                                                   \
         r.f[i] = (expression);                                                                     \
     return r
 

@@ -35,7 +35,8 @@ static void test_a_long_reason_ends_on_a_character(void)
 }
 
 static const tg_test tests[] = {
-    {"the_first_reason_wins_and_context_goes_in_front", test_the_first_reason_wins_and_context_goes_in_front},
+    {"the_first_reason_wins_and_context_goes_in_front",
+     test_the_first_reason_wins_and_context_goes_in_front},
     {"a_long_reason_ends_on_a_character", test_a_long_reason_ends_on_a_character},
 };
 TG_TEST_MAIN("libs_base_error", tests)

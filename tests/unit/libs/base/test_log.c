@@ -36,17 +36,20 @@ static void test_one_object_a_line(void)
 {
     begin();
     tg_log(TG_LOG_DEBUG, "unseen", NULL);
-    tg_log(TG_LOG_WARN, "upstream_failed", "target", "%s", "a\"b\\\n", "status", "%d", -5, "bytes", "%zu",
-           (size_t)1 << 40, "reason", "%s", NULL, NULL);
-    CU_ASSERT_STRING_EQUAL(after_time(end()),
-                           ",\"level\":\"warn\",\"service\":\"router\",\"instance\":\"r1\",\"event\":\"upstream_failed\""
-                           ",\"target\":\"a\\\"b\\\\\\u000a\",\"status\":-5,\"bytes\":1099511627776,\"reason\":\"\"}\n");
+    tg_log(TG_LOG_WARN, "upstream_failed", "target", "%s", "a\"b\\\n", "status", "%d", -5, "bytes",
+           "%zu", (size_t)1 << 40, "reason", "%s", NULL, NULL);
+    CU_ASSERT_STRING_EQUAL(after_time(end()), ",\"level\":\"warn\",\"service\":\"router\","
+                                              "\"instance\":\"r1\",\"event\":\"upstream_failed\""
+                                              ",\"target\":\"a\\\"b\\\\\\u000a\",\"status\":-5,"
+                                              "\"bytes\":1099511627776,\"reason\":\"\"}\n");
 }
 
 static void test_secrets_are_not_written(void)
 {
-    static const char *const secrets[] = {"sk-abc123", "AKIAIOSFODNN7EXAMPLE", "tg_live_0123", "Bearer xyz789"};
-    static const char *const keys[] = {"authorization", "API_KEY", "key", "secret", "token", "prompt", "content", "body"};
+    static const char *const secrets[] = {"sk-abc123", "AKIAIOSFODNN7EXAMPLE", "tg_live_0123",
+                                          "Bearer xyz789"};
+    static const char *const keys[] = {"authorization", "API_KEY", "key",     "secret",
+                                       "token",         "prompt",  "content", "body"};
     begin();
     for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++) {
         char text[64];
@@ -58,7 +61,8 @@ static void test_secrets_are_not_written(void)
         tg_log(TG_LOG_ERROR, "refused", keys[i], "%s", "hush-hush", NULL);
     const char *written = end();
     for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++) {
-        const char *own_part = strpbrk(secrets[i] + 2, "_ -") ? strpbrk(secrets[i], "_ -") + 1 : secrets[i] + 4;
+        const char *own_part =
+            strpbrk(secrets[i] + 2, "_ -") ? strpbrk(secrets[i], "_ -") + 1 : secrets[i] + 4;
         CU_ASSERT_PTR_NULL(strstr(written, own_part));
     }
     CU_ASSERT_PTR_NULL(strstr(written, "hush"));
@@ -75,7 +79,8 @@ static void test_a_long_line_is_still_an_object(void)
     memset(value, '\\', sizeof value - 1); /* each becomes two */
     value[sizeof value - 1] = '\0';
     begin();
-    tg_log(TG_LOG_INFO, "long", "a", "%s", value, "b", "%s", value, "c", "%s", "short", "d", "%d", 7, NULL);
+    tg_log(TG_LOG_INFO, "long", "a", "%s", value, "b", "%s", value, "c", "%s", "short", "d", "%d",
+           7, NULL);
     const char *line = after_time(end());
     const size_t len = strlen(line);
     CU_ASSERT(len <= TG_LOG_LINE_MAX);
@@ -90,10 +95,12 @@ static void test_other_peoples_bytes_leave_valid_utf8(void)
     for (size_t i = 0; i + 3 < sizeof value; i += 3)
         memcpy(value + i, "\xe2\x82\xac", 4);
     begin();
-    tg_log(TG_LOG_INFO, "bytes", "a", "%s", "caf\xc3\xa9 \xff\xc3( \xe2\x82", "b", "%s", value, NULL);
+    tg_log(TG_LOG_INFO, "bytes", "a", "%s", "caf\xc3\xa9 \xff\xc3( \xe2\x82", "b", "%s", value,
+           NULL);
     const char *line = end();
     CU_ASSERT_TRUE(tg_utf8_valid(line, strlen(line)));
-    CU_ASSERT_PTR_NOT_NULL(strstr(line, "caf\xc3\xa9 \xef\xbf\xbd\xef\xbf\xbd( \xef\xbf\xbd\xef\xbf\xbd\""));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(line, "caf\xc3\xa9 \xef\xbf\xbd\xef\xbf\xbd( \xef\xbf\xbd\xef\xbf\xbd\""));
 }
 
 static void test_levels(void)

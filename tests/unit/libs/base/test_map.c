@@ -66,7 +66,8 @@ static void test_agrees_with_an_array(void)
         for (size_t i = 0; i < KEYS; i++) {
             char name[16];
             snprintf(name, sizeof name, "k%zu", i);
-            CU_ASSERT_PTR_EQUAL_FATAL(tg_map_get(map, tg_str_of(name)), there[i] ? &values[i] : NULL);
+            CU_ASSERT_PTR_EQUAL_FATAL(tg_map_get(map, tg_str_of(name)),
+                                      there[i] ? &values[i] : NULL);
         }
         tg_map_free(map);
     }

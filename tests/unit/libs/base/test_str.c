@@ -49,7 +49,11 @@ static bool decodes(const unsigned char *p, size_t len)
 {
     for (size_t i = 0; i < len;) {
         const unsigned char c = p[i];
-        const size_t more = c < 0x80 ? 0 : c >> 5 == 6 ? 1 : c >> 4 == 14 ? 2 : c >> 3 == 30 ? 3 : 9;
+        const size_t more = c < 0x80       ? 0
+                            : c >> 5 == 6  ? 1
+                            : c >> 4 == 14 ? 2
+                            : c >> 3 == 30 ? 3
+                                           : 9;
         if (more == 9 || i + more >= len)
             return false;
         uint32_t code = more == 0 ? c : c & (0x3fu >> more);

@@ -4,7 +4,8 @@
 #define TRACE "4bf92f3577b34da6a3ce929d0e0e4736"
 #define PARENT "00f067aa0ba902b7"
 
-static const uint8_t counted[24] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24};
+static const uint8_t counted[24] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12,
+                                    13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24};
 static const char began[] = "00-0102030405060708090a0b0c0d0e0f10-1112131415161718-00";
 
 static void test_a_valid_one_goes_on(void)
@@ -18,12 +19,22 @@ static void test_a_valid_one_goes_on(void)
 
 static void test_without_a_valid_one_a_trace_begins(void)
 {
-    static const char *const bad[] = {
-        "", "00", "00-" TRACE "-" PARENT, "00-" TRACE "-" PARENT "-0", "00-" TRACE "-" PARENT "-01x",
-        "00-" TRACE "-" PARENT "-01-more", "ff-" TRACE "-" PARENT "-01", "cc-" TRACE "-" PARENT "-01x",
-        "00-4BF92F3577B34DA6A3CE929D0E0E4736-" PARENT "-01", "00-00000000000000000000000000000000-" PARENT "-01",
-        "00-" TRACE "-0000000000000000-01", "00_" TRACE "-" PARENT "-01", "00-" TRACE "_" PARENT "-01",
-        "00-" TRACE "-" PARENT "_01", "0g-" TRACE "-" PARENT "-01", "00-" TRACE "-" PARENT "-0g"};
+    static const char *const bad[] = {"",
+                                      "00",
+                                      "00-" TRACE "-" PARENT,
+                                      "00-" TRACE "-" PARENT "-0",
+                                      "00-" TRACE "-" PARENT "-01x",
+                                      "00-" TRACE "-" PARENT "-01-more",
+                                      "ff-" TRACE "-" PARENT "-01",
+                                      "cc-" TRACE "-" PARENT "-01x",
+                                      "00-4BF92F3577B34DA6A3CE929D0E0E4736-" PARENT "-01",
+                                      "00-00000000000000000000000000000000-" PARENT "-01",
+                                      "00-" TRACE "-0000000000000000-01",
+                                      "00_" TRACE "-" PARENT "-01",
+                                      "00-" TRACE "_" PARENT "-01",
+                                      "00-" TRACE "-" PARENT "_01",
+                                      "0g-" TRACE "-" PARENT "-01",
+                                      "00-" TRACE "-" PARENT "-0g"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char text[TG_TRACEPARENT_TEXT];
         tg_traceparent(tg_str_of(bad[i]), counted, text);

@@ -89,9 +89,9 @@ static void test_targets_refused(void)
     TARGETS(
         "  - {id: a, provider: bedrock, model: m, endpoints: [{url: 'https://h', region: r}]}\n",
         "t.yaml:3:54: 'access_key_env' is missing: a bedrock endpoint needs region, access_key_env "
-        "and "
-        "secret_key_env");
-    TARGETS("  - {id: a, provider: openai, model: m, count_tokens: always, endpoints: [{url: 'https://h', credential_env: K}]}\n",
+        "and secret_key_env");
+    TARGETS("  - {id: a, provider: openai, model: m, count_tokens: always, endpoints: [{url: "
+            "'https://h', credential_env: K}]}\n",
             "t.yaml:3:55: count_tokens: always needs provider: private");
     TARGETS(OPENAI "      - {url: https://h, wieght: 1}\n",
             "t.yaml:7:26: unknown key 'wieght'; did you mean 'weight'? (known: id, url, "
@@ -149,8 +149,7 @@ static void test_prices_refused(void)
     PRICES("    effective: 2024-11-01\n    input_usd_per_million: '0.0000001'\n"
            "    output_usd_per_million: 1\n",
            "p.yaml:5:28: 'input_usd_per_million' is '0.0000001'; at most 6 decimals, so that a "
-           "token costs "
-           "a whole number of pico-dollars");
+           "token costs a whole number of pico-dollars");
     PRICES(
         "    effective: 2024-11-01\n    input_usd_per_million: -1\n    output_usd_per_million: 1\n",
         "p.yaml:5:28: 'input_usd_per_million' is '-1'; allowed: dollars as a decimal number, not "
@@ -168,8 +167,7 @@ static void test_prices_refused(void)
     PRICES(
         "    effective: yesterday\n    input_usd_per_million: 1\n    output_usd_per_million: 1\n",
         "p.yaml:4:16: 'effective' is 'yesterday'; allowed: a date such as 2024-11-01, or an RFC "
-        "3339 "
-        "time");
+        "3339 time");
     PRICES(
         "    effective: 2024-11-01\n    input_usd_per_million: 1\n    output_usd_per_million: 1\n"
         "  - {target: t, effective: 2024-11-01, input_usd_per_million: 1, output_usd_per_million: "
@@ -177,8 +175,7 @@ static void test_prices_refused(void)
         "p.yaml:7:28: 't' has prices from 2024-11-01 already");
     PRICES("    effective: 2024-11-01\n    input_usd_per_million: 1\n",
            "p.yaml:3:5: 'output_usd_per_million' is missing: Dollars per million output tokens, "
-           "reasoning "
-           "included.");
+           "reasoning included.");
     check_prices("version: v1234567890123456789012345678901\nprices:\n  - {target: t, effective: "
                  "2024-11-01, input_usd_per_million: 1, output_usd_per_million: 1}\n",
                  "p.yaml:1:10: 'version' is longer than 31 characters", __LINE__);
@@ -275,7 +272,8 @@ static void test_many_keys(void)
     tg_keys *keys = NULL;
     tg_error err = {""};
     char id[32], forged[TG_KEY_TEXT];
-    int len = snprintf(lines, sizeof lines, "version: 1\nkeys:\n  - {id: old, tenant: acme, salt: salt, sha256: "
+    int len = snprintf(lines, sizeof lines,
+                       "version: 1\nkeys:\n  - {id: old, tenant: acme, salt: salt, sha256: "
                        "c2a16346ba397e2b74d32fd7677135a4337e7378b4cb18ed714fb0055746d527}\n");
     for (size_t i = 0; i < named; i++) {
         char line[512];
@@ -294,7 +292,8 @@ static void test_many_keys(void)
     CU_ASSERT_EQUAL(hashes_of(keys, "nobody's", NULL), 1);
     CU_ASSERT_EQUAL(hashes_of(keys, "tg_live_nobody~x", NULL), 1);
     CU_ASSERT_EQUAL(hashes_of(keys, "tg_live_key-1", NULL), 1);
-    snprintf(forged, sizeof forged, "tg_live_key-1~%s", strchr(secrets[2], '~') + 1); /* another's secret */
+    snprintf(forged, sizeof forged, "tg_live_key-1~%s",
+             strchr(secrets[2], '~') + 1); /* another's secret */
     CU_ASSERT_EQUAL(hashes_of(keys, forged, NULL), 1);
     tg_keys_free(keys);
     tg_tenants_free(known);

@@ -23,7 +23,8 @@ static void test_router_defaults(void)
     CU_ASSERT_STRING_EQUAL(s->common.instance_id, "router-1");
     CU_ASSERT_STRING_EQUAL(s->common.metrics_listen, "127.0.0.1:0");
     CU_ASSERT_STRING_EQUAL(s->grpc_listen, "");
-    CU_ASSERT_TRUE(s->common.log_level == TG_LOG_INFO && !s->common.insecure && s->common.drain_timeout_ms == 30000);
+    CU_ASSERT_TRUE(s->common.log_level == TG_LOG_INFO && !s->common.insecure &&
+                   s->common.drain_timeout_ms == 30000);
     CU_ASSERT_TRUE(!s->common.tls.cert_file && !s->common.tls.key_file && !s->common.tls.ca_file);
     CU_ASSERT_TRUE(s->attempts_max == 4 && s->in_flight_max == 4096 && s->model_alias_count == 0);
     CU_ASSERT_TRUE(s->on_stale == TG_WHEN_STALE_ALLOW && s->on_spool_full == TG_WHEN_FULL_ALLOW);
@@ -57,8 +58,7 @@ static void test_router_refused(void)
                  __LINE__);
     check_router("http: {header_timeout_ms: 0}\n",
                  "r.yaml:9:27: 'header_timeout_ms' is '0'; allowed: a duration such as 250ms or "
-                 "30s from 1ms "
-                 "to 1h",
+                 "30s from 1ms to 1h",
                  __LINE__);
     check_router("tls: {ca_file: a, cert_file: \"\", key_file: \"\"}\n",
                  "r.yaml: tls: ca_file needs cert_file and key_file beside it", __LINE__);
@@ -120,7 +120,8 @@ static void test_printed_defaults_are_readable(void)
         tg_buf_init(&out, 0);
         tg_buf_add_text(&out, "# defaults\n");
         CU_ASSERT_EQUAL(tg_schema_print(schemas[i], NULL, &out), 0);
-        CU_ASSERT_PTR_NULL(strstr(out.data, "# version: 0")); /* what it shows as required is allowed */
+        CU_ASSERT_PTR_NULL(
+            strstr(out.data, "# version: 0")); /* what it shows as required is allowed */
         int rc = tg_yaml_parse(&arena, schemas[i]->name, tg_buf_str(&out), NULL, &err, &root);
         void *value = tg_arena_alloc(&arena, schemas[i]->size);
         if (rc == 0)

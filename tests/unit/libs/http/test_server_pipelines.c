@@ -1,4 +1,5 @@
-/* Clients that pipeline to do harm: what they can make the server hold, and how long they can keep it. */
+/* Clients that pipeline to do harm: what they can make the server hold, and how long they can keep
+ * it. */
 #include "tests/unit/libs/http/wire.h"
 
 #include <time.h>
@@ -41,8 +42,8 @@ static void repeat(tg_buf *to, const char *text, unsigned times)
         tg_buf_add_text(to, text);
 }
 
-/* A client that sends requests and reads no answers is not worked for beyond the high water mark, and
- * gets every answer once it does read. */
+/* A client that sends requests and reads no answers is not worked for beyond the high water mark,
+ * and gets every answer once it does read. */
 static void test_unread_answers_hold_requests_back(void)
 {
     enum { COUNT = 4000, LARGE = 32 << 10 }; /* 125 MiB of answers */
@@ -64,7 +65,8 @@ static void test_unread_answers_hold_requests_back(void)
     size_t got = 0;
     uint64_t end = wire_now_ms() + WIRE_PATIENCE_MS * 2;
     while (got < (size_t)COUNT * LARGE && wire_now_ms() < end) {
-        ssize_t count = sent < all.len ? send(fd, all.data + sent, all.len - sent, MSG_NOSIGNAL) : 0;
+        ssize_t count =
+            sent < all.len ? send(fd, all.data + sent, all.len - sent, MSG_NOSIGNAL) : 0;
         sent += count > 0 ? (size_t)count : 0;
         uv_run(&w.loop, UV_RUN_NOWAIT);
         count = recv(fd, block, sizeof(block), 0);
@@ -77,7 +79,8 @@ static void test_unread_answers_hold_requests_back(void)
     wire_close(&w);
 }
 
-/* Draining lets a client that was held back have its next answer, which says that it is the last. */
+/* Draining lets a client that was held back have its next answer, which says that it is the
+ * last. */
 static void test_drain_while_held(void)
 {
     enum { COUNT = 1000 };

@@ -104,11 +104,13 @@ static inline void wire_run_ms(wire *w, uint64_t ms)
         wire_turn(w);
 }
 
-/* Until the server has `count` connections: it lets go of one a turn after its client has seen the end. */
+/* Until the server has `count` connections: it lets go of one a turn after its client has seen the
+ * end. */
 static inline bool wire_connections(wire *w, size_t count)
 {
     uint64_t before = wire_now_ms();
-    while (tg_http_server_connections(w->server) != count && wire_now_ms() - before < WIRE_PATIENCE_MS)
+    while (tg_http_server_connections(w->server) != count &&
+           wire_now_ms() - before < WIRE_PATIENCE_MS)
         wire_run_ms(w, 1);
     return tg_http_server_connections(w->server) == count;
 }

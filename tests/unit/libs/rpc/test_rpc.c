@@ -49,7 +49,8 @@ static void nobody_listens(world *w)
 {
     tg_error err = {""};
     tg_rpc_channel *mine = w->channel;
-    CU_ASSERT_EQUAL_FATAL(tg_rpc_channel_new(w->loop, "127.0.0.1:1", NULL, 0, &err, &w->channel), 0);
+    CU_ASSERT_EQUAL_FATAL(tg_rpc_channel_new(w->loop, "127.0.0.1:1", NULL, 0, &err, &w->channel),
+                          0);
     observe(w, 1, 5000, false);
     tg_rpc_loop_run(w->loop);
     CU_ASSERT_EQUAL(w->code, TG_RPC_UNAVAILABLE);
@@ -190,7 +191,8 @@ static void garbage(world *w)
 static void nul_in_a_text(world *w)
 {
     tg_rpc_start start = {.method = "/tollgate.v1.Health/Observe",
-                          .request_bytes = TG_STR("\x0a\x05\x0a\x03" "a\0b"), /* observations { target: "a\0b" } */
+                          .request_bytes = TG_STR("\x0a\x05\x0a\x03"
+                                                  "a\0b"), /* observations { target: "a\0b" } */
                           .response = &tollgate__v1__observe_response__descriptor,
                           .on_message = on_message,
                           .on_done = on_done,

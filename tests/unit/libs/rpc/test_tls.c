@@ -21,8 +21,7 @@ static void run(const char *format, const char *a, const char *b, const char *c,
 static void make_authority(const char *name)
 {
     run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout "
-        "%s.key "
-        "-out %s.pem -subj /CN=%s%s",
+        "%s.key -out %s.pem -subj /CN=%s%s",
         name, name, name, "");
 }
 
@@ -32,8 +31,7 @@ static void make_certificate(const char *authority, const char *name)
         "-subj /CN=%s%s",
         name, name, name, "");
     run("printf 'subjectAltName=DNS:mesh.test' >san && openssl x509 -req -in %s.csr -days 2 -CA "
-        "%s.pem "
-        "-CAkey %s.key -CAcreateserial -extfile san -out %s.pem",
+        "%s.pem -CAkey %s.key -CAcreateserial -extfile san -out %s.pem",
         name, authority, authority, name);
 }
 
@@ -117,7 +115,8 @@ static void test_incomplete(void)
     CU_ASSERT_EQUAL_FATAL(tg_rpc_loop_new(TG_RPC_LOOP_DEFAULT, &err, &loop), 0);
     CU_ASSERT_EQUAL(tg_rpc_server_new(loop, "127.0.0.1:0", &only_ca, &err, &server), -EINVAL);
     CU_ASSERT_EQUAL(tg_rpc_server_new(loop, "127.0.0.1:0", &only_cert, &err, &server), -EINVAL);
-    CU_ASSERT_EQUAL(tg_rpc_channel_new(loop, "127.0.0.1:1", &only_cert, 0, &err, &channel), -EINVAL);
+    CU_ASSERT_EQUAL(tg_rpc_channel_new(loop, "127.0.0.1:1", &only_cert, 0, &err, &channel),
+                    -EINVAL);
     err.text[0] = '\0';
     CU_ASSERT_EQUAL(tg_rpc_server_new(loop, "127.0.0.1:0", &missing, &err, &server), -ENOENT);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "/nowhere/x.pem"));

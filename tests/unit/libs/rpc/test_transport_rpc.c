@@ -192,7 +192,8 @@ static void paused_is_silent(world *w)
     transport = tg_rpc_transport_free(transport);
 }
 
-/* A port that takes connections and never says a word: 3 s, the channel's default, would outlast the whole call. */
+/* A port that takes connections and never says a word: 3 s, the channel's default, would outlast
+ * the whole call. */
 static void silent_upstream(world *w)
 {
     event_log l;
@@ -200,7 +201,8 @@ static void silent_upstream(world *w)
     socklen_t size = sizeof to;
     char url[32];
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CU_ASSERT_FATAL(listener >= 0 && bind(listener, (struct sockaddr *)&to, size) == 0 && listen(listener, 8) == 0 &&
+    CU_ASSERT_FATAL(listener >= 0 && bind(listener, (struct sockaddr *)&to, size) == 0 &&
+                    listen(listener, 8) == 0 &&
                     getsockname(listener, (struct sockaddr *)&to, &size) == 0);
     snprintf(url, sizeof url, "127.0.0.1:%u", ntohs(to.sin_port));
     open_transport(w);
@@ -215,7 +217,8 @@ static void silent_upstream(world *w)
     run_until(w, is_done);
     CU_ASSERT_STRING_EQUAL(l.text, "end 1014 1"); /* CONNECT, not TIMEOUT */
 
-    w->done = 0; /* the same address with more patience is another channel: here the whole call's time is up first */
+    w->done = 0; /* the same address with more patience is another channel: here the whole call's
+                    time is up first */
     request.connect_timeout_ms = 60000;
     request.total_timeout_ms = 100;
     l = (event_log){.world = w};

@@ -177,8 +177,8 @@ static void set_up_tls(world *w, tg_rpc_loop_owner owner, const tg_rpc_tls *serv
     CU_ASSERT_EQUAL_FATAL(tg_rpc_server_start(w->server, &err), 0);
     tg_rpc_server_set_serving(w->server, true);
     snprintf(w->address, sizeof w->address, "127.0.0.1:%d", tg_rpc_server_port(w->server));
-    CU_ASSERT_EQUAL_FATAL(tg_rpc_channel_new(w->loop, w->address, channel_tls, 0, &err, &w->channel),
-                          0);
+    CU_ASSERT_EQUAL_FATAL(
+        tg_rpc_channel_new(w->loop, w->address, channel_tls, 0, &err, &w->channel), 0);
     uv_timer_init(tg_rpc_loop_uv(w->loop), &w->guard);
     w->guard.data = w;
     uv_timer_start(&w->guard, on_guard, GUARD_MS, 0);

@@ -1,4 +1,5 @@
-/* Guesses of token counts: units are additive, a scale finds a tokenizer's factor, and no report can spoil it. */
+/* Guesses of token counts: units are additive, a scale finds a tokenizer's factor, and no report
+ * can spoil it. */
 #include "libs/tokenizer/estimate.h"
 #include "libs/base/id.h"
 #include "tests/unit/harness.h"
@@ -13,14 +14,16 @@ static void test_units(void)
     CU_ASSERT_EQUAL(tg_token_units(TG_STR("2024")), 4 * 70);
     CU_ASSERT_EQUAL(tg_token_units(TG_STR("{}.\t")), 4 * 55);
     CU_ASSERT_EQUAL(tg_token_units(TG_STR("\xe4\xb8\xad")), 3 * 50);
-    uint64_t random = tg_test_seed(); /* any split of any bytes has the units of the whole, and a byte is at most a token */
+    uint64_t random = tg_test_seed(); /* any split of any bytes has the units of the whole, and a
+                                         byte is at most a token */
     for (int round = 0; round < 1000; round++) {
         char bytes[64];
         for (size_t i = 0; i < sizeof bytes; i++)
             bytes[i] = (char)tg_random_next(&random);
         size_t cut = (size_t)(tg_random_next(&random) % sizeof bytes);
         uint64_t whole = tg_token_units((tg_str){bytes, sizeof bytes});
-        CU_ASSERT_EQUAL(whole, tg_token_units((tg_str){bytes, cut}) + tg_token_units((tg_str){bytes + cut, sizeof bytes - cut}));
+        CU_ASSERT_EQUAL(whole, tg_token_units((tg_str){bytes, cut}) +
+                                   tg_token_units((tg_str){bytes + cut, sizeof bytes - cut}));
         CU_ASSERT_TRUE(whole >= sizeof bytes * 22 && whole <= sizeof bytes * 70);
     }
 }
@@ -43,7 +46,8 @@ static void test_nothing_learned(void)
                    scale.reported_tokens == TG_ESTIMATE_REPORTS_MIN * 30);
 }
 
-/* A tokenizer that makes `factor` of the units, give or take a tenth: the scale finds it, and finds the next one. */
+/* A tokenizer that makes `factor` of the units, give or take a tenth: the scale finds it, and finds
+ * the next one. */
 static void test_finds_the_factor(void)
 {
     static const double factors[] = {0.5, 1.7, 1.0, 3.0};
@@ -53,7 +57,8 @@ static void test_finds_the_factor(void)
         for (int i = 0; i < 400; i++) {
             uint64_t units = 1000 + tg_random_next(&random) % 1000000;
             double noise = 0.9 + (double)(tg_random_next(&random) % 1000) / 5000;
-            tg_token_scale_learn(&scale, units, 1 + (uint64_t)(factors[f] * noise * (double)units / 100));
+            tg_token_scale_learn(&scale, units,
+                                 1 + (uint64_t)(factors[f] * noise * (double)units / 100));
         }
         double found = (double)tg_token_estimate(&scale, 10000000) / 100000;
         if (found < 0.93 * factors[f] || found > 1.07 * factors[f])

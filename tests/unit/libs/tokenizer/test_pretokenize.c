@@ -31,14 +31,16 @@ static void test_gpt2(void)
     CU_ASSERT(cuts("gpt-2", "a  b\n\nc  ", "a| | b|\n|\n|c|  "));
     CU_ASSERT(cuts("gpt-2", "it'll we've 'tis I'M", "it|'ll| we|'ve| '|tis| I|'|M"));
     CU_ASSERT(cuts("gpt-2", "x!!  \t y", "x|!!|  \t| y"));
-    CU_ASSERT(cuts("default", "caf\xc3\xa9 \xe4\xb8\xad\xe6\x96\x87!", "caf\xc3\xa9| \xe4\xb8\xad\xe6\x96\x87|!"));
+    CU_ASSERT(cuts("default", "caf\xc3\xa9 \xe4\xb8\xad\xe6\x96\x87!",
+                   "caf\xc3\xa9| \xe4\xb8\xad\xe6\x96\x87|!"));
     CU_ASSERT(cuts("gpt-2", "", ""));
 }
 
 static void test_smollm(void)
 {
     CU_ASSERT(cuts("smollm", "in 2024, a1b", "in| |2|0|2|4|,| a|1|b"));
-    CU_ASSERT(cuts("smollm", "x  7", "x|  |7")); /* the pattern sees the text end before the digit */
+    CU_ASSERT(
+        cuts("smollm", "x  7", "x|  |7")); /* the pattern sees the text end before the digit */
     CU_ASSERT(cuts("smollm", "77", "7|7"));
     CU_ASSERT(cuts("smollm", "\xc2\xbd!", "\xc2\xbd|!")); /* ½ is a number too */
 }
@@ -57,6 +59,8 @@ static void test_unknown(void)
     CU_ASSERT(tg_pretokenizer_parse("tekken", &kind) < 0);
 }
 
-static const tg_test tests[] = {
-    {"gpt2", test_gpt2}, {"smollm", test_smollm}, {"llama3", test_llama3}, {"unknown", test_unknown}};
+static const tg_test tests[] = {{"gpt2", test_gpt2},
+                                {"smollm", test_smollm},
+                                {"llama3", test_llama3},
+                                {"unknown", test_unknown}};
 TG_TEST_MAIN("libs_tokenizer_pretokenize", tests)

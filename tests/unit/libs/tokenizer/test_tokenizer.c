@@ -28,7 +28,8 @@ static tg_tokenizer *make_bpe(void)
     int32_t types[BYTES_AT + 256 + 6];
     unsigned next = 256;
     for (unsigned byte = 0; byte < 256; byte++) {
-        bool printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+        bool printable =
+            (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
         unsigned point = printable ? byte : next++;
         if (point < 128)
             snprintf(spelled[byte], sizeof(spelled[byte]), "%c", (char)point);
@@ -56,8 +57,17 @@ static tg_tokenizer *make_bpe(void)
 /* <unk>, <s>, </s>, the bytes, then pieces. */
 static tg_tokenizer *make_spm(void)
 {
-    static const char *const pieces[] = {"\xe2\x96\x81", "a", "b", "ab", "\xe2\x96\x81" "ab", "<", "s",
-                                         ">", "<s", "\xc3\xa9"};
+    static const char *const pieces[] = {"\xe2\x96\x81",
+                                         "a",
+                                         "b",
+                                         "ab",
+                                         "\xe2\x96\x81"
+                                         "ab",
+                                         "<",
+                                         "s",
+                                         ">",
+                                         "<s",
+                                         "\xc3\xa9"};
     enum { COUNT = BYTES_AT + 256 + 10 };
     static tg_str tokens[COUNT];
     static float scores[COUNT];
@@ -74,7 +84,10 @@ static tg_tokenizer *make_spm(void)
         scores[BYTES_AT + 256 + i] = -(float)i;
     }
     for (int i = 0; i < COUNT; i++)
-        types[i] = i == 0 ? TG_TOKEN_UNKNOWN : i < 3 ? TG_TOKEN_CONTROL : i < 259 ? TG_TOKEN_BYTE : TG_TOKEN_NORMAL;
+        types[i] = i == 0    ? TG_TOKEN_UNKNOWN
+                   : i < 3   ? TG_TOKEN_CONTROL
+                   : i < 259 ? TG_TOKEN_BYTE
+                             : TG_TOKEN_NORMAL;
     const tg_tokenizer_conf conf = {.kind = TG_TOKENIZER_SENTENCEPIECE, .tokens = tokens,
                                     .tokens_len = COUNT, .scores = scores, .types = types, .bos = 1,
                                     .eos = 2, .unk = 0, .add_bos = true, .add_space_prefix = true};
@@ -84,7 +97,8 @@ static tg_tokenizer *make_spm(void)
 }
 
 /* The pieces, joined by bars; control tokens in brackets. */
-static bool encodes_spans(const tg_tokenizer *t, const tg_token_span *spans, size_t len, const char *want)
+static bool encodes_spans(const tg_tokenizer *t, const tg_token_span *spans, size_t len,
+                          const char *want)
 {
     tg_token_list tokens = {0};
     tg_buf got;
@@ -142,7 +156,8 @@ static void test_control_tokens_only_from_trusted_text(void)
     CU_ASSERT(encodes_spans(t, words, 3, "hello|<||e|n|d|||>|[<|end|>]"));
     tg_tokenizer_free(t);
     t = make_spm();
-    CU_ASSERT(encodes(t, "<s>", false, "[<s>]| |<s|>")); /* pieces that spell it never join into it */
+    CU_ASSERT(
+        encodes(t, "<s>", false, "[<s>]| |<s|>")); /* pieces that spell it never join into it */
     CU_ASSERT(encodes(t, "<s>a", true, "[<s>]| |a"));    /* and BOS is not doubled */
     tg_tokenizer_free(t);
 }
@@ -169,9 +184,10 @@ static void round_trip(const tg_tokenizer *t, const char *text, size_t len)
 
 static void test_round_trip(void)
 {
-    static const char *const parts[] = {"hello", " ", "  ", "\n", "ab", "\xc3\xa9", "\xe4\xb8\xad",
-                                        "\xf0\x9f\x98\x80", "\xcc\x81", "7", "<|end|>", "\xff", "\xe4\xb8",
-                                        "'s", "<tool>"};
+    static const char *const parts[] = {"hello",    " ",        "  ",           "\n",
+                                        "ab",       "\xc3\xa9", "\xe4\xb8\xad", "\xf0\x9f\x98\x80",
+                                        "\xcc\x81", "7",        "<|end|>",      "\xff",
+                                        "\xe4\xb8", "'s",       "<tool>"};
     tg_tokenizer *both[] = {make_bpe(), make_spm()};
     uint64_t random = tg_test_seed();
     for (size_t round = 0; round < tg_test_rounds(500); round++) {
@@ -237,7 +253,8 @@ static void test_lists_take_so_many(void)
         CU_ASSERT_EQUAL_FATAL(tg_tokenizer_encode(tokenizers[k], &some, 1, true, &whole), 0);
         for (size_t most = whole.len - 1; most <= whole.len; most++) {
             tg_token_list tokens = {.most = most};
-            CU_ASSERT_EQUAL(tg_tokenizer_encode(tokenizers[k], &some, 1, true, &tokens), most < whole.len ? -EMSGSIZE : 0);
+            CU_ASSERT_EQUAL(tg_tokenizer_encode(tokenizers[k], &some, 1, true, &tokens),
+                            most < whole.len ? -EMSGSIZE : 0);
             CU_ASSERT_EQUAL(tokens.len, most);
             tg_token_list_free(&tokens);
         }
@@ -254,8 +271,13 @@ static void test_lists_take_so_many(void)
 static void test_refusals(void)
 {
     const tg_str tokens[] = {TG_STR("a")};
-    tg_tokenizer_conf conf = {.kind = TG_TOKENIZER_BPE, .tokens = tokens, .tokens_len = 1, .pre = "odd",
-                              .bos = TG_TOKEN_NONE, .eos = TG_TOKEN_NONE, .unk = TG_TOKEN_NONE};
+    tg_tokenizer_conf conf = {.kind = TG_TOKENIZER_BPE,
+                              .tokens = tokens,
+                              .tokens_len = 1,
+                              .pre = "odd",
+                              .bos = TG_TOKEN_NONE,
+                              .eos = TG_TOKEN_NONE,
+                              .unk = TG_TOKEN_NONE};
     tg_tokenizer *t = NULL;
     tg_error err = {""};
     CU_ASSERT_EQUAL(tg_tokenizer_new(&conf, &err, &t), -EINVAL);

@@ -14,10 +14,17 @@ static tg_tokenizer *make(bool cased, bool hashes)
     const tg_str with_hashes[] = {TG_STR("[UNK]"), TG_STR("[CLS]"), TG_STR("[SEP]"), TG_STR("play"),
                                   TG_STR("##ing"), TG_STR("cafe"),  TG_STR(","),     TG_STR("sun"),
                                   TG_STR("\xe6\x97\xa5"), TG_STR("!")};
-    const tg_str with_spaces[] = {
-        TG_STR("[UNK]"), TG_STR("[CLS]"), TG_STR("[SEP]"), TG_STR("\xe2\x96\x81play"), TG_STR("ing"),
-        TG_STR("\xe2\x96\x81" "cafe"), TG_STR("\xe2\x96\x81,"), TG_STR("\xe2\x96\x81sun"),
-        TG_STR("\xe2\x96\x81\xe6\x97\xa5"), TG_STR("\xe2\x96\x81!")};
+    const tg_str with_spaces[] = {TG_STR("[UNK]"),
+                                  TG_STR("[CLS]"),
+                                  TG_STR("[SEP]"),
+                                  TG_STR("\xe2\x96\x81play"),
+                                  TG_STR("ing"),
+                                  TG_STR("\xe2\x96\x81"
+                                         "cafe"),
+                                  TG_STR("\xe2\x96\x81,"),
+                                  TG_STR("\xe2\x96\x81sun"),
+                                  TG_STR("\xe2\x96\x81\xe6\x97\xa5"),
+                                  TG_STR("\xe2\x96\x81!")};
     const tg_tokenizer_conf conf = {.kind = TG_TOKENIZER_WORDPIECE,
                                     .tokens = hashes ? with_hashes : with_spaces,
                                     .tokens_len = 10,
@@ -50,7 +57,8 @@ static void check(const tg_tokenizer *tokenizer, const char *text, const uint32_
     CU_ASSERT_TRUE(equal);
     tg_token_list_free(&got);
 }
-#define IDS(...) (const uint32_t[]){__VA_ARGS__}, sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t)
+#define IDS(...)                                                                                   \
+    (const uint32_t[]){__VA_ARGS__}, sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t)
 
 static void test_pieces(void)
 {
@@ -104,14 +112,15 @@ static void test_nfc(void)
     check_nfc("plain", "plain");
     check_nfc("e\xcc\x81", "\xc3\xa9");
     check_nfc("\xe2\x84\xab", "\xc3\x85");                                 /* Angstrom sign */
-    check_nfc("q\xcc\x87\xcc\xa3", "q\xcc\xa3\xcc\x87");                   /* marks in their order */
+    check_nfc("q\xcc\x87\xcc\xa3", "q\xcc\xa3\xcc\x87"); /* marks in their order */
     check_nfc("\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8", "\xea\xb0\x81");     /* Hangul */
     check_nfc("\xe0\xa5\x98", "\xe0\xa4\x95\xe0\xa4\xbc");                 /* never composed */
     check_nfc("a\xff\xcc\x81", "a\xff\xcc\x81");                           /* broken bytes stay */
 }
 
-static const tg_test tests[] = {{"pieces", test_pieces},
-                                {"case_is_kept_where_it_matters", test_case_is_kept_where_it_matters},
-                                {"control_tokens_are_not_forged", test_control_tokens_are_not_forged},
-                                {"nfc", test_nfc}};
+static const tg_test tests[] = {
+    {"pieces", test_pieces},
+    {"case_is_kept_where_it_matters", test_case_is_kept_where_it_matters},
+    {"control_tokens_are_not_forged", test_control_tokens_are_not_forged},
+    {"nfc", test_nfc}};
 TG_TEST_MAIN("libs_tokenizer_wordpiece", tests)

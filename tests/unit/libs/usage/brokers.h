@@ -36,10 +36,14 @@ static inline void brokers_stop(brokers *b)
     rd_kafka_destroy(b->host);
 }
 
-/* Hands every message of the topic to `each`, from the beginning to the present end. Their number. */
-static inline size_t brokers_read(const brokers *b, void (*each)(void *user, const rd_kafka_message_t *message), void *user)
+/* Hands every message of the topic to `each`, from the beginning to the present end. Their
+ * number. */
+static inline size_t brokers_read(const brokers *b,
+                                  void (*each)(void *user, const rd_kafka_message_t *message),
+                                  void *user)
 {
-    static const char *const properties[][2] = {{"group.id", "reader"}, {"enable.partition.eof", "true"}, {"log_level", "0"}};
+    static const char *const properties[][2] = {
+        {"group.id", "reader"}, {"enable.partition.eof", "true"}, {"log_level", "0"}};
     char reason[256];
     size_t total = 0;
     rd_kafka_conf_t *conf = rd_kafka_conf_new();

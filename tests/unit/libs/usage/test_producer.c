@@ -133,10 +133,12 @@ static void see(void *user, const rd_kafka_message_t *m)
     r->seen[number]++;
 }
 
-/* Reads the topic to its end: how often each number is there. Checks key and order within a tenant. */
+/* Reads the topic to its end: how often each number is there. Checks key and order within a
+ * tenant. */
 static size_t read_topic(bench *b, unsigned *seen, size_t numbers, bool check_order)
 {
-    reading r = {.seen = seen, .numbers = numbers, .last = {-1, -1, -1}, .check_order = check_order};
+    reading r = {
+        .seen = seen, .numbers = numbers, .last = {-1, -1, -1}, .check_order = check_order};
     return brokers_read(&b->brokers, see, &r);
 }
 
@@ -260,7 +262,8 @@ static void test_bad_settings(void)
     tg_error err = {""};
     tg_producer *producer = NULL;
     start(&b, 0);
-    const tg_kafka_link link = {.brokers = "127.0.0.1:1", .security = TG_KAFKA_SSL, .ca_file = "/nonexistent.pem"};
+    const tg_kafka_link link = {
+        .brokers = "127.0.0.1:1", .security = TG_KAFKA_SSL, .ca_file = "/nonexistent.pem"};
     tg_producer_conf conf = {.link = &link, .topic = TOPIC, .client_id = "test"};
     CU_ASSERT_EQUAL(tg_producer_new(&b.loop, &conf, b.spool, &err, &producer), -EINVAL);
     CU_ASSERT_TRUE(err.text[0] != '\0');

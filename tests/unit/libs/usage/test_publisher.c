@@ -1,4 +1,5 @@
-/* The best-effort publisher against librdkafka's mock brokers: what arrives, and what is counted when it cannot. */
+/* The best-effort publisher against librdkafka's mock brokers: what arrives, and what is counted
+ * when it cannot. */
 #include "libs/usage/publisher.h"
 #include "tests/unit/libs/usage/brokers.h"
 
@@ -14,7 +15,10 @@ enum { PARTITIONS = 2, COUNT = 500, WAIT_MS = 20000 };
 static tg_publisher *make(const tg_kafka_link *link)
 {
     tg_publisher *publisher = NULL;
-    const tg_publisher_conf conf = {.what = "kafka test", .link = link, .topic = "decisions", .client_id = "router-t",
+    const tg_publisher_conf conf = {.what = "kafka test",
+                                    .link = link,
+                                    .topic = "decisions",
+                                    .client_id = "router-t",
                                     .header = "router-instance"};
     CU_ASSERT_EQUAL_FATAL(tg_publisher_new(&conf, NULL, &publisher), 0);
     return publisher;
@@ -61,7 +65,8 @@ static void see(void *user, const rd_kafka_message_t *m)
     CU_ASSERT_TRUE_FATAL(record->decided_unix_ns >= 0 && record->decided_unix_ns < COUNT);
     size_t tenant = (size_t)(record->tenant[0] - '0');
     CU_ASSERT_TRUE(tg_str_is((tg_str){m->key, m->key_len}, record->tenant));
-    CU_ASSERT_TRUE(r->last[tenant] < record->decided_unix_ns); /* records of one key keep their order */
+    CU_ASSERT_TRUE(r->last[tenant] <
+                   record->decided_unix_ns); /* records of one key keep their order */
     r->last[tenant] = record->decided_unix_ns;
     r->seen[record->decided_unix_ns]++;
     CU_ASSERT_EQUAL_FATAL(rd_kafka_message_headers(m, &headers), 0);
@@ -105,7 +110,8 @@ static void test_refused_records_are_counted(void)
     brokers b = brokers_start("decisions", PARTITIONS);
     const tg_kafka_link link = {.brokers = b.addresses};
     tg_publisher *publisher = make(&link);
-    rd_kafka_mock_push_request_errors(b.cluster, BROKERS_API_PRODUCE, 1, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+    rd_kafka_mock_push_request_errors(b.cluster, BROKERS_API_PRODUCE, 1,
+                                      RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
     publish(publisher, 0, 9);
     tg_publisher_stats stats = poll_until(publisher, 9);
     CU_ASSERT_TRUE(stats.failed > 0 && stats.failed + stats.published == 9 && stats.full == 0);
@@ -133,7 +139,8 @@ static void test_bad_settings(void)
     tg_publisher *publisher = NULL;
     tg_error err = {""};
     const tg_kafka_link link = {.brokers = "127.0.0.1:1", .ca_file = "/ca.pem"};
-    const tg_publisher_conf conf = {.what = "kafka test", .link = &link, .topic = "t", .client_id = "c", .header = "h"};
+    const tg_publisher_conf conf = {
+        .what = "kafka test", .link = &link, .topic = "t", .client_id = "c", .header = "h"};
     CU_ASSERT_EQUAL(tg_publisher_new(&conf, &err, &publisher), -EINVAL);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "kafka test: "));
     CU_ASSERT_PTR_NULL(publisher);

@@ -76,7 +76,8 @@ static void test_failed_probe_opens_for_longer(void)
     for (int i = 0; i < 4; i++)
         observe(&e, false, false, now);
     for (uint64_t factor = 1; factor <= 16; factor *= 2) {
-        uint64_t open = 1000 * (factor < TG_HEALTH_OPEN_FACTOR_MAX ? factor : TG_HEALTH_OPEN_FACTOR_MAX);
+        uint64_t open =
+            1000 * (factor < TG_HEALTH_OPEN_FACTOR_MAX ? factor : TG_HEALTH_OPEN_FACTOR_MAX);
         CU_ASSERT_EQUAL(e.reopen_mono_ms, now + open);
         now += open;
         CU_ASSERT_TRUE(tg_health_endpoint_tick(&e, now));

@@ -5,7 +5,8 @@
 static const char document[] =
     "version: 1\n"
     "targets:\n"
-    "  - {id: a, provider: private, model: m, endpoints: [{id: x, url: \"h:1\"}, {id: y, url: \"h:2\"}]}\n"
+    "  - {id: a, provider: private, model: m, endpoints: [{id: x, url: \"h:1\"}, {id: y, url: "
+    "\"h:2\"}]}\n"
     "  - {id: b, provider: private, model: m, endpoints: [{id: x, url: \"h:3\"}]}\n";
 
 static const tg_circuit_conf circuit = {.window_ms = 8000,

@@ -1,5 +1,5 @@
-/* Two replicas share a topic of librdkafka's own mock brokers: real requests over real sockets, in this process, each
- * replica with its reading thread. Also built under ThreadSanitizer. */
+/* Two replicas share a topic of librdkafka's own mock brokers: real requests over real sockets, in
+ * this process, each replica with its reading thread. Also built under ThreadSanitizer. */
 #include "libs/base/clock.h"
 #include "libs/usage/publisher.h"
 #include "services/health/share.h"
@@ -107,7 +107,8 @@ static bool wait_until(world *w, bool (*until)(world *w))
     return w->reached;
 }
 
-/* Reading starts at the partitions' end, whenever that is: probes for both partitions until each has seen all. */
+/* Reading starts at the partitions' end, whenever that is: probes for both partitions until each
+ * has seen all. */
 static bool both_read(world *w)
 {
     char target[32];
@@ -180,7 +181,9 @@ static void test_each_hears_the_other(void)
     CU_ASSERT_EQUAL(w.b.tokens, MANY * (MANY - 1) / 2);
     CU_ASSERT_FALSE(w.a.own_came || w.b.own_came);
     CU_ASSERT_TRUE(stats(&w.b).consumed >= MANY + PROBES && stats(&w.a).produced > 0);
-    CU_ASSERT_EQUAL(stats(&w.a).unreadable + stats(&w.a).in_full + stats(&w.a).out_full + stats(&w.a).failed, 0);
+    CU_ASSERT_EQUAL(stats(&w.a).unreadable + stats(&w.a).in_full + stats(&w.a).out_full +
+                        stats(&w.a).failed,
+                    0);
     end(&w);
 }
 
@@ -191,16 +194,17 @@ static void produce_raw(world *w, const char *header, const void *value, size_t 
     if (header)
         rd_kafka_header_add(headers, TG_SHARE_HEADER, -1, header, -1);
     rd_kafka_resp_err_t code = rd_kafka_producev(
-        w->host, RD_KAFKA_V_TOPIC(TOPIC), RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_VALUE((void *)(uintptr_t)value, len),
-        RD_KAFKA_V_TIMESTAMP(at_ms), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-        RD_KAFKA_V_END);
+        w->host, RD_KAFKA_V_TOPIC(TOPIC), RD_KAFKA_V_PARTITION(0),
+        RD_KAFKA_V_VALUE((void *)(uintptr_t)value, len), RD_KAFKA_V_TIMESTAMP(at_ms),
+        RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
     CU_ASSERT_EQUAL_FATAL(code, 0);
 }
 
 static bool strangers_counted(world *w)
 {
     tg_share_stats a = stats(&w->a), b = stats(&w->b);
-    return w->a.seen > 0 && w->b.seen > 0 && a.unreadable >= 3 && b.unreadable >= 3 && a.late >= 1 && b.late >= 1;
+    return w->a.seen > 0 && w->b.seen > 0 && a.unreadable >= 3 && b.unreadable >= 3 &&
+           a.late >= 1 && b.late >= 1;
 }
 
 static void test_strangers_words(void)
@@ -214,7 +218,10 @@ static void test_strangers_words(void)
     size_t len = tollgate__v1__observation__pack(&o, bytes);
     produce_raw(&w, NULL, bytes, len, now_ms);                     /* no replica's name */
     produce_raw(&w, "c", "\xff\xff\xff", 3, now_ms);               /* no Observation */
-    produce_raw(&w, "c", "\x0a\x03" "t\0u", 5, now_ms);           /* a target that protobuf-c would cut */
+    produce_raw(&w, "c",
+                "\x0a\x03"
+                "t\0u",
+                5, now_ms); /* a target that protobuf-c would cut */
     produce_raw(&w, "c", bytes, len, now_ms - 2 * AGE_MAX_MS);     /* says nothing about now */
     produce_raw(&w, "c", bytes, len, now_ms);
     CU_ASSERT_EQUAL_FATAL(rd_kafka_flush(w.host, WAIT_MS), 0);
@@ -233,8 +240,8 @@ static bool overflowed(world *w)
     return w->a.seen + a.in_full >= TG_SHARE_IN_MAX + MANY;
 }
 
-/* While the loop does something else the thread goes on reading: what it cannot keep is counted, and nothing else is
- * lost. */
+/* While the loop does something else the thread goes on reading: what it cannot keep is counted,
+ * and nothing else is lost. */
 static void test_a_loop_that_is_late(void)
 {
     world w;
@@ -254,7 +261,10 @@ static void test_a_loop_that_is_late(void)
     end(&w);
 }
 
-static bool troubled(world *w) { return atomic_load(&w->a.troubles) > 0 && atomic_load(&w->b.troubles) > 0; }
+static bool troubled(world *w)
+{
+    return atomic_load(&w->a.troubles) > 0 && atomic_load(&w->b.troubles) > 0;
+}
 
 static void test_brokers_that_are_away(void)
 {
@@ -273,7 +283,8 @@ static void test_bad_settings(void)
     uv_loop_t loop;
     tg_error err = {""};
     tg_share *share = NULL;
-    const tg_kafka_link link = {.brokers = "127.0.0.1:1", .security = TG_KAFKA_SSL, .ca_file = "/nonexistent.pem"};
+    const tg_kafka_link link = {
+        .brokers = "127.0.0.1:1", .security = TG_KAFKA_SSL, .ca_file = "/nonexistent.pem"};
     tg_share_conf conf = {.link = &link, .topic = TOPIC, .instance_id = "a"};
     uv_loop_init(&loop);
     CU_ASSERT_EQUAL(tg_share_start(&loop, &conf, &err, &share), -EINVAL);

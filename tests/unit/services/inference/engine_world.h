@@ -65,7 +65,8 @@ static inline void on_ready(void *user) { sem_post(&((world *)user)->ready); }
 static inline void on_event(void *user, const tg_engine_event *event)
 {
     world *w = user;
-    result *r = (result *)event->user + event->choice; /* a request's choices have results side by side */
+    result *r =
+        (result *)event->user + event->choice; /* a request's choices have results side by side */
     CU_ASSERT(r->id == 0 || r->id == event->seq_id);
     CU_ASSERT(tg_utf8_valid(event->text.data, event->text.len));
     tg_buf_add_str(event->prompt ? &r->prompt : &r->text, event->text);
@@ -80,32 +81,45 @@ static inline void on_event(void *user, const tg_engine_event *event)
     w->open--;
 }
 
-static inline void world_make_file(world *w, const char *path, uint32_t max_seqs, uint32_t max_queue,
-                                   uint32_t kv_tokens)
+static inline void world_make_file(world *w, const char *path, uint32_t max_seqs,
+                                   uint32_t max_queue, uint32_t kv_tokens)
 {
     tg_error err = {""};
     sem_init(&w->ready, 0, 0);
     for (size_t i = 0; i < SEQS; i++)
         result_init(&w->results[i]);
-    const tg_engine_conf conf = {.model_path = path, .threads = 2, .max_seqs = max_seqs,
-                                 .max_queue = max_queue, .kv_tokens = kv_tokens,
-                                 .step_token_budget = 48, .no_speculation = w->no_speculation, .kv_type = w->kv_type,
-                                 .public_prompts = w->public_prompt, .public_prompts_len = w->public_prompt != NULL, .notify = on_ready, .notify_user = w};
+    const tg_engine_conf conf = {.model_path = path,
+                                 .threads = 2,
+                                 .max_seqs = max_seqs,
+                                 .max_queue = max_queue,
+                                 .kv_tokens = kv_tokens,
+                                 .step_token_budget = 48,
+                                 .no_speculation = w->no_speculation,
+                                 .kv_type = w->kv_type,
+                                 .public_prompts = w->public_prompt,
+                                 .public_prompts_len = w->public_prompt != NULL,
+                                 .notify = on_ready,
+                                 .notify_user = w};
     if (tg_engine_new(&conf, &err, &w->engine) < 0)
         printf("# %s\n", err.text);
     CU_ASSERT_PTR_NOT_NULL_FATAL(w->engine);
 }
 
 /* With the settings of `as`. */
-static inline void world_make_like(world *w, world as, uint32_t max_seqs, uint32_t max_queue, uint32_t kv_tokens)
+static inline void world_make_like(world *w, world as, uint32_t max_seqs, uint32_t max_queue,
+                                   uint32_t kv_tokens)
 {
     *w = as;
-    CU_ASSERT_EQUAL_FATAL(tiny_model_file((tiny_conf){.seed = 21, .type = TG_DTYPE_Q8_0, .bpe = true, .calls = as.calls},
-                                          w->path), 0);
+    CU_ASSERT_EQUAL_FATAL(
+        tiny_model_file(
+            (tiny_conf){.seed = 21, .type = TG_DTYPE_Q8_0, .bpe = true, .calls = as.calls},
+            w->path),
+        0);
     world_make_file(w, w->path, max_seqs, max_queue, kv_tokens);
 }
 
-static inline void world_make_as(world *w, bool no_speculation, uint32_t max_seqs, uint32_t max_queue, uint32_t kv_tokens)
+static inline void world_make_as(world *w, bool no_speculation, uint32_t max_seqs,
+                                 uint32_t max_queue, uint32_t kv_tokens)
 {
     world_make_like(w, (world){.no_speculation = no_speculation}, max_seqs, max_queue, kv_tokens);
 }
@@ -155,12 +169,15 @@ static inline tg_gen_request text_request(const tg_str *text, uint32_t max_token
                             .sampling = {.temperature = 1, .seed = seed}};
 }
 
-/* Of a model with `calls`: it likes to call, and each call is held to a form: f with n, 10 to 99, and s, at most 4 characters. */
+/* Of a model with `calls`: it likes to call, and each call is held to a form: f with n, 10 to 99,
+ * and s, at most 4 characters. */
 static inline tg_gen_request holding_calls(tg_gen_request r)
 {
-    static const tg_str texts[] = {TG_STR(""), TG_STR("</tool_call>"), TG_STR("arguments"), TG_STR("f"),
-                                   TG_STR("{\"type\":\"object\",\"properties\":{\"n\":{\"type\":\"integer\",\"minimum\":10,\"maximum\":99},"
-                                          "\"s\":{\"type\":\"string\",\"maxLength\":4}},\"required\":[\"n\",\"s\"]}")};
+    static const tg_str texts[] = {
+        TG_STR(""), TG_STR("</tool_call>"), TG_STR("arguments"), TG_STR("f"),
+        TG_STR("{\"type\":\"object\",\"properties\":{\"n\":{\"type\":\"integer\",\"minimum\":10,"
+               "\"maximum\":99},"
+               "\"s\":{\"type\":\"string\",\"maxLength\":4}},\"required\":[\"n\",\"s\"]}")};
     static const tg_answer_conf conf = {.tools = TG_TOOLS_HERMES};
     static const tg_logit_bias likes[] = {{0, 2}};
     r.constraint = (tg_constraint_spec){TG_CONSTRAINT_CALL, texts, 5};

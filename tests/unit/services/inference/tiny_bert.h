@@ -1,10 +1,17 @@
-/* Small random encoders of architecture "bert", written as GGUF files by the tests themselves, whole or with a flaw. */
+/* Small random encoders of architecture "bert", written as GGUF files by the tests themselves,
+ * whole or with a flaw. */
 #ifndef TG_TESTS_TINY_BERT_H
 #define TG_TESTS_TINY_BERT_H
 
 #include "tests/unit/services/inference/tiny_model.h"
 
-enum { BERT_WIDTH = 256, BERT_FFN = 512, BERT_LAYERS = 2, BERT_CONTEXT = 40, BERT_TOKENS = 5 + 26 * 2 };
+enum {
+    BERT_WIDTH = 256,
+    BERT_FFN = 512,
+    BERT_LAYERS = 2,
+    BERT_CONTEXT = 40,
+    BERT_TOKENS = 5 + 26 * 2
+};
 
 typedef struct bert_conf {
     tg_dtype type;    /* of matrices and tables */
@@ -24,7 +31,10 @@ typedef struct bert_writer {
     uint64_t keys_len, tensors_len, random;
 } bert_writer;
 
-static inline bool bert_is(const char *name, const char *other) { return other && strcmp(name, other) == 0; }
+static inline bool bert_is(const char *name, const char *other)
+{
+    return other && strcmp(name, other) == 0;
+}
 
 static inline void bert_key(bert_writer *w, const char *key, uint32_t value)
 {
@@ -80,14 +90,23 @@ static inline void bert_tensor(bert_writer *w, const char *name, uint32_t in, ui
 static const struct {
     const char *name; /* of a layer's */
     uint32_t in, out;
-} bert_parts[] = {{"attn_q.weight", BERT_WIDTH, BERT_WIDTH},      {"attn_k.weight", BERT_WIDTH, BERT_WIDTH},
-                  {"attn_v.weight", BERT_WIDTH, BERT_WIDTH},      {"attn_output.weight", BERT_WIDTH, BERT_WIDTH},
-                  {"ffn_up.weight", BERT_WIDTH, BERT_FFN},        {"ffn_down.weight", BERT_FFN, BERT_WIDTH},
-                  {"attn_output_norm.weight", BERT_WIDTH, 0},     {"attn_output_norm.bias", BERT_WIDTH, 0},
-                  {"layer_output_norm.weight", BERT_WIDTH, 0},    {"layer_output_norm.bias", BERT_WIDTH, 0},
-                  {"attn_q.bias", BERT_WIDTH, 0},                 {"ffn_up.bias", BERT_FFN, 0}};
+} bert_parts[] = {{"attn_q.weight", BERT_WIDTH, BERT_WIDTH},
+                  {"attn_k.weight", BERT_WIDTH, BERT_WIDTH},
+                  {"attn_v.weight", BERT_WIDTH, BERT_WIDTH},
+                  {"attn_output.weight", BERT_WIDTH, BERT_WIDTH},
+                  {"ffn_up.weight", BERT_WIDTH, BERT_FFN},
+                  {"ffn_down.weight", BERT_FFN, BERT_WIDTH},
+                  {"attn_output_norm.weight", BERT_WIDTH, 0},
+                  {"attn_output_norm.bias", BERT_WIDTH, 0},
+                  {"layer_output_norm.weight", BERT_WIDTH, 0},
+                  {"layer_output_norm.bias", BERT_WIDTH, 0},
+                  {"attn_q.bias", BERT_WIDTH, 0},
+                  {"ffn_up.bias", BERT_FFN, 0}};
 
-enum { BERT_PARTS = sizeof(bert_parts) / sizeof(bert_parts[0]), BERT_OPTIONAL = 2 /* of them, the last */ };
+enum {
+    BERT_PARTS = sizeof(bert_parts) / sizeof(bert_parts[0]),
+    BERT_OPTIONAL = 2 /* of them, the last */
+};
 
 /* [PAD] [UNK] [CLS] [SEP] [MASK], then letters that begin a word, and letters that go on. */
 static inline void bert_vocab(bert_writer *w)

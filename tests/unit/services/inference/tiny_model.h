@@ -16,7 +16,8 @@ typedef struct tiny_conf {
     bool tied;     /* no output.weight */
     bool bpe;      /* byte-level BPE with ChatML; else SentencePiece with bytes only */
     uint32_t more; /* bpe: so many more tokens, of three capital letters, at most 26³ */
-    bool calls;    /* bpe: id 0 is the control token <tool_call>, of which the template tells; the last id is "></" */
+    bool calls; /* bpe: id 0 is the control token <tool_call>, of which the template tells; the last
+                   id is "></" */
     const char *architecture; /* NULL: llama */
     uint32_t window;          /* 0: none */
 } tiny_conf;
@@ -83,13 +84,16 @@ static inline void tiny_byte_text(unsigned byte, char *to)
 }
 
 static const char tiny_template[] =
-    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nBe brief<|im_end|>\n' }}{% endif %}"
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nBe brief<|im_end|>\n' }}{% "
+    "endif %}"
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + "
+    "'\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 static const char tiny_hint[] = "{# <tool_call>{\"name\": , \"arguments\": }</tool_call> #}";
 
-/* ids 0..2: <|endoftext|> or <tool_call>, <|im_start|> <|im_end|>; then the bytes; then "he", "ll", "llo", "hello" or "></"; then "AAA", "BAA", ... */
+/* ids 0..2: <|endoftext|> or <tool_call>, <|im_start|> <|im_end|>; then the bytes; then "he", "ll",
+ * "llo", "hello" or "></"; then "AAA", "BAA", ... */
 static inline void tiny_vocab_bpe(tg_buf *b, bool calls, uint32_t more)
 {
     const char *const words[] = {"he", "ll", "llo", calls ? "></" : "hello"};
@@ -110,7 +114,8 @@ static inline void tiny_vocab_bpe(tg_buf *b, bool calls, uint32_t more)
     for (size_t i = 0; i < 4; i++)
         tiny_str(b, words[i]);
     for (uint32_t i = 0; i < more; i++) {
-        const char capitals[] = {(char)('A' + i % 26), (char)('A' + i / 26 % 26), (char)('A' + i / 676), '\0'};
+        const char capitals[] = {(char)('A' + i % 26), (char)('A' + i / 26 % 26),
+                                 (char)('A' + i / 676), '\0'};
         tiny_str(b, capitals);
     }
     tiny_key_array(b, "tokenizer.ggml.token_type", 5, TINY_BPE_TOKENS + more);
@@ -159,7 +164,8 @@ typedef struct tiny_writer {
     uint64_t count, random;
 } tiny_writer;
 
-static inline void tiny_tensor(tiny_writer *w, const char *name, uint32_t in, uint32_t out, tg_dtype type)
+static inline void tiny_tensor(tiny_writer *w, const char *name, uint32_t in, uint32_t out,
+                               tg_dtype type)
 {
     const tg_dtype_info *info = tg_dtype_get(type);
     const uint32_t rows = out ? out : 1;
@@ -206,9 +212,11 @@ static inline void tiny_layer(tiny_writer *w, const tiny_conf *c, uint32_t layer
         snprintf(name, sizeof(name), "blk.%u.%s.weight", layer, parts[i].name);
         tiny_tensor(w, name, parts[i].in, parts[i].out, parts[i].out ? c->type : TG_DTYPE_F32);
     }
-    static const char *const extra_names[2][3] = {{"attn_q.bias", "attn_k.bias", "attn_v.bias"},
-                                                  {"attn_q_norm.weight", "attn_k_norm.weight", NULL}};
-    const uint32_t head = c->width / c->heads, extra_lens[2][3] = {{c->width, kv, kv}, {head, head, 0}};
+    static const char *const extra_names[2][3] = {
+        {"attn_q.bias", "attn_k.bias", "attn_v.bias"},
+        {"attn_q_norm.weight", "attn_k_norm.weight", NULL}};
+    const uint32_t head = c->width / c->heads,
+                   extra_lens[2][3] = {{c->width, kv, kv}, {head, head, 0}};
     const bool has[2] = {tiny_is(c, "qwen2"), tiny_is(c, "qwen3")};
     for (size_t which = 0; which < 2; which++) {
         for (size_t i = 0; has[which] && i < 3 && extra_names[which][i]; i++) {
@@ -219,7 +227,8 @@ static inline void tiny_layer(tiny_writer *w, const tiny_conf *c, uint32_t layer
     }
 }
 
-static inline void tiny_shape_u32(tg_buf *keys, const tiny_conf *c, const char *suffix, uint32_t value)
+static inline void tiny_shape_u32(tg_buf *keys, const tiny_conf *c, const char *suffix,
+                                  uint32_t value)
 {
     char key[96];
     snprintf(key, sizeof(key), "%s.%s", c->architecture ? c->architecture : "llama", suffix);
@@ -263,7 +272,8 @@ static inline void tiny_model(tiny_conf conf, tg_buf *ret)
         tiny_vocab_bpe(&keys, c.calls, c.more);
     else
         tiny_vocab_spm(&keys);
-    const uint64_t keys_len = 8u + (c.bpe ? 8 : 7) + (c.window ? 1 : 0); /* those above and the vocabulary's */
+    const uint64_t keys_len =
+        8u + (c.bpe ? 8 : 7) + (c.window ? 1 : 0); /* those above and the vocabulary's */
     tiny_tensor(&w, "token_embd.weight", c.width, vocab, c.type);
     tiny_tensor(&w, "output_norm.weight", c.width, 0, TG_DTYPE_F32);
     if (!c.tied)

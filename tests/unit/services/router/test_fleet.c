@@ -3,8 +3,12 @@
 #include "tests/unit/services/targets.h"
 
 #define A_X "{id: a, provider: private, model: m, endpoints: [{id: x, url: \"h:1\"}]}"
-#define A_XY "{id: a, provider: private, model: m, endpoints: [{id: x, url: \"h:1\"}, {id: y, url: \"h:2\"}]}"
-#define A_YX "{id: a, provider: private, model: m, endpoints: [{id: y, url: \"h:2\"}, {id: x, url: \"h:1\"}]}"
+#define A_XY                                                                                       \
+    "{id: a, provider: private, model: m, endpoints: [{id: x, url: \"h:1\"}, {id: y, url: "        \
+    "\"h:2\"}]}"
+#define A_YX                                                                                       \
+    "{id: a, provider: private, model: m, endpoints: [{id: y, url: \"h:2\"}, {id: x, url: "        \
+    "\"h:1\"}]}"
 #define B_X "{id: b, provider: private, model: m, endpoints: [{id: x, url: \"h:3\"}]}"
 #define DOCUMENT(one, two) "version: 1\ntargets:\n  - " one "\n  - " two "\n"
 
@@ -38,7 +42,8 @@ static Tollgate__V1__EndpointView endpoint(const char *target, const char *name,
     e.target = (char *)target;
     e.endpoint = (char *)name;
     e.state = state;
-    e.reason = (char *)(state == TOLLGATE__V1__ENDPOINT_STATE__ENDPOINT_STATE_DOWN ? "failing" : "");
+    e.reason =
+        (char *)(state == TOLLGATE__V1__ENDPOINT_STATE__ENDPOINT_STATE_DOWN ? "failing" : "");
     e.retry_in_ms = state == TOLLGATE__V1__ENDPOINT_STATE__ENDPOINT_STATE_DOWN ? 500 : 0;
     return e;
 }
@@ -67,7 +72,8 @@ static void test_applies_what_health_says(void)
 {
     set_up();
     CU_ASSERT_EQUAL(status(0, 1, 1)->health, TG_ENDPOINT_UP);
-    Tollgate__V1__EndpointView down = endpoint("a", "y", DOWN), probing = endpoint("b", "x", HALF_OPEN);
+    Tollgate__V1__EndpointView down = endpoint("a", "y", DOWN),
+                               probing = endpoint("b", "x", HALF_OPEN);
     push(true, 7, &down, 100);
     push(false, 8, &probing, 200);
     CU_ASSERT_EQUAL(tg_fleet_view_version(view), 8);
@@ -78,11 +84,11 @@ static void test_applies_what_health_says(void)
     CU_ASSERT_EQUAL(status(1, 0, 200)->health, TG_ENDPOINT_HALF_OPEN);
     down.first_token_p95_us = 1000, down.total_p95_us = 2000, down.requests = 30;
     push(false, 9, &down, 250);
-    CU_ASSERT_TRUE(status(0, 1, 250)->first_token_p95_us == 1000 && status(0, 1, 250)->total_p95_us == 2000 &&
-                   status(0, 1, 250)->requests == 30);
+    CU_ASSERT_TRUE(status(0, 1, 250)->first_token_p95_us == 1000 &&
+                   status(0, 1, 250)->total_p95_us == 2000 && status(0, 1, 250)->requests == 30);
     push(true, 1, NULL, 300); /* another replica, which knows nothing yet */
-    CU_ASSERT_TRUE(status(0, 1, 300)->first_token_p95_us == 0 && status(0, 1, 300)->total_p95_us == 0 &&
-                   status(0, 1, 300)->requests == 0);
+    CU_ASSERT_TRUE(status(0, 1, 300)->first_token_p95_us == 0 &&
+                   status(0, 1, 300)->total_p95_us == 0 && status(0, 1, 300)->requests == 0);
     CU_ASSERT_EQUAL(status(0, 1, 300)->health, TG_ENDPOINT_UP);
     CU_ASSERT_STRING_EQUAL(status(0, 1, 300)->reason, "");
     tear_down();

@@ -237,7 +237,8 @@ static void test_stops_while_refused(void)
 
 static void test_bad_settings(void)
 {
-    const tg_kafka_link link = {.brokers = "127.0.0.1:1", .security = TG_KAFKA_SSL, .ca_file = "/nonexistent.pem"};
+    const tg_kafka_link link = {
+        .brokers = "127.0.0.1:1", .security = TG_KAFKA_SSL, .ca_file = "/nonexistent.pem"};
     tg_consumer_conf conf = {.link = &link,
                              .topic = TOPIC,
                              .group = "g",

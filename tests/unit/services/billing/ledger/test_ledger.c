@@ -69,7 +69,8 @@ static void test_quarantine(void)
     fixture f;
     int64_t next = 0;
     fixture_start(&f, fixture_book("one"));
-    expect_quarantined(&f, fixture_post_bytes(&f, TG_STR("\xff\xff\xffnonsense")), "no tollgate.v1.UsageEvent");
+    expect_quarantined(&f, fixture_post_bytes(&f, TG_STR("\xff\xff\xffnonsense")),
+                       "no tollgate.v1.UsageEvent");
     expect_quarantined(&f, fixture_post_bytes(&f, TG_STR("")), "0 bytes");
     tg_usage_event good = fixture_event(&f, 1, "acme", "haiku", 1000, 100), e = good;
     e.cost_picousd++;

@@ -1,4 +1,5 @@
-/* The outbox of a real ledger against librdkafka's mock brokers: what was posted is published, whatever was in the way. */
+/* The outbox of a real ledger against librdkafka's mock brokers: what was posted is published,
+ * whatever was in the way. */
 #include "services/billing/publish/outbox.h"
 #include "tests/unit/libs/usage/brokers.h"
 #include "tests/unit/services/billing/ledger/fixture.h"
@@ -39,8 +40,12 @@ static void begin(world *w)
 
 static void start(world *w)
 {
-    const tg_outbox_conf conf = {.store = w->store, .link = &w->link, .topic = LEDGER_TOPIC, .client_id = "billing-t",
-                                 .trouble = trouble, .user = w};
+    const tg_outbox_conf conf = {.store = w->store,
+                                 .link = &w->link,
+                                 .topic = LEDGER_TOPIC,
+                                 .client_id = "billing-t",
+                                 .trouble = trouble,
+                                 .user = w};
     CU_ASSERT_EQUAL_FATAL(tg_outbox_start(&conf, NULL, &w->outbox), 0);
 }
 
@@ -56,8 +61,8 @@ static void post(world *w, unsigned count)
 {
     static const char *const tenants[] = {"acme", "globex", "initech"};
     for (unsigned i = 0; i < count; i++, w->posted++) {
-        tg_usage_event e = fixture_event(&w->ledger, w->posted, tenants[w->posted % 3], w->posted % 2 ? "haiku" : "mini",
-                                         10 + w->posted, 3);
+        tg_usage_event e = fixture_event(&w->ledger, w->posted, tenants[w->posted % 3],
+                                         w->posted % 2 ? "haiku" : "mini", 10 + w->posted, 3);
         CU_ASSERT_EQUAL_FATAL(fixture_post(&w->ledger, &e), 0);
     }
     if (w->outbox)
@@ -90,9 +95,11 @@ typedef struct reading {
 static void see(void *user, const rd_kafka_message_t *m)
 {
     reading *r = user;
-    Tollgate__V1__LedgerTransaction *t = tollgate__v1__ledger_transaction__unpack(NULL, m->len, m->payload);
+    Tollgate__V1__LedgerTransaction *t =
+        tollgate__v1__ledger_transaction__unpack(NULL, m->len, m->payload);
     CU_ASSERT_PTR_NOT_NULL_FATAL(t);
-    CU_ASSERT_TRUE_FATAL(t->transaction_id > 0 && t->transaction_id < IDS_MAX && t->n_postings == 2);
+    CU_ASSERT_TRUE_FATAL(t->transaction_id > 0 && t->transaction_id < IDS_MAX &&
+                         t->n_postings == 2);
     CU_ASSERT_TRUE(tg_str_is((tg_str){m->key, m->key_len}, t->tenant));
     CU_ASSERT_STRING_EQUAL(t->postings[0]->account, "receivable");
     CU_ASSERT_STRING_EQUAL(t->postings[0]->owner, t->tenant);
@@ -100,7 +107,8 @@ static void see(void *user, const rd_kafka_message_t *m)
     CU_ASSERT_STRING_EQUAL(t->postings[1]->owner, t->target);
     CU_ASSERT_TRUE(t->postings[0]->amount_picousd > 0);
     CU_ASSERT_EQUAL(t->postings[0]->amount_picousd + t->postings[1]->amount_picousd, 0);
-    CU_ASSERT_EQUAL(strtol(t->request_id + 24, NULL, 16) + 1, t->transaction_id); /* as they were posted */
+    CU_ASSERT_EQUAL(strtol(t->request_id + 24, NULL, 16) + 1,
+                    t->transaction_id); /* as they were posted */
     CU_ASSERT_TRUE(t->attempt == 1 && t->posted_unix_ns == 1000 && t->opened_unix_ns > 0);
     CU_ASSERT_STRING_EQUAL(t->price_book, "one");
     CU_ASSERT_EQUAL(t->price_assumed, false);
@@ -112,7 +120,8 @@ static void see(void *user, const rd_kafka_message_t *m)
     tollgate__v1__ledger_transaction__free_unpacked(t, NULL);
 }
 
-/* Every transaction posted so far is in the topic, at least once (or exactly), with what tenants owe in all. */
+/* Every transaction posted so far is in the topic, at least once (or exactly), with what tenants
+ * owe in all. */
 static size_t check_topic(world *w, bool once)
 {
     static reading r;
@@ -159,7 +168,8 @@ static void test_refused_by_the_broker(void)
     world w;
     begin(&w);
     rd_kafka_mock_push_request_errors(w.brokers.cluster, BROKERS_API_PRODUCE, 2,
-                                      RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+                                      RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+                                      RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
     post(&w, 30);
     start(&w);
     CU_ASSERT_TRUE(empties(&w));
@@ -170,7 +180,8 @@ static void test_refused_by_the_broker(void)
     end(&w);
 }
 
-/* A process that died between the broker's word and the removal: its successor sends the same again. */
+/* A process that died between the broker's word and the removal: its successor sends the same
+ * again. */
 static void test_died_before_the_removal(void)
 {
     world w;
@@ -204,7 +215,8 @@ static void test_stops_without_a_broker(void)
     end(&w);
 }
 
-/* What is not posted is not published: duplicates, the quarantined, a batch that was rolled back. */
+/* What is not posted is not published: duplicates, the quarantined, a batch that was rolled
+ * back. */
 static void test_only_what_is_posted(void)
 {
     world w;

@@ -1,4 +1,5 @@
-/* A token's logits depend on its own prefix alone: not on batch, chunks, threads or block numbers. */
+/* A token's logits depend on its own prefix alone: not on batch, chunks, threads or block
+ * numbers. */
 #include "services/inference/backend/backend.h"
 #include "services/inference/backend/cpu/pool.h"
 #include "tests/unit/harness.h"
@@ -32,7 +33,8 @@ static tg_model *load(tiny_conf conf, tg_buf *file)
     return model;
 }
 
-static tg_backend *open_kv(const tg_model *model, uint32_t threads, const char *path, tg_kv_type kv_type)
+static tg_backend *open_kv(const tg_model *model, uint32_t threads, const char *path,
+                           tg_kv_type kv_type)
 {
     const tg_backend_conf conf = {.threads = threads, .kv_blocks = 2 * BLOCKS, .kv_type = kv_type,
                                   .step_tokens_max = 512, .step_logits_max = 8};
@@ -117,31 +119,41 @@ static void test_invariance_with_kv_in_q8(void)
     check_invariance_of((tiny_conf){.seed = 1, .type = TG_DTYPE_F32}, TG_KV_Q8);
     if (TG_TEST_RACES)
         return;
-    check_invariance_of((tiny_conf){.seed = 5, .type = TG_DTYPE_Q4_1, .width = 96, .heads = 2, .kv_heads = 1}, TG_KV_Q8);
-    check_invariance_of((tiny_conf){.seed = 6, .type = TG_DTYPE_Q8_0, .architecture = "qwen2", .window = 40}, TG_KV_Q8);
+    check_invariance_of(
+        (tiny_conf){.seed = 5, .type = TG_DTYPE_Q4_1, .width = 96, .heads = 2, .kv_heads = 1},
+        TG_KV_Q8);
+    check_invariance_of(
+        (tiny_conf){.seed = 6, .type = TG_DTYPE_Q8_0, .architecture = "qwen2", .window = 40},
+        TG_KV_Q8);
 }
 
 static void test_invariance(void)
 {
     check_invariance((tiny_conf){.seed = 1, .type = TG_DTYPE_F32, .tied = true});
-    check_invariance((tiny_conf){.seed = 6, .type = TG_DTYPE_Q8_0, .architecture = "qwen2", .window = 40});
+    check_invariance(
+        (tiny_conf){.seed = 6, .type = TG_DTYPE_Q8_0, .architecture = "qwen2", .window = 40});
     if (TG_TEST_RACES) /* the threads share out whatever the types and shapes are */
         return;
     check_invariance((tiny_conf){.seed = 3, .type = TG_DTYPE_Q8_0, .kv_heads = 4});
     check_invariance((tiny_conf){.seed = 4, .type = TG_DTYPE_Q4_0, .width = 96, .heads = 6});
-    check_invariance((tiny_conf){.seed = 5, .type = TG_DTYPE_Q4_1, .width = 96, .heads = 3, .kv_heads = 1});
+    check_invariance(
+        (tiny_conf){.seed = 5, .type = TG_DTYPE_Q4_1, .width = 96, .heads = 3, .kv_heads = 1});
     check_invariance((tiny_conf){.seed = 2, .type = TG_DTYPE_F16, .heads = 4, .kv_heads = 1});
-    check_invariance((tiny_conf){.seed = 7, .type = TG_DTYPE_Q4_0, .architecture = "qwen3", .tied = true});
+    check_invariance(
+        (tiny_conf){.seed = 7, .type = TG_DTYPE_Q4_0, .architecture = "qwen3", .tied = true});
     check_invariance((tiny_conf){.seed = 8, .type = TG_DTYPE_Q4_1, .window = 260});
     check_invariance((tiny_conf){.seed = 12, .type = TG_DTYPE_BF16});
     check_invariance((tiny_conf){.seed = 13, .type = TG_DTYPE_Q5_0, .tied = true});
     check_invariance((tiny_conf){.seed = 14, .type = TG_DTYPE_Q5_1});
-    check_invariance((tiny_conf){.seed = 15, .type = TG_DTYPE_Q4_K, .width = 256, .ffn = 512, .tied = true});
+    check_invariance(
+        (tiny_conf){.seed = 15, .type = TG_DTYPE_Q4_K, .width = 256, .ffn = 512, .tied = true});
     check_invariance((tiny_conf){.seed = 16, .type = TG_DTYPE_Q5_K, .width = 256, .ffn = 256});
-    check_invariance((tiny_conf){.seed = 17, .type = TG_DTYPE_Q6_K, .width = 256, .ffn = 256, .tied = true});
+    check_invariance(
+        (tiny_conf){.seed = 17, .type = TG_DTYPE_Q6_K, .width = 256, .ffn = 256, .tied = true});
 }
 
-/* All instruction sets, and the tied and the separate output: the same bits on a quantised model. */
+/* All instruction sets, and the tied and the separate output: the same bits on a quantised
+ * model. */
 static void test_paths_agree(void)
 {
     static const char *const paths[] = {"scalar", "avx2", "avx512", "amx"};
@@ -183,7 +195,8 @@ static uint64_t fingerprint(tg_backend *backend, uint32_t vocab)
     return hash;
 }
 
-/* Stored fingerprints of logits: a change of any rule in numerics.h shows here, on whichever path it is. */
+/* Stored fingerprints of logits: a change of any rule in numerics.h shows here, on whichever path
+ * it is. */
 static void test_numerics_version(void)
 {
     static const char *const paths[] = {"scalar", "avx2", "avx512"};
@@ -191,17 +204,24 @@ static void test_numerics_version(void)
         tg_dtype type;
         uint64_t want;
         tg_kv_type kv_type;
-    } stored[] = {{TG_DTYPE_F32, 0x313bba2971b9a42u, TG_KV_F16}, {TG_DTYPE_F16, 0x760305724106076bu, TG_KV_F16},
-                  {TG_DTYPE_BF16, 0x9481bf2f092518f0u, TG_KV_F16}, {TG_DTYPE_Q8_0, 0x629e9952e586b32du, TG_KV_F16},
-                  {TG_DTYPE_Q4_0, 0xd9bb7f5dba343de3u, TG_KV_F16}, {TG_DTYPE_Q4_1, 0xf0b6616c69bb50bu, TG_KV_F16},
-                  {TG_DTYPE_Q5_0, 0x198066068bb6a9a8u, TG_KV_F16}, {TG_DTYPE_Q5_1, 0x95879c9ad9fd55u, TG_KV_F16},
-                  {TG_DTYPE_Q4_K, 0xacead8df9273a5d2u, TG_KV_F16}, {TG_DTYPE_Q5_K, 0xf74cdb61310c6e9eu, TG_KV_F16},
-                  {TG_DTYPE_Q6_K, 0xa357854bb2d9fb2fu, TG_KV_F16}, {TG_DTYPE_Q8_0, 0xa704db861cf7975eu, TG_KV_Q8}};
+    } stored[] = {{TG_DTYPE_F32, 0x313bba2971b9a42u, TG_KV_F16},
+                  {TG_DTYPE_F16, 0x760305724106076bu, TG_KV_F16},
+                  {TG_DTYPE_BF16, 0x9481bf2f092518f0u, TG_KV_F16},
+                  {TG_DTYPE_Q8_0, 0x629e9952e586b32du, TG_KV_F16},
+                  {TG_DTYPE_Q4_0, 0xd9bb7f5dba343de3u, TG_KV_F16},
+                  {TG_DTYPE_Q4_1, 0xf0b6616c69bb50bu, TG_KV_F16},
+                  {TG_DTYPE_Q5_0, 0x198066068bb6a9a8u, TG_KV_F16},
+                  {TG_DTYPE_Q5_1, 0x95879c9ad9fd55u, TG_KV_F16},
+                  {TG_DTYPE_Q4_K, 0xacead8df9273a5d2u, TG_KV_F16},
+                  {TG_DTYPE_Q5_K, 0xf74cdb61310c6e9eu, TG_KV_F16},
+                  {TG_DTYPE_Q6_K, 0xa357854bb2d9fb2fu, TG_KV_F16},
+                  {TG_DTYPE_Q8_0, 0xa704db861cf7975eu, TG_KV_Q8}};
     for (size_t i = 0; i < (TG_TEST_RACES ? 1 : sizeof(stored) / sizeof(stored[0])); i++) {
         const tg_dtype_info *type = tg_dtype_get(stored[i].type);
         const uint32_t wide = type->block_len == TG_QUANT_SUPER ? TG_QUANT_SUPER : 0;
         tg_buf file;
-        tg_model *model = load((tiny_conf){.seed = 11, .type = stored[i].type, .width = wide, .ffn = wide}, &file);
+        tg_model *model = load(
+            (tiny_conf){.seed = 11, .type = stored[i].type, .width = wide, .ffn = wide}, &file);
         for (size_t p = 0; p < sizeof(paths) / sizeof(paths[0]); p++) {
             tg_backend *backend = open_kv(model, 1, paths[p], stored[i].kv_type);
             if (!backend) {
@@ -210,7 +230,8 @@ static void test_numerics_version(void)
             }
             const uint64_t hash = fingerprint(backend, model->shape.vocab);
             if (hash != stored[i].want)
-                printf("# %s on %s: the fingerprint is 0x%llx\n", type->name, paths[p], (unsigned long long)hash);
+                printf("# %s on %s: the fingerprint is 0x%llx\n", type->name, paths[p],
+                       (unsigned long long)hash);
             CU_ASSERT_EQUAL(hash, stored[i].want);
             tg_backend_close(backend);
         }
@@ -219,7 +240,8 @@ static void test_numerics_version(void)
     }
 }
 
-/* What others may leave a thread with: rounding up, and, where there is such a thing, what is below the normal numbers taken for zero. */
+/* What others may leave a thread with: rounding up, and, where there is such a thing, what is below
+ * the normal numbers taken for zero. */
 static void spoil_environment(void)
 {
     fesetround(FE_UPWARD);
@@ -238,7 +260,8 @@ static void note_environment(void *context, uint32_t index, uint32_t thread)
 {
     atomic_uint *sound = context;
     (void)index;
-    if (thread == 0) /* the caller's own is its affair here; and it leaves the others time to take part */
+    if (thread ==
+        0) /* the caller's own is its affair here; and it leaves the others time to take part */
         sched_yield();
     if (thread > 0)
         atomic_fetch_add(&sound[0], 1);
@@ -246,7 +269,8 @@ static void note_environment(void *context, uint32_t index, uint32_t thread)
         atomic_fetch_add(&sound[1], 1);
 }
 
-/* Logits are those of the stored fingerprint though every thread was left in another environment. */
+/* Logits are those of the stored fingerprint though every thread was left in another
+ * environment. */
 static void test_environment_of_threads(void)
 {
     tg_buf file;
@@ -292,16 +316,19 @@ static void test_bad_steps(void)
     tg_buf_free(&file);
 }
 
-/* A file that is cut after loading changes nothing; one that is cut or changed while it is read is refused. */
+/* A file that is cut after loading changes nothing; one that is cut or changed while it is read is
+ * refused. */
 static void test_file_is_cut(void)
 {
-    static const char *const words[] = {"bytes when it was opened", "was changed while it was read"};
+    static const char *const words[] = {"bytes when it was opened",
+                                        "was changed while it was read"};
     const uint32_t tokens[] = {5, 6, 7}, blocks[] = {0};
     for (int tied = 0; tied < 2; tied++) {
         char path[64];
         float want[TINY_SPM_TOKENS], got[TINY_SPM_TOKENS];
         tg_model *model = NULL;
-        CU_ASSERT_EQUAL_FATAL(tiny_model_file((tiny_conf){.seed = 3, .type = TG_DTYPE_Q8_0, .tied = tied}, path), 0);
+        CU_ASSERT_EQUAL_FATAL(
+            tiny_model_file((tiny_conf){.seed = 3, .type = TG_DTYPE_Q8_0, .tied = tied}, path), 0);
         CU_ASSERT_EQUAL_FATAL(tg_model_open(path, NULL, &model), 0);
         tg_backend *backend = open_backend(model, 2, NULL);
         run_chunks(backend, tokens, 3, 1, blocks, TINY_SPM_TOKENS, want);
@@ -314,11 +341,13 @@ static void test_file_is_cut(void)
     }
     for (int how = 0; how < 2; how++) {
         char path[64];
-        const tg_backend_conf conf = {.threads = 2, .kv_blocks = BLOCKS, .step_tokens_max = 16, .step_logits_max = 1};
+        const tg_backend_conf conf = {
+            .threads = 2, .kv_blocks = BLOCKS, .step_tokens_max = 16, .step_logits_max = 1};
         tg_model *model = NULL;
         tg_backend *backend = NULL;
         tg_error err = {""};
-        CU_ASSERT_EQUAL_FATAL(tiny_model_file((tiny_conf){.seed = 3, .type = TG_DTYPE_Q4_1}, path), 0);
+        CU_ASSERT_EQUAL_FATAL(tiny_model_file((tiny_conf){.seed = 3, .type = TG_DTYPE_Q4_1}, path),
+                              0);
         CU_ASSERT_EQUAL_FATAL(tg_model_open(path, NULL, &model), 0);
         const struct timespec times[2] = {{1, 0}, {1, 0}};
         CU_ASSERT_EQUAL(how == 0 ? truncate(path, 100) : utimensat(AT_FDCWD, path, times, 0), 0);
@@ -338,7 +367,8 @@ typedef struct seen {
 static void on_progress(void *user, uint64_t done_bytes, uint64_t total_bytes)
 {
     seen *s = user;
-    CU_ASSERT(done_bytes > s->done && done_bytes <= total_bytes && (s->calls == 0 || total_bytes == s->total));
+    CU_ASSERT(done_bytes > s->done && done_bytes <= total_bytes &&
+              (s->calls == 0 || total_bytes == s->total));
     *s = (seen){s->calls + 1, done_bytes, total_bytes};
 }
 
@@ -348,25 +378,37 @@ static void test_plan_and_progress(void)
     tg_buf file;
     tg_model *model = load((tiny_conf){.seed = 1, .type = TG_DTYPE_Q4_0, .layers = 5}, &file);
     seen s = {0, 0, 0};
-    const tg_backend_conf conf = {.threads = 3, .kv_blocks = 7, .step_tokens_max = 20, .step_logits_max = 2,
-                                  .progress = on_progress, .progress_user = &s};
+    const tg_backend_conf conf = {.threads = 3,
+                                  .kv_blocks = 7,
+                                  .step_tokens_max = 20,
+                                  .step_logits_max = 2,
+                                  .progress = on_progress,
+                                  .progress_user = &s};
     tg_backend *backend = NULL;
     tg_backend_needs needs;
     tg_error err = {""};
     CU_ASSERT_EQUAL_FATAL(tg_backend_plan_cpu(model, &conf, &err, &needs), 0);
     CU_ASSERT_EQUAL(needs.kv_bytes, 7 * tg_backend_kv_block_bytes(model, TG_KV_F16));
     CU_ASSERT_EQUAL_FATAL(tg_backend_open_cpu(model, &conf, &err, &backend), 0);
-    CU_ASSERT_EQUAL(backend->memory_bytes, needs.weights_bytes + needs.kv_bytes + needs.scratch_bytes);
+    CU_ASSERT_EQUAL(backend->memory_bytes,
+                    needs.weights_bytes + needs.kv_bytes + needs.scratch_bytes);
     CU_ASSERT(s.calls > 5 && s.done == s.total && s.total == needs.weights_bytes);
     tg_backend_close(backend);
-    const tg_backend_conf q8 = {.threads = 3, .kv_blocks = 7, .kv_type = TG_KV_Q8, .step_tokens_max = 20, .step_logits_max = 2};
+    const tg_backend_conf q8 = {.threads = 3,
+                                .kv_blocks = 7,
+                                .kv_type = TG_KV_Q8,
+                                .step_tokens_max = 20,
+                                .step_logits_max = 2};
     CU_ASSERT_EQUAL(tg_backend_plan_cpu(model, &q8, &err, &needs), 0);
     CU_ASSERT_EQUAL(needs.kv_bytes, 7 * tg_backend_kv_block_bytes(model, TG_KV_Q8));
-    CU_ASSERT_EQUAL(tg_backend_kv_block_bytes(model, TG_KV_Q8), 5 * 2 * (2 * 16 * 16 + 2 * 16 * 2)); /* layers, heads, int8, scales */
+    CU_ASSERT_EQUAL(tg_backend_kv_block_bytes(model, TG_KV_Q8),
+                    5 * 2 * (2 * 16 * 16 + 2 * 16 * 2)); /* layers, heads, int8, scales */
     CU_ASSERT_EQUAL_FATAL(tg_backend_open_cpu(model, &q8, &err, &backend), 0);
-    CU_ASSERT_EQUAL(backend->memory_bytes, needs.weights_bytes + needs.kv_bytes + needs.scratch_bytes);
+    CU_ASSERT_EQUAL(backend->memory_bytes,
+                    needs.weights_bytes + needs.kv_bytes + needs.scratch_bytes);
     tg_backend_close(backend);
-    CU_ASSERT_EQUAL(tg_backend_plan_cpu(model, &(tg_backend_conf){.threads = 1000}, &err, &needs), -EINVAL);
+    CU_ASSERT_EQUAL(tg_backend_plan_cpu(model, &(tg_backend_conf){.threads = 1000}, &err, &needs),
+                    -EINVAL);
     CU_ASSERT_STRING_EQUAL(err.text, "1000 threads; 0 (one per processor) to 256 are allowed");
     tg_model_free(model);
     tg_buf_free(&file);

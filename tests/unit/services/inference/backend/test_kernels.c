@@ -20,9 +20,10 @@ static const tg_cpu_kernels *kernels_of(const char *path)
 {
     const tg_cpu_kernels *kernels = NULL;
     if (tg_kernels_choose(path, NULL, &kernels) < 0)
-        tg_test_skip(strcmp(path, "amx") == 0      ? "no processor feature: AMX int8"
-                     : strcmp(path, "avx512") == 0 ? "no processor feature: AVX-512 with VNNI"
-                                                   : "no processor feature: AVX2 with FMA and F16C");
+        tg_test_skip(strcmp(path, "amx") == 0 ? "no processor feature: AMX int8"
+                     : strcmp(path, "avx512") == 0
+                         ? "no processor feature: AVX-512 with VNNI"
+                         : "no processor feature: AVX2 with FMA and F16C");
     return kernels;
 }
 
@@ -44,13 +45,18 @@ static void fixture_make(fixture *f, tg_dtype type, uint32_t in, uint32_t out, u
     float *row = malloc(in * sizeof(float));
     for (uint32_t o = 0; o < out; o++) {
         for (uint32_t i = 0; i < in; i++)
-            row[i] = o % 7 == 3 ? -1 : o % 7 == 5 ? 1 : tiny_uniform(random); /* where dots are as large as can be */
+            row[i] = o % 7 == 3   ? -1
+                     : o % 7 == 5 ? 1
+                                  : tiny_uniform(random); /* where dots are as large as can be */
         tg_dtype_from_f32(type, row, in, f->raw + o * row_bytes);
         if (type == TG_DTYPE_Q8_0) /* the value quantisers avoid but files may hold */
             f->raw[o * row_bytes + 2 + tiny_random(random) % 32] = 0x80;
     }
     free(row);
-    const tg_gguf_tensor tensor = {.dims = {in, out, 1, 1}, .dims_len = 2, .type = type, .data = f->raw,
+    const tg_gguf_tensor tensor = {.dims = {in, out, 1, 1},
+                                   .dims_len = 2,
+                                   .type = type,
+                                   .data = f->raw,
                                    .size_bytes = row_bytes * out};
     f->panels = aligned_alloc(64, tg_pack_bytes(&tensor, &f->packed));
     for (uint32_t p = 0; p < f->packed.panels; p++)
@@ -92,8 +98,8 @@ static const tg_dtype types[] = {TG_DTYPE_F32,  TG_DTYPE_F16,  TG_DTYPE_BF16, TG
                                  TG_DTYPE_Q4_0, TG_DTYPE_Q4_1, TG_DTYPE_Q5_0, TG_DTYPE_Q5_1,
                                  TG_DTYPE_Q4_K, TG_DTYPE_Q5_K, TG_DTYPE_Q6_K};
 
-static void compare_products_of(const tg_cpu_kernels *kernels, tg_dtype type, uint32_t in, uint32_t out, uint32_t rows,
-                                uint64_t *random)
+static void compare_products_of(const tg_cpu_kernels *kernels, tg_dtype type, uint32_t in,
+                                uint32_t out, uint32_t rows, uint64_t *random)
 {
     fixture f;
     fixture_make(&f, type, in, out, rows, random);
@@ -113,10 +119,12 @@ static void compare_products_of(const tg_cpu_kernels *kernels, tg_dtype type, ui
     fixture_free(&f);
 }
 
-static void compare_products(const tg_cpu_kernels *kernels, tg_dtype type, uint32_t rows_max, uint64_t *random)
+static void compare_products(const tg_cpu_kernels *kernels, tg_dtype type, uint32_t rows_max,
+                             uint64_t *random)
 {
     const uint32_t in = tg_dtype_get(type)->block_len * (1 + (uint32_t)(tiny_random(random) % 9));
-    const uint32_t out = 1 + (uint32_t)(tiny_random(random) % 70), rows = 1 + (uint32_t)(tiny_random(random) % rows_max);
+    const uint32_t out = 1 + (uint32_t)(tiny_random(random) % 70),
+                   rows = 1 + (uint32_t)(tiny_random(random) % rows_max);
     compare_products_of(kernels, type, in, out, rows, random);
 }
 
@@ -172,7 +180,8 @@ static void test_products_are_products(void)
         const tg_dtype_info *info = tg_dtype_get(types[i]);
         for (uint32_t o = 0; o < OUT; o++) {
             double want = 0, size = 0;
-            tg_dtype_to_f32(types[i], f.raw + o * (IN / info->block_len * info->block_bytes), IN, row);
+            tg_dtype_to_f32(types[i], f.raw + o * (IN / info->block_len * info->block_bytes), IN,
+                            row);
             tg_unpack_row(&f.packed, o, unpacked);
             CU_ASSERT_EQUAL(memcmp(row, unpacked, sizeof(row)), 0);
             for (uint32_t k = 0; k < IN; k++) {
@@ -219,15 +228,25 @@ static void compare_quantise(const tg_cpu_kernels *kernels, uint64_t *random)
     for (uint32_t i = 0; i < IN; i++)
         x[i] = i < 32 && tiny_random(random) % 4 == 0 ? 0 : tiny_uniform(random) * 100;
     for (int k = 0; k < 2; k++) {
-        tg_rows rows = {.len = ROWS, .in = IN, .x = x, .q = q[k], .q16 = q16[k], .pairs = pairs[k],
-                        .scale = scale[k], .scaled_sum = scaled_sum[k], .sum = sum[k], .start = start[k]};
+        tg_rows rows = {.len = ROWS,
+                        .in = IN,
+                        .x = x,
+                        .q = q[k],
+                        .q16 = q16[k],
+                        .pairs = pairs[k],
+                        .scale = scale[k],
+                        .scaled_sum = scaled_sum[k],
+                        .sum = sum[k],
+                        .start = start[k]};
         (k ? kernels : &tg_kernels_scalar)->quantise(x, &rows, row);
     }
     CU_ASSERT_EQUAL(memcmp(q[0], q[1], sizeof(q[0])), 0);
     CU_ASSERT_EQUAL(memcmp(pairs[0], pairs[1], sizeof(pairs[0])), 0);
     CU_ASSERT_EQUAL(memcmp(q16[0], q16[1], sizeof(q16[0])), 0);
     for (size_t b = 0; b < IN / 32; b++) /* the same values, in tiles of sixteen rows */
-        CU_ASSERT_EQUAL(memcmp(q[0] + (b * TG_ROWS_TILE + row) * 32, q16[0] + (b * TG_ROWS_Q16 + row) * 32, 32), 0);
+        CU_ASSERT_EQUAL(
+            memcmp(q[0] + (b * TG_ROWS_TILE + row) * 32, q16[0] + (b * TG_ROWS_Q16 + row) * 32, 32),
+            0);
     CU_ASSERT_EQUAL(memcmp(scale[0], scale[1], sizeof(scale[0])), 0);
     CU_ASSERT_EQUAL(memcmp(scaled_sum[0], scaled_sum[1], sizeof(scaled_sum[0])), 0);
     CU_ASSERT_EQUAL(memcmp(sum[0], sum[1], sizeof(sum[0])), 0);
@@ -250,15 +269,23 @@ static void test_vector_ops_amx(void) { vector_ops_of("amx"); }
 
 /* Random keys and values; queries at ascending positions. */
 static void run_attention(const tg_cpu_kernels *kernels, uint32_t dim, uint32_t rows, uint32_t last,
-                          uint32_t window, const uint8_t *kv, bool q8, const uint32_t *blocks, const float *q,
-                          float *out)
+                          uint32_t window, const uint8_t *kv, bool q8, const uint32_t *blocks,
+                          const float *q, float *out)
 {
     static uint16_t expanded[TG_ATTENTION_SPAN * 2 * TG_MODEL_HEAD_DIM_MAX + TG_KV_EXPANDED_SPARE];
     static float scores[TG_ATTEND_ROWS * TG_ATTENTION_SPAN];
     static float sums[2 * TG_ATTEND_ROWS * TG_MODEL_HEAD_DIM_MAX];
-    tg_attend a = {.rows = rows, .head_dim = dim, .kv = kv, .q8 = q8, .block_stride = tg_kv_head_bytes(dim, q8),
-                   .blocks = blocks, .window = window, .scale = 1.0f / sqrtf((float)dim), .scores = scores,
-                   .sums = sums, .expanded = expanded};
+    tg_attend a = {.rows = rows,
+                   .head_dim = dim,
+                   .kv = kv,
+                   .q8 = q8,
+                   .block_stride = tg_kv_head_bytes(dim, q8),
+                   .blocks = blocks,
+                   .window = window,
+                   .scale = 1.0f / sqrtf((float)dim),
+                   .scores = scores,
+                   .sums = sums,
+                   .expanded = expanded};
     for (uint32_t r = 0; r < rows; r++) {
         a.q[r] = q + r * dim;
         a.out[r] = out + r * dim;
@@ -276,10 +303,12 @@ static void expand(const uint8_t *q8, uint32_t dim, uint16_t *ret)
     for (uint32_t which = 0; which < 2; which++) /* keys [dim][16], values [16][dim] */
         for (uint32_t d = 0; d < dim; d++)
             for (uint32_t key = 0; key < 16; key++) {
-                const uint32_t at = which ? key * dim + d : d * 16 + key, group = which * groups + d / TG_KV_GROUP;
+                const uint32_t at = which ? key * dim + d : d * 16 + key,
+                               group = which * groups + d / TG_KV_GROUP;
                 uint16_t scale;
                 memcpy(&scale, q8 + 2 * 16 * dim + (group * 16 + key) * 2, sizeof(scale));
-                ret[which * 16 * dim + at] = tg_f32_to_f16((float)(int8_t)q8[which * 16 * dim + at] * tg_f16_to_f32(scale));
+                ret[which * 16 * dim + at] =
+                    tg_f32_to_f16((float)(int8_t)q8[which * 16 * dim + at] * tg_f16_to_f32(scale));
             }
 }
 
@@ -288,11 +317,14 @@ static void compare_attention(const tg_cpu_kernels *kernels, uint64_t *random)
     static uint16_t kv[KV_BLOCKS * 2 * 16 * KV_DIM_MAX];
     static uint8_t small[KV_BLOCKS * 2 * 16 * (KV_DIM_MAX + 2 * TG_KV_GROUPS_MAX)];
     uint32_t blocks[KV_BLOCKS];
-    float q[TG_ATTEND_ROWS * KV_DIM_MAX], want[TG_ATTEND_ROWS * KV_DIM_MAX], got[TG_ATTEND_ROWS * KV_DIM_MAX];
+    float q[TG_ATTEND_ROWS * KV_DIM_MAX], want[TG_ATTEND_ROWS * KV_DIM_MAX],
+        got[TG_ATTEND_ROWS * KV_DIM_MAX];
     const uint32_t dim = 2 * (1 + (uint32_t)(tiny_random(random) % (KV_DIM_MAX / 2)));
     const uint32_t rows = 1 + (uint32_t)(tiny_random(random) % TG_ATTEND_ROWS);
-    const uint32_t last = rows + (uint32_t)(tiny_random(random) % (KV_BLOCKS * 16 - TG_ATTEND_ROWS));
-    const uint32_t window = tiny_random(random) % 2 ? 1 + (uint32_t)(tiny_random(random) % (KV_BLOCKS * 16)) : 0;
+    const uint32_t last =
+        rows + (uint32_t)(tiny_random(random) % (KV_BLOCKS * 16 - TG_ATTEND_ROWS));
+    const uint32_t window =
+        tiny_random(random) % 2 ? 1 + (uint32_t)(tiny_random(random) % (KV_BLOCKS * 16)) : 0;
     const bool q8 = tiny_random(random) % 2;
     const uint8_t *memory = q8 ? small : (const uint8_t *)kv;
     for (size_t i = 0; i < sizeof(kv) / sizeof(kv[0]); i++)
@@ -309,7 +341,8 @@ static void compare_attention(const tg_cpu_kernels *kernels, uint64_t *random)
         blocks[i] = KV_BLOCKS - 1 - i;
     for (uint32_t i = 0; i < rows * dim; i++)
         q[i] = tiny_uniform(random) * 5;
-    run_attention(&tg_kernels_scalar, dim, rows, last, window, (const uint8_t *)kv, false, blocks, q, want);
+    run_attention(&tg_kernels_scalar, dim, rows, last, window, (const uint8_t *)kv, false, blocks,
+                  q, want);
     run_attention(kernels, dim, rows, last, window, memory, q8, blocks, q, got);
     CU_ASSERT_EQUAL(memcmp(want, got, rows * dim * sizeof(float)), 0);
     /* A row alone gives what it gave in company. */
@@ -334,7 +367,8 @@ static void compare_to_q8(const tg_cpu_kernels *kernels, uint64_t *random)
     CU_ASSERT_EQUAL(memcmp(scales[0], scales[1], tg_kv_groups(len) * sizeof(scales[0][0])), 0);
     for (uint32_t i = 0; i < len; i++) {
         const float scale = tg_f16_to_f32(scales[0][i / TG_KV_GROUP]);
-        CU_ASSERT(fabsf((float)want[i] * scale - x[i]) <= scale * 0.57f + 4e-6f); /* F16's scale may be 1/2048 or 3e-8 short */
+        CU_ASSERT(fabsf((float)want[i] * scale - x[i]) <=
+                  scale * 0.57f + 4e-6f); /* F16's scale may be 1/2048 or 3e-8 short */
     }
 }
 

@@ -11,9 +11,11 @@
 
 /* Every byte, and pieces that go past the ends of lexemes in many ways. */
 static const char *const world_pieces[] = {
-    "{\"", "\":", "\": \"", "\",", "\", \"", "\"}", "\"}}", "},", "]}", "[[", "],[", "null", "true}", "1,", "12", "-0.", "e+", ": {", " \"", " {",
-    "\n  ", "\n    \"", "ab", "abc\"", "a\\", "\\\"", "\\u00", "\\ud8", "\xc3\xa9", "\xf0\x9f", "\x98\x80", "yes", "no", "yes, no", "0123",
-    "2026-", "-11", "\":[", "\"]", "false,\"", "{}", "{},"};
+    "{\"",   "\":",      "\": \"",   "\",",      "\", \"", "\"}",   "\"}}",    "},",   "]}",
+    "[[",    "],[",      "null",     "true}",    "1,",     "12",    "-0.",     "e+",   ": {",
+    " \"",   " {",       "\n  ",     "\n    \"", "ab",     "abc\"", "a\\",     "\\\"", "\\u00",
+    "\\ud8", "\xc3\xa9", "\xf0\x9f", "\x98\x80", "yes",    "no",    "yes, no", "0123", "2026-",
+    "-11",   "\":[",     "\"]",      "false,\"", "{}",     "{},"};
 
 enum {
     WORLD_PIECES = sizeof(world_pieces) / sizeof(*world_pieces),
@@ -61,26 +63,38 @@ static inline bool world_make_of(world *w, const char *const pieces[WORLD_PIECES
     types[WORLD_VOCAB - 2] = TG_TOKEN_NORMAL;
     texts[WORLD_VOCAB - 1] = TG_STR("</s>");
     types[WORLD_VOCAB - 1] = TG_TOKEN_CONTROL;
-    const tg_tokenizer_conf conf = {.kind = TG_TOKENIZER_SENTENCEPIECE, .tokens = texts, .tokens_len = WORLD_VOCAB, .types = types,
-                                    .scores = scores, .bos = TG_TOKEN_NONE, .eos = WORLD_VOCAB - 1, .unk = TG_TOKEN_NONE};
+    const tg_tokenizer_conf conf = {.kind = TG_TOKENIZER_SENTENCEPIECE,
+                                    .tokens = texts,
+                                    .tokens_len = WORLD_VOCAB,
+                                    .types = types,
+                                    .scores = scores,
+                                    .bos = TG_TOKEN_NONE,
+                                    .eos = WORLD_VOCAB - 1,
+                                    .unk = TG_TOKEN_NONE};
     tg_error err = {""};
     *w = (world){.trie = NULL};
-    return tg_tokenizer_new(&conf, &err, &w->tokenizer) == 0 && tg_vocab_trie_new(w->tokenizer, &w->trie) == 0;
+    return tg_tokenizer_new(&conf, &err, &w->tokenizer) == 0 &&
+           tg_vocab_trie_new(w->tokenizer, &w->trie) == 0;
 }
 
 static inline bool world_make(world *w) { return world_make_of(w, world_pieces); }
 
-static inline bool world_allows(const uint64_t *allowed, uint32_t token) { return allowed[token / 64] >> (token % 64) & 1; }
+static inline bool world_allows(const uint64_t *allowed, uint32_t token)
+{
+    return allowed[token / 64] >> (token % 64) & 1;
+}
 
 typedef struct world_answer {
     uint32_t tokens[WORLD_LENGTH_MAX];
-    uint32_t len, most, hurry; /* most: tokens at most; behind `hurry` of them what closes is taken first. 0: as many as there is room for */
+    uint32_t len, most, hurry; /* most: tokens at most; behind `hurry` of them what closes is taken
+                                  first. 0: as many as there is room for */
     bool ended;
     tg_buf text;
 } world_answer;
 
 /* What the mask says against trying every token from the beginning. Prints what is wrong. */
-static inline bool world_check(const world *w, tg_constraint *c, const world_answer *a, const uint64_t *allowed)
+static inline bool world_check(const world *w, tg_constraint *c, const world_answer *a,
+                               const uint64_t *allowed)
 {
     for (uint32_t token = 0; token < WORLD_VOCAB; token++) {
         tg_constraint_state *s = NULL;
@@ -92,15 +106,17 @@ static inline bool world_check(const world *w, tg_constraint *c, const world_ans
         tg_constraint_state_free(s);
         if (!reached || goes != world_allows(allowed, token)) {
             const tg_str piece = tg_tokenizer_piece(w->tokenizer, token);
-            printf("# behind '%.*s' token %u, '%.*s', is %s, and the mask says otherwise\n", (int)a->text.len, a->text.data ? a->text.data : "",
-                   token, (int)piece.len, piece.data, goes ? "allowed" : "not allowed");
+            printf("# behind '%.*s' token %u, '%.*s', is %s, and the mask says otherwise\n",
+                   (int)a->text.len, a->text.data ? a->text.data : "", token, (int)piece.len,
+                   piece.data, goes ? "allowed" : "not allowed");
             return false;
         }
     }
     return true;
 }
 
-/* One of what is allowed: pieces more often than bytes, most of which only lead on within strings. */
+/* One of what is allowed: pieces more often than bytes, most of which only lead on within
+ * strings. */
 static inline uint32_t world_choose(const uint64_t *allowed, bool hurry, uint64_t *random)
 {
     static const char closing[] = "\"}]019tn";
@@ -114,20 +130,24 @@ static inline uint32_t world_choose(const uint64_t *allowed, bool hurry, uint64_
         if (world_allows(allowed, (uint8_t)closing[i]) && world_random(random) % 8 != 0)
             return (uint8_t)closing[i];
     const uint32_t token = candidates[world_random(random) % len];
-    return token >= 256 || world_random(random) % 4 == 0 ? token : candidates[world_random(random) % len];
+    return token >= 256 || world_random(random) % 4 == 0 ? token
+                                                         : candidates[world_random(random) % len];
 }
 
 /* At once, or bit by bit. */
 static inline bool world_mask(tg_constraint_state *s, uint64_t *random, const uint64_t **ret)
 {
     int rc = -EAGAIN;
-    for (int64_t work = 0; rc == -EAGAIN && world_random(random) % 64 != 0; work = (int64_t)(world_random(random) % 16))
+    for (int64_t work = 0; rc == -EAGAIN && world_random(random) % 64 != 0;
+         work = (int64_t)(world_random(random) % 16))
         rc = tg_constraint_mask(s, &work, ret);
     return rc == 0 || tg_constraint_mask(s, NULL, ret) == 0;
 }
 
-/* Draws from what is allowed until the end, and checks one mask in `check_one_in` (0: none). False: something is wrong, and said. */
-static inline bool world_draw(const world *w, tg_constraint *c, uint64_t *random, uint32_t check_one_in, world_answer *a)
+/* Draws from what is allowed until the end, and checks one mask in `check_one_in` (0: none). False:
+ * something is wrong, and said. */
+static inline bool world_draw(const world *w, tg_constraint *c, uint64_t *random,
+                              uint32_t check_one_in, world_answer *a)
 {
     const uint64_t *allowed = NULL;
     tg_constraint_state *s = NULL;
@@ -145,7 +165,8 @@ static inline bool world_draw(const world *w, tg_constraint *c, uint64_t *random
         const uint32_t token = world_choose(allowed, a->len >= hurry, random);
         right = token != TG_TOKEN_NONE && tg_constraint_advance(s, token);
         if (!right) {
-            printf("# behind '%.*s' nothing is allowed\n", (int)a->text.len, a->text.data ? a->text.data : "");
+            printf("# behind '%.*s' nothing is allowed\n", (int)a->text.len,
+                   a->text.data ? a->text.data : "");
             break;
         }
         tg_buf_add_str(&a->text, tg_tokenizer_piece(w->tokenizer, token));

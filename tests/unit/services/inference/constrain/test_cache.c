@@ -6,11 +6,13 @@
 #include <errno.h>
 #include <pthread.h>
 
-static tg_constraint *get(tg_constraint_cache *cache, tg_constraint_kind kind, const tg_str *texts, size_t len)
+static tg_constraint *get(tg_constraint_cache *cache, tg_constraint_kind kind, const tg_str *texts,
+                          size_t len)
 {
     tg_error err = {""};
     tg_constraint *c = NULL;
-    const int rc = tg_constraint_cache_get(cache, &(tg_constraint_spec){kind, texts, len}, &err, &c);
+    const int rc =
+        tg_constraint_cache_get(cache, &(tg_constraint_spec){kind, texts, len}, &err, &c);
     if (rc < 0)
         printf("# %s\n", err.text);
     CU_ASSERT_EQUAL_FATAL(rc, 0);
@@ -26,15 +28,21 @@ static tg_constraint *get_number(tg_constraint_cache *cache, unsigned number)
 
 static void test_the_same_again(void)
 {
-    const tg_str call[] = {TG_STR(""), TG_STR(""), TG_STR("arguments"), TG_STR("f"), TG_STR("{\"not\":{}}")}; /* loose: kept as well */
-    const tg_str text = TG_STR("{}"), two[] = {TG_STR("a"), TG_STR("b")}, one = TG_STR("a:1:b"), joined = TG_STR("ab");
+    const tg_str call[] = {TG_STR(""), TG_STR(""), TG_STR("arguments"), TG_STR("f"),
+                           TG_STR("{\"not\":{}}")}; /* loose: kept as well */
+    const tg_str text = TG_STR("{}"), two[] = {TG_STR("a"), TG_STR("b")}, one = TG_STR("a:1:b"),
+                 joined = TG_STR("ab");
     world w;
     tg_constraint_cache *cache = NULL;
     CU_ASSERT_FATAL(world_make(&w));
-    CU_ASSERT_EQUAL_FATAL(tg_constraint_cache_new(w.tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX, &cache), 0);
-    tg_constraint *made[] = {get(cache, TG_CONSTRAINT_JSON_SCHEMA, &text, 1), get(cache, TG_CONSTRAINT_CHOICE, &text, 1),
-                             get(cache, TG_CONSTRAINT_CHOICE, two, 2),       get(cache, TG_CONSTRAINT_CHOICE, &one, 1),
-                             get(cache, TG_CONSTRAINT_CHOICE, &joined, 1),   get(cache, TG_CONSTRAINT_JSON_OBJECT, NULL, 0),
+    CU_ASSERT_EQUAL_FATAL(
+        tg_constraint_cache_new(w.tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX, &cache), 0);
+    tg_constraint *made[] = {get(cache, TG_CONSTRAINT_JSON_SCHEMA, &text, 1),
+                             get(cache, TG_CONSTRAINT_CHOICE, &text, 1),
+                             get(cache, TG_CONSTRAINT_CHOICE, two, 2),
+                             get(cache, TG_CONSTRAINT_CHOICE, &one, 1),
+                             get(cache, TG_CONSTRAINT_CHOICE, &joined, 1),
+                             get(cache, TG_CONSTRAINT_JSON_OBJECT, NULL, 0),
                              get(cache, TG_CONSTRAINT_CALL, call, 5)};
     enum { MADE = sizeof(made) / sizeof(*made) };
     for (size_t i = 0; i < MADE; i++)
@@ -60,16 +68,19 @@ static void test_bound(void)
     tg_constraint_state *s = NULL;
     tg_constraint *made[TG_CONSTRAINT_CACHE_MAX];
     CU_ASSERT_FATAL(world_make(&w));
-    CU_ASSERT_EQUAL_FATAL(tg_constraint_cache_new(w.tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX, &cache), 0);
+    CU_ASSERT_EQUAL_FATAL(
+        tg_constraint_cache_new(w.tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX, &cache), 0);
     for (unsigned i = 0; i < TG_CONSTRAINT_CACHE_MAX; i++)
         made[i] = get_number(cache, i);
     tg_constraint_release(get_number(cache, 0)); /* used again, so number 1 is the oldest */
     tg_constraint_release(get_number(cache, 1000));
     tg_constraint *first = get_number(cache, 0), *second = get_number(cache, 1);
     CU_ASSERT_PTR_EQUAL(first, made[0]);
-    CU_ASSERT_PTR_NOT_EQUAL(second, made[1]); /* made[1] is still held, so the new one stands elsewhere */
+    CU_ASSERT_PTR_NOT_EQUAL(second,
+                            made[1]); /* made[1] is still held, so the new one stands elsewhere */
     CU_ASSERT_EQUAL_FATAL(tg_constraint_start(made[1], &s), 0);
-    CU_ASSERT(tg_constraint_advance(s, 'n') && tg_constraint_advance(s, '1') && tg_constraint_must_end(s));
+    CU_ASSERT(tg_constraint_advance(s, 'n') && tg_constraint_advance(s, '1') &&
+              tg_constraint_must_end(s));
     tg_constraint_state_free(s);
     tg_constraint_release(first);
     tg_constraint_release(second);
@@ -79,7 +90,8 @@ static void test_bound(void)
     world_free(&w);
 }
 
-/* So many bytes are kept, and the latest constraint however large it is; what is used is counted with what it has learnt. */
+/* So many bytes are kept, and the latest constraint however large it is; what is used is counted
+ * with what it has learnt. */
 static void test_bytes(void)
 {
     world w;
@@ -97,7 +109,8 @@ static void test_bytes(void)
     const size_t grown = tg_constraint_bytes(one);
     CU_ASSERT(tg_constraint_mask(s, NULL, &allowed) == 0 && tg_constraint_bytes(one) == grown);
     tg_constraint_state_free(s);
-    tg_constraint_release(get_number(cache, 2)); /* pushes the first out, which is still held here */
+    tg_constraint_release(
+        get_number(cache, 2)); /* pushes the first out, which is still held here */
     again = get_number(cache, 1);
     CU_ASSERT_PTR_NOT_EQUAL(one, again);
     tg_constraint_release(again);
@@ -113,15 +126,22 @@ static void test_refusals(void)
     world w;
     tg_constraint_cache *cache = NULL;
     CU_ASSERT_FATAL(world_make(&w));
-    CU_ASSERT_EQUAL_FATAL(tg_constraint_cache_new(w.tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX, &cache), 0);
+    CU_ASSERT_EQUAL_FATAL(
+        tg_constraint_cache_new(w.tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX, &cache), 0);
     tg_constraint *kept = get_number(cache, 7), *c = NULL;
     for (int i = 0; i < 2 * TG_CONSTRAINT_CACHE_MAX; i++) {
         tg_error err = {""};
-        CU_ASSERT_EQUAL(tg_constraint_cache_get(cache, &(tg_constraint_spec){TG_CONSTRAINT_REGEX, &broken, 1}, &err, &c), -EINVAL);
+        CU_ASSERT_EQUAL(
+            tg_constraint_cache_get(cache, &(tg_constraint_spec){TG_CONSTRAINT_REGEX, &broken, 1},
+                                    &err, &c),
+            -EINVAL);
         CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "')'"));
     }
     tg_error err = {""};
-    CU_ASSERT_EQUAL(tg_constraint_cache_get(cache, &(tg_constraint_spec){TG_CONSTRAINT_CHOICE, &texts, 1000000}, &err, &c), -EINVAL);
+    CU_ASSERT_EQUAL(
+        tg_constraint_cache_get(cache, &(tg_constraint_spec){TG_CONSTRAINT_CHOICE, &texts, 1000000},
+                                &err, &c),
+        -EINVAL);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "1024"));
     tg_constraint *again = get_number(cache, 7);
     CU_ASSERT_PTR_EQUAL(again, kept);
@@ -139,7 +159,8 @@ static void *many_lookups(void *user)
         const tg_str one = {text, (size_t)snprintf(text, sizeof(text), "n%u", i * 7 % 100)};
         tg_error err = {""};
         tg_constraint *c = NULL;
-        if (tg_constraint_cache_get(cache, &(tg_constraint_spec){TG_CONSTRAINT_REGEX, &one, 1}, &err, &c) < 0)
+        if (tg_constraint_cache_get(cache, &(tg_constraint_spec){TG_CONSTRAINT_REGEX, &one, 1},
+                                    &err, &c) < 0)
             return cache;
         tg_constraint_release(c);
     }
@@ -152,7 +173,8 @@ static void test_threads(void)
     tg_constraint_cache *cache = NULL;
     pthread_t threads[4];
     CU_ASSERT_FATAL(world_make(&w));
-    CU_ASSERT_EQUAL_FATAL(tg_constraint_cache_new(w.tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX, &cache), 0);
+    CU_ASSERT_EQUAL_FATAL(
+        tg_constraint_cache_new(w.tokenizer, TG_CONSTRAINT_CACHE_BYTES_MAX, &cache), 0);
     for (int i = 0; i < 4; i++)
         CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, many_lookups, cache), 0);
     for (int i = 0; i < 4; i++) {
@@ -164,6 +186,9 @@ static void test_threads(void)
     world_free(&w);
 }
 
-static const tg_test tests[] = {{"the_same_again", test_the_same_again}, {"bound", test_bound}, {"bytes", test_bytes}, {"refusals", test_refusals},
+static const tg_test tests[] = {{"the_same_again", test_the_same_again},
+                                {"bound", test_bound},
+                                {"bytes", test_bytes},
+                                {"refusals", test_refusals},
                                 {"threads", test_threads}};
 TG_TEST_MAIN("services_inference_constrain_cache", tests)

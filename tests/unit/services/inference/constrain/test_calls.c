@@ -17,7 +17,8 @@ static tg_constraint *compile(const world *w, const char *const *texts)
     tg_constraint *c = NULL;
     for (; texts[len]; len++)
         all[len] = tg_str_of(texts[len]);
-    if (tg_constraint_compile(&(tg_constraint_spec){TG_CONSTRAINT_CALL, all, len}, w->trie, &err, &c) < 0)
+    if (tg_constraint_compile(&(tg_constraint_spec){TG_CONSTRAINT_CALL, all, len}, w->trie, &err,
+                              &c) < 0)
         printf("# %s\n", err.text);
     CU_ASSERT_PTR_NOT_NULL_FATAL(c);
     return c;
@@ -53,19 +54,34 @@ static const char *why(const tg_constraint *c)
 static void test_form(void)
 {
     static const char *const texts[] = {
-        "", "", "arguments",
-        "look", "{\"properties\":{\"n\":{\"$ref\":\"#/$defs/n\"}},\"required\":[\"n\"],"
-                "\"$defs\":{\"n\":{\"type\":\"integer\",\"minimum\":3,\"maximum\":12}}}",
-        "a\"b", "{\"properties\":{\"n\":{\"$ref\":\"#/$defs/n\"},\"self\":{\"$ref\":\"#\"}},\"required\":[\"n\"],"
-                "\"$defs\":{\"n\":{\"const\":true}}}",
-        "any", "{}", NULL};
-    static const char *const good[] = {"{\"name\":\"look\",\"arguments\":{\"n\":12}}", "\n{\"name\": \"look\", \"arguments\": {\"n\":7}}",
-                                       "{\n  \"name\": \"a\\\"b\",\n  \"arguments\": {\"n\":true,\"self\":{\"n\":true}}\n}",
-                                       "{\"name\":\"any\",\"arguments\":{\"x\":[1]}}", NULL};
-    static const char *const bad[] = {"{\"name\":\"look\",\"arguments\":{\"n\":13}}", "{\"name\":\"look\",\"arguments\":{\"n\":true}}",
-                                      "{\"name\":\"other\",\"arguments\":{}}", "{\"name\":\"look\",\"parameters\":{\"n\":12}}",
-                                      "{\"arguments\":{},\"name\":\"any\"}", "{\"name\":\"look\"}", "{\"name\":\"any\",\"arguments\":1}",
-                                      "{\"name\":\"any\",\"arguments\":{},\"x\":1}", "  {\"name\":\"any\",\"arguments\":{}}", NULL};
+        "",
+        "",
+        "arguments",
+        "look",
+        "{\"properties\":{\"n\":{\"$ref\":\"#/$defs/n\"}},\"required\":[\"n\"],"
+        "\"$defs\":{\"n\":{\"type\":\"integer\",\"minimum\":3,\"maximum\":12}}}",
+        "a\"b",
+        "{\"properties\":{\"n\":{\"$ref\":\"#/$defs/"
+        "n\"},\"self\":{\"$ref\":\"#\"}},\"required\":[\"n\"],"
+        "\"$defs\":{\"n\":{\"const\":true}}}",
+        "any",
+        "{}",
+        NULL};
+    static const char *const good[] = {
+        "{\"name\":\"look\",\"arguments\":{\"n\":12}}",
+        "\n{\"name\": \"look\", \"arguments\": {\"n\":7}}",
+        "{\n  \"name\": \"a\\\"b\",\n  \"arguments\": {\"n\":true,\"self\":{\"n\":true}}\n}",
+        "{\"name\":\"any\",\"arguments\":{\"x\":[1]}}", NULL};
+    static const char *const bad[] = {"{\"name\":\"look\",\"arguments\":{\"n\":13}}",
+                                      "{\"name\":\"look\",\"arguments\":{\"n\":true}}",
+                                      "{\"name\":\"other\",\"arguments\":{}}",
+                                      "{\"name\":\"look\",\"parameters\":{\"n\":12}}",
+                                      "{\"arguments\":{},\"name\":\"any\"}",
+                                      "{\"name\":\"look\"}",
+                                      "{\"name\":\"any\",\"arguments\":1}",
+                                      "{\"name\":\"any\",\"arguments\":{},\"x\":1}",
+                                      "  {\"name\":\"any\",\"arguments\":{}}",
+                                      NULL};
     static const char *const wrong[] = {"", "", "arguments", "f", NULL};
     world w;
     CU_ASSERT_FATAL(world_make(&w));
@@ -88,9 +104,19 @@ static void test_form(void)
 /* Arguments alone, of each tool its own; behind the last one comes the whole call. */
 static void test_arguments(void)
 {
-    static const char *const texts[] = {"", "]", "arguments", "f", "{\"properties\":{\"n\":{\"const\":1}},\"required\":[\"n\"]}",
-                                        "g", "{\"not\":{}}", "h", "{\"properties\":{\"n\":{\"const\":3}},\"required\":[\"n\"]}", NULL};
-    static const char *const taken[] = {" {\"n\":1}", "{\"x\":[]}", "{\"n\":3}", "{\"name\":\"f\",\"arguments\":{\"n\":1}}]"};
+    static const char *const texts[] = {
+        "",
+        "]",
+        "arguments",
+        "f",
+        "{\"properties\":{\"n\":{\"const\":1}},\"required\":[\"n\"]}",
+        "g",
+        "{\"not\":{}}",
+        "h",
+        "{\"properties\":{\"n\":{\"const\":3}},\"required\":[\"n\"]}",
+        NULL};
+    static const char *const taken[] = {" {\"n\":1}", "{\"x\":[]}", "{\"n\":3}",
+                                        "{\"name\":\"f\",\"arguments\":{\"n\":1}}]"};
     tg_constraint_state *s = NULL;
     world w;
     CU_ASSERT_FATAL(world_make(&w));
@@ -99,7 +125,8 @@ static void test_arguments(void)
     for (size_t tool = 0; tool < 4; tool++) {
         for (size_t i = 0; i < 4; i++) {
             tg_constraint_restart(s, tool);
-            const bool all = tg_constraint_advance_text(s, tg_str_of(taken[i])) && tg_constraint_must_end(s);
+            const bool all =
+                tg_constraint_advance_text(s, tg_str_of(taken[i])) && tg_constraint_must_end(s);
             CU_ASSERT_EQUAL(all, i == tool || (tool == 1 && i != 3));
         }
     }
@@ -111,11 +138,16 @@ static void test_arguments(void)
 /* As families of models write calls: between two marks, white space between them once. */
 static void test_around(void)
 {
-    static const char *const texts[] = {"<call>\n", "\n</call>", "parameters",
-                                        "f", "{\"properties\":{\"a\":{\"type\":\"integer\"}}}", NULL};
-    static const char *const good[] = {"<call>\n{\"name\":\"f\",\"parameters\":{\"a\":12}}\n</call>",
-                                       "<call>\n {\"name\":\"f\",\"parameters\":{}} \n</call>",
-                                       "<call>\n\n  {\"name\":\"f\",\"parameters\":{}}\n \n</call>", NULL};
+    static const char *const texts[] = {"<call>\n",
+                                        "\n</call>",
+                                        "parameters",
+                                        "f",
+                                        "{\"properties\":{\"a\":{\"type\":\"integer\"}}}",
+                                        NULL};
+    static const char *const good[] = {
+        "<call>\n{\"name\":\"f\",\"parameters\":{\"a\":12}}\n</call>",
+        "<call>\n {\"name\":\"f\",\"parameters\":{}} \n</call>",
+        "<call>\n\n  {\"name\":\"f\",\"parameters\":{}}\n \n</call>", NULL};
     static const char *const bad[] = {"<call>\n  {\"name\":\"f\",\"parameters\":{}}\n</call>",
                                       "{\"name\":\"f\",\"parameters\":{}}",
                                       "<call>\n{\"name\":\"f\",\"parameters\":{}}  \n</call>",
@@ -134,22 +166,29 @@ static void test_loose(void)
 {
     static const struct {
         const char *schema, *words[3];
-    } odd[] = {{"{\"properties\":{\"n\":{\"enum\":[1,2]},\"x\":{\"not\":{}}}}", {"'odd'", "/properties/x/not", "not supported"}},
-               {"{\"type\":\"string\"}", {"'odd'", "no text can satisfy"}},
-               {"{\"required\":[\"x\"],\"properties\":{\"x\":false}}", {"'odd'", "no text can satisfy"}},
-               {"{\"properties\":{\"s\":{\"pattern\":\"(a|b)*a(a|b){20}\"}}}", {"'odd'", "/properties/s"}},
-               {"{\"$ref\":\"#/$defs/n\"}", {"'odd'", "points to nothing"}}};
-    static const char *const fine = "{\"properties\":{\"n\":{\"enum\":[1,2]}},\"required\":[\"n\"]}";
-    static const char *const good[] = {"{\"name\":\"a\",\"arguments\":{\"n\":1}}", "{\"name\":\"odd\",\"arguments\":{\"x\":[{\"y\":3}]}}",
-                                       "{\"name\":\"odd\",\"arguments\":{}}", "{\"name\":\"b\",\"arguments\":{\"n\":2}}", NULL};
-    static const char *const bad[] = {"{\"name\":\"a\",\"arguments\":{\"n\":3}}", "{\"name\":\"odd\",\"arguments\":[]}",
+    } odd[] = {
+        {"{\"properties\":{\"n\":{\"enum\":[1,2]},\"x\":{\"not\":{}}}}",
+         {"'odd'", "/properties/x/not", "not supported"}},
+        {"{\"type\":\"string\"}", {"'odd'", "no text can satisfy"}},
+        {"{\"required\":[\"x\"],\"properties\":{\"x\":false}}", {"'odd'", "no text can satisfy"}},
+        {"{\"properties\":{\"s\":{\"pattern\":\"(a|b)*a(a|b){20}\"}}}", {"'odd'", "/properties/s"}},
+        {"{\"$ref\":\"#/$defs/n\"}", {"'odd'", "points to nothing"}}};
+    static const char *const fine =
+        "{\"properties\":{\"n\":{\"enum\":[1,2]}},\"required\":[\"n\"]}";
+    static const char *const good[] = {"{\"name\":\"a\",\"arguments\":{\"n\":1}}",
+                                       "{\"name\":\"odd\",\"arguments\":{\"x\":[{\"y\":3}]}}",
+                                       "{\"name\":\"odd\",\"arguments\":{}}",
+                                       "{\"name\":\"b\",\"arguments\":{\"n\":2}}", NULL};
+    static const char *const bad[] = {"{\"name\":\"a\",\"arguments\":{\"n\":3}}",
+                                      "{\"name\":\"odd\",\"arguments\":[]}",
                                       "{\"name\":\"b\",\"arguments\":{}}", NULL};
     world w;
     CU_ASSERT_FATAL(world_make(&w));
     for (size_t i = 0; i < sizeof(odd) / sizeof(*odd); i++) {
-        const char *const texts[3][10] = {{"", "", "arguments", "odd", odd[i].schema, "a", fine, "b", fine, NULL},
-                                          {"", "", "arguments", "a", fine, "odd", odd[i].schema, "b", fine, NULL},
-                                          {"", "", "arguments", "a", fine, "b", fine, "odd", odd[i].schema, NULL}};
+        const char *const texts[3][10] = {
+            {"", "", "arguments", "odd", odd[i].schema, "a", fine, "b", fine, NULL},
+            {"", "", "arguments", "a", fine, "odd", odd[i].schema, "b", fine, NULL},
+            {"", "", "arguments", "a", fine, "b", fine, "odd", odd[i].schema, NULL}};
         for (size_t place = 0; place < 3; place++) {
             const char *text;
             tg_constraint *c = compile(&w, texts[place]);
@@ -170,8 +209,10 @@ static void test_loose(void)
 /* Only tools that cannot be called as they say: they can be called all the same. */
 static void test_all_loose(void)
 {
-    static const char *const texts[] = {"", "", "arguments", "f", "{\"type\":\"null\"}", "g", "{\"type\":\"array\"}", NULL};
-    static const char *const good[] = {"{\"name\":\"f\",\"arguments\":{}}", "{\"name\":\"g\",\"arguments\":{\"a\":1}}", NULL};
+    static const char *const texts[] = {
+        "", "", "arguments", "f", "{\"type\":\"null\"}", "g", "{\"type\":\"array\"}", NULL};
+    static const char *const good[] = {"{\"name\":\"f\",\"arguments\":{}}",
+                                       "{\"name\":\"g\",\"arguments\":{\"a\":1}}", NULL};
     const char *text;
     world w;
     CU_ASSERT_FATAL(world_make(&w));
@@ -183,12 +224,18 @@ static void test_all_loose(void)
     world_free(&w);
 }
 
-/* Bounds are those of all tools together: who comes when they are used up is loose, and the others are held. */
+/* Bounds are those of all tools together: who comes when they are used up is loose, and the others
+ * are held. */
 static void test_bounds(void)
 {
-    static const char *const held = "{\"name\":\"a\",\"arguments\":{\"n\":3}}", *const first = "{\"properties\":{\"n\":{\"const\":1}}}";
-    static const char dear[] = "{\"properties\":{\"s\":{\"pattern\":\"(a|b)*a(a|b){20}\"}}}"; /* 2^21 states, which are too many */
-    const char *texts[] = {"", "", "arguments", "a", first, "b", dear, "c", dear, "d", dear, "e", first, NULL}, *text;
+    static const char *const held = "{\"name\":\"a\",\"arguments\":{\"n\":3}}",
+                             *const first = "{\"properties\":{\"n\":{\"const\":1}}}";
+    static const char dear[] =
+        "{\"properties\":{\"s\":{\"pattern\":\"(a|b)*a(a|b){20}\"}}}"; /* 2^21 states, which are too
+                                                                          many */
+    const char *texts[] = {"",  "",   "arguments", "a",  first, "b",   dear,
+                           "c", dear, "d",         dear, "e",   first, NULL},
+               *text;
     char *large = malloc(TG_SCHEMA_BYTES_MAX + 1);
     world w;
     CU_ASSERT_FATAL(world_make(&w) && large);
@@ -202,14 +249,17 @@ static void test_bounds(void)
     strcpy(large + len - 1, "}}");
     const char *const wide[] = {"", "", "arguments", "b", large, "a", first, NULL};
     c = compile(&w, wide);
-    CU_ASSERT(tg_constraint_loose(c, &text) == 1 && strstr(text, "'b'") && strstr(text, "too large") && !takes(c, held));
+    CU_ASSERT(tg_constraint_loose(c, &text) == 1 && strstr(text, "'b'") &&
+              strstr(text, "too large") && !takes(c, held));
     tg_constraint_release(c);
-    snprintf(large, TG_SCHEMA_BYTES_MAX + 1, "{\"title\":\"%*s\"}", (int)TG_SCHEMA_BYTES_MAX - 12, "x");
+    snprintf(large, TG_SCHEMA_BYTES_MAX + 1, "{\"title\":\"%*s\"}", (int)TG_SCHEMA_BYTES_MAX - 12,
+             "x");
     CU_ASSERT_EQUAL(strlen(large), TG_SCHEMA_BYTES_MAX);
     texts[6] = large;
     texts[7] = NULL;
     c = compile(&w, texts); /* b */
-    CU_ASSERT(tg_constraint_loose(c, &text) == 1 && strstr(text, "'b'") && strstr(text, "bytes together") && !takes(c, held));
+    CU_ASSERT(tg_constraint_loose(c, &text) == 1 && strstr(text, "'b'") &&
+              strstr(text, "bytes together") && !takes(c, held));
     tg_constraint_release(c);
     texts[4] = large;
     texts[5] = NULL;

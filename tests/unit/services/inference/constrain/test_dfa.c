@@ -37,22 +37,34 @@ static void test_syntax(void)
     static const struct {
         const char *pattern, *yes, *no;
         bool part;
-    } cases[] = {{"abc", "abc", "ab", false},           {"a|bc|", "", "b", false},
-                 {"(?:ab)+c?", "ababc", "abab c", false}, {"[a-c]{2,3}", "abc", "abcd", false},
-                 {"[^a-c]", "é", "b", false},            {"\\d+\\.\\d{2}", "12.50", "12.5", false},
-                 {"\\w*\\s\\S", "ab_9 x", "ab x9", false}, {".", "😀", "\n", false},
-                 {"[\\]\\-x]+", "]-x", "[", false},      {"\\u00e9\\x41\\u{1F600}", "éA😀", "éa😀", false},
-                 {"b+?", "bbb", "a", false},             {"(?<year>[0-9]{4})", "2026", "202", false},
-                 {"b", "abc", "ac", true},               {"^b", "bc", "ab", true},
-                 {"b$", "ab", "ba", true},               {"^a|b$", "xb", "xa", true},
-                 {"^a$", "a", "aa", true},               {"[-a]", "-", "b", false},
-                 {"a{0}b", "b", "ab", false},            {"[\\d_]+", "1_2", "a", false},
-                 {"\\/\\.", "/.", "/x", false},          {"[^\\W]", "a", "-", false}};
+    } cases[] = {{"abc", "abc", "ab", false},
+                 {"a|bc|", "", "b", false},
+                 {"(?:ab)+c?", "ababc", "abab c", false},
+                 {"[a-c]{2,3}", "abc", "abcd", false},
+                 {"[^a-c]", "é", "b", false},
+                 {"\\d+\\.\\d{2}", "12.50", "12.5", false},
+                 {"\\w*\\s\\S", "ab_9 x", "ab x9", false},
+                 {".", "😀", "\n", false},
+                 {"[\\]\\-x]+", "]-x", "[", false},
+                 {"\\u00e9\\x41\\u{1F600}", "éA😀", "éa😀", false},
+                 {"b+?", "bbb", "a", false},
+                 {"(?<year>[0-9]{4})", "2026", "202", false},
+                 {"b", "abc", "ac", true},
+                 {"^b", "bc", "ab", true},
+                 {"b$", "ab", "ba", true},
+                 {"^a|b$", "xb", "xa", true},
+                 {"^a$", "a", "aa", true},
+                 {"[-a]", "-", "b", false},
+                 {"a{0}b", "b", "ab", false},
+                 {"[\\d_]+", "1_2", "a", false},
+                 {"\\/\\.", "/.", "/x", false},
+                 {"[^\\W]", "a", "-", false}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         const bool yes = pattern_matches(cases[i].pattern, !cases[i].part, cases[i].yes);
         const bool no = pattern_matches(cases[i].pattern, !cases[i].part, cases[i].no);
         if (!yes || no)
-            printf("# /%s/ on '%s' and '%s': %d, %d\n", cases[i].pattern, cases[i].yes, cases[i].no, yes, no);
+            printf("# /%s/ on '%s' and '%s': %d, %d\n", cases[i].pattern, cases[i].yes, cases[i].no,
+                   yes, no);
         CU_ASSERT(yes && !no);
     }
 }
@@ -61,11 +73,25 @@ static void test_refusals(void)
 {
     static const struct {
         const char *pattern, *says;
-    } cases[] = {{"(a", "')'"},          {"a)", "')' without"},   {"[a", "does not end"},  {"a{2,1}", "n ≤ m"},
-                 {"*a", "quantifier"},   {"a**", "quantifier"},   {"\\1", "backreferences"}, {"\\bx", "boundaries"},
-                 {"(?=a)", "look-around"}, {"(?<!a)b", "look-around"}, {"a^b", "ends"},    {"[z-a]", "backwards"},
-                 {"\\q", "no such escape"}, {"a{5000}", "4096"},  {"\\u{110000}", "code point"}, {"\\p{L}", "properties"},
-                 {"\\", "at the end"},   {"]", "escaped"},       {"\xff", "UTF-8"}};
+    } cases[] = {{"(a", "')'"},
+                 {"a)", "')' without"},
+                 {"[a", "does not end"},
+                 {"a{2,1}", "n ≤ m"},
+                 {"*a", "quantifier"},
+                 {"a**", "quantifier"},
+                 {"\\1", "backreferences"},
+                 {"\\bx", "boundaries"},
+                 {"(?=a)", "look-around"},
+                 {"(?<!a)b", "look-around"},
+                 {"a^b", "ends"},
+                 {"[z-a]", "backwards"},
+                 {"\\q", "no such escape"},
+                 {"a{5000}", "4096"},
+                 {"\\u{110000}", "code point"},
+                 {"\\p{L}", "properties"},
+                 {"\\", "at the end"},
+                 {"]", "escaped"},
+                 {"\xff", "UTF-8"}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         tg_arena arena;
         tg_error err = {""};
@@ -83,7 +109,8 @@ static void test_refusals(void)
 
 static const tg_regex *random_regex(tg_arena *arena, uint64_t *random, uint32_t depth)
 {
-    static const uint32_t points[] = {'a', 'b', '"', '\\', '\n', 1, 0xe9, 0x7ff, 0x800, 0xd7ff, 0xe000, 0xffff, 0x10000, 0x10ffff};
+    static const uint32_t points[] = {'a',   'b',   '"',    '\\',   '\n',   1,       0xe9,
+                                      0x7ff, 0x800, 0xd7ff, 0xe000, 0xffff, 0x10000, 0x10ffff};
     enum { POINTS = sizeof(points) / sizeof(*points) };
     const uint64_t kind = depth == 0 ? tiny_random(random) % 2 : tiny_random(random) % 6;
     if (kind == 0)
@@ -92,18 +119,22 @@ static const tg_regex *random_regex(tg_arena *arena, uint64_t *random, uint32_t 
         tg_points set[3];
         const size_t len = 1 + tiny_random(random) % 3;
         for (size_t i = 0; i < len; i++) {
-            const uint32_t x = points[tiny_random(random) % POINTS], y = points[tiny_random(random) % POINTS];
+            const uint32_t x = points[tiny_random(random) % POINTS],
+                           y = points[tiny_random(random) % POINTS];
             set[i] = (tg_points){x < y ? x : y, x < y ? y : x};
         }
         return tg_regex_set(arena, set, len);
     }
-    const tg_regex *a = random_regex(arena, random, depth - 1), *b = random_regex(arena, random, depth - 1);
+    const tg_regex *a = random_regex(arena, random, depth - 1),
+                   *b = random_regex(arena, random, depth - 1);
     if (kind == 3)
         return tg_regex_cat(arena, a, b);
     if (kind == 4)
         return tg_regex_alt(arena, a, b);
     const uint32_t least = (uint32_t)(tiny_random(random) % 3);
-    return tg_regex_repeat(arena, a, least, tiny_random(random) % 2 ? UINT32_MAX : least + (uint32_t)(tiny_random(random) % 3));
+    return tg_regex_repeat(arena, a, least,
+                           tiny_random(random) % 2 ? UINT32_MAX
+                                                   : least + (uint32_t)(tiny_random(random) % 3));
 }
 
 /* Bit i of the result: the expression matches points[at..i). */
@@ -127,7 +158,8 @@ static uint32_t ends_of(const tg_regex *r, const uint32_t *points, uint32_t len,
     }
     uint32_t now = 1u << at;
     ends = r->least == 0 ? now : 0;
-    for (uint32_t round = 1; round <= (r->most == UINT32_MAX ? r->least + len + 1 : r->most); round++) {
+    for (uint32_t round = 1; round <= (r->most == UINT32_MAX ? r->least + len + 1 : r->most);
+         round++) {
         more = 0;
         for (uint32_t i = 0; i <= len; i++)
             more |= now >> i & 1 ? ends_of(r->a, points, len, i) : 0;
@@ -163,9 +195,11 @@ static void put_json(tg_buf *json, tg_str text)
     tg_buf_add_char(json, '"');
 }
 
-static void check_texts(const tg_regex *regex, const tg_dfa *plain, const tg_dfa *quoted, uint64_t *random, uint64_t *found)
+static void check_texts(const tg_regex *regex, const tg_dfa *plain, const tg_dfa *quoted,
+                        uint64_t *random, uint64_t *found)
 {
-    static const uint32_t points[] = {'a', 'b', '"', '\\', '\n', 1, 0xe9, 0x7fe, 0x801, 0xd7fe, 0xe001, 0xfffe, 0x10001, 0x10fffe, '^'};
+    static const uint32_t points[] = {'a',   'b',    '"',    '\\',   '\n',    1,        0xe9, 0x7fe,
+                                      0x801, 0xd7fe, 0xe001, 0xfffe, 0x10001, 0x10fffe, '^'};
     tg_buf text, json;
     tg_buf_init(&text, 0);
     tg_buf_init(&json, 0);
@@ -203,7 +237,8 @@ static void test_random_expressions(void)
                 tg_regex_cat(&arena, quote,
                              tg_regex_cat(&arena, tg_regex_in_json(&arena, regex), quote)),
                 NULL, &quoted);
-        CU_ASSERT_FATAL(rc == 0 || rc == -EMSGSIZE); /* TG_DFA_WORK_MAX: repetitions of repetitions */
+        CU_ASSERT_FATAL(rc == 0 ||
+                        rc == -EMSGSIZE); /* TG_DFA_WORK_MAX: repetitions of repetitions */
         refused += rc != 0;
         if (rc == 0)
             check_texts(regex, plain, quoted, &random, &found);
@@ -231,22 +266,27 @@ static tg_dfa *dfa_of(const char *pattern)
 
 static void test_combinations(void)
 {
-    tg_dfa *vowels = dfa_of("[aeiou]*"), *three = dfa_of("...?"), *none = dfa_of("[xyz]+"), *unit = dfa_of("[ab]|\\\\n|é"), *made = NULL;
+    tg_dfa *vowels = dfa_of("[aeiou]*"), *three = dfa_of("...?"), *none = dfa_of("[xyz]+"),
+           *unit = dfa_of("[ab]|\\\\n|é"), *made = NULL;
     tg_error err = {""};
     CU_ASSERT_EQUAL_FATAL(tg_dfa_both(vowels, three, NULL, &made), 0);
-    CU_ASSERT(matches(made, TG_STR("ae")) && matches(made, TG_STR("aei")) && !matches(made, TG_STR("a")) && !matches(made, TG_STR("ab")));
+    CU_ASSERT(matches(made, TG_STR("ae")) && matches(made, TG_STR("aei")) &&
+              !matches(made, TG_STR("a")) && !matches(made, TG_STR("ab")));
     made = tg_dfa_free(made);
     CU_ASSERT_EQUAL_FATAL(tg_dfa_without(vowels, three, NULL, &made), 0);
-    CU_ASSERT(matches(made, TG_STR("")) && matches(made, TG_STR("a")) && !matches(made, TG_STR("ae")) && matches(made, TG_STR("aeio")));
+    CU_ASSERT(matches(made, TG_STR("")) && matches(made, TG_STR("a")) &&
+              !matches(made, TG_STR("ae")) && matches(made, TG_STR("aeio")));
     made = tg_dfa_free(made);
     CU_ASSERT_EQUAL(tg_dfa_both(vowels, none, &err, &made), -EINVAL);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "no text"));
     CU_ASSERT_EQUAL_FATAL(tg_dfa_quoted(unit, 1, 3, 8, NULL, &made), 0);
-    CU_ASSERT(matches(made, TG_STR("\"a\"")) && matches(made, TG_STR("\"\\néb\"")) && !matches(made, TG_STR("\"\"")) &&
-              !matches(made, TG_STR("\"abab\"")) && !matches(made, TG_STR("a")) && !matches(made, TG_STR("\"a")));
+    CU_ASSERT(matches(made, TG_STR("\"a\"")) && matches(made, TG_STR("\"\\néb\"")) &&
+              !matches(made, TG_STR("\"\"")) && !matches(made, TG_STR("\"abab\"")) &&
+              !matches(made, TG_STR("a")) && !matches(made, TG_STR("\"a")));
     made = tg_dfa_free(made);
     CU_ASSERT_EQUAL_FATAL(tg_dfa_quoted(unit, 2, UINT32_MAX, 8, NULL, &made), 0);
-    CU_ASSERT(made->states < 20 && !matches(made, TG_STR("\"a\"")) && matches(made, TG_STR("\"abababababab\"")));
+    CU_ASSERT(made->states < 20 && !matches(made, TG_STR("\"a\"")) &&
+              matches(made, TG_STR("\"abababababab\"")));
     made = tg_dfa_free(made);
     err.text[0] = '\0';
     CU_ASSERT_EQUAL(tg_dfa_quoted(unit, 0, 100000, 8, &err, &made), -EMSGSIZE);
@@ -260,7 +300,8 @@ static void test_combinations(void)
 /* From every state but the dead one an end can be reached. */
 static void test_nothing_leads_nowhere(void)
 {
-    tg_dfa *dfa = dfa_of("(a|ab)(c|bcd)(d*)[^\\s\\S]?|x[^\\s\\S]y"); /* a class of nothing matches nothing */
+    tg_dfa *dfa =
+        dfa_of("(a|ab)(c|bcd)(d*)[^\\s\\S]?|x[^\\s\\S]y"); /* a class of nothing matches nothing */
     bool reaches[64] = {false};
     CU_ASSERT_FATAL(dfa->states < 64);
     for (uint32_t round = 0; round < dfa->states; round++)
@@ -281,14 +322,16 @@ static void test_nothing_leads_nowhere(void)
 /* Few states of large sets are work all the same: short patterns must not take long. */
 static void test_work_is_bounded(void)
 {
-    static const char *const patterns[] = {"^((a?){200}){200}$", "SS>.\\._>.\\>.{100}_>.", "^(a?b?){4000}c$"};
+    static const char *const patterns[] = {"^((a?){200}){200}$", "SS>.\\._>.\\>.{100}_>.",
+                                           "^(a?b?){4000}c$"};
     for (size_t i = 0; i < sizeof(patterns) / sizeof(*patterns); i++) {
         tg_arena arena;
         tg_error err = {""};
         tg_dfa *dfa = NULL;
         const tg_regex *regex = NULL;
         tg_arena_init(&arena, 0);
-        CU_ASSERT_EQUAL_FATAL(tg_regex_parse(tg_str_of(patterns[i]), false, &arena, NULL, &regex), 0);
+        CU_ASSERT_EQUAL_FATAL(tg_regex_parse(tg_str_of(patterns[i]), false, &arena, NULL, &regex),
+                              0);
         CU_ASSERT_EQUAL(tg_dfa_from_regex(regex, &err, &dfa), -EMSGSIZE);
         if (!strstr(err.text, "steps"))
             printf("# %s: %s\n", patterns[i], err.text);
@@ -304,11 +347,16 @@ static void test_plain_room(void)
         const char *pattern, *behind;
         int room;
     } cases[] = {
-        {"\"[^\"\\x00-\\x1f\\\\]{0,5}\"", "\"", 5},   {"\"[^\"\\x00-\\x1f\\\\]{0,5}\"", "\"ab", 3},
-        {"\"[^\"\\x00-\\x1f\\\\]{0,5}\"", "\"abcde", 0}, {"\"[^\"\\x00-\\x1f\\\\]*\"", "\"", 16},
-        {"\"[^\"\\x00-\\x1f\\\\]*\"", "\"\xc3", 0},      {"\"[^\"\\x00-\\x1f\\\\]{0,90}\"", "\"", 16},
-        {"\"[^\"a]*\"", "\"", -1},                        {"\"[ -~]*\"", "\"", -1},
-        {".*", "", -1},                                     {"\"(.{3}|x.{9})\"", "\"", -1},
+        {"\"[^\"\\x00-\\x1f\\\\]{0,5}\"", "\"", 5},
+        {"\"[^\"\\x00-\\x1f\\\\]{0,5}\"", "\"ab", 3},
+        {"\"[^\"\\x00-\\x1f\\\\]{0,5}\"", "\"abcde", 0},
+        {"\"[^\"\\x00-\\x1f\\\\]*\"", "\"", 16},
+        {"\"[^\"\\x00-\\x1f\\\\]*\"", "\"\xc3", 0},
+        {"\"[^\"\\x00-\\x1f\\\\]{0,90}\"", "\"", 16},
+        {"\"[^\"a]*\"", "\"", -1},
+        {"\"[ -~]*\"", "\"", -1},
+        {".*", "", -1},
+        {"\"(.{3}|x.{9})\"", "\"", -1},
     };
     tg_arena arena;
     tg_arena_init(&arena, 0);
@@ -317,7 +365,8 @@ static void test_plain_room(void)
         tg_dfa *dfa = NULL;
         tg_error err = {""};
         uint32_t state = TG_DFA_START;
-        CU_ASSERT_EQUAL_FATAL(tg_regex_parse(tg_str_of(cases[i].pattern), true, &arena, &err, &regex), 0);
+        CU_ASSERT_EQUAL_FATAL(
+            tg_regex_parse(tg_str_of(cases[i].pattern), true, &arena, &err, &regex), 0);
         CU_ASSERT_EQUAL_FATAL(tg_dfa_from_regex(regex, &err, &dfa), 0);
         for (const char *at = cases[i].behind; *at; at++)
             state = tg_dfa_next(dfa, state, (uint8_t)*at);
@@ -336,14 +385,16 @@ static void test_minimal(void)
     static const struct {
         const char *pattern;
         uint32_t states;
-    } cases[] = {{"(a|b)*abb", 5}, {"aaa|a{3}", 5}, {"x?x?x?", 5}, {"[^\"]|\"", 10}, {"(ab|cb|db)*", 3}};
+    } cases[] = {
+        {"(a|b)*abb", 5}, {"aaa|a{3}", 5}, {"x?x?x?", 5}, {"[^\"]|\"", 10}, {"(ab|cb|db)*", 3}};
     tg_arena arena;
     tg_arena_init(&arena, 0);
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         const tg_regex *regex = NULL;
         tg_dfa *dfa = NULL;
         tg_error err = {""};
-        CU_ASSERT_EQUAL_FATAL(tg_regex_parse(tg_str_of(cases[i].pattern), true, &arena, &err, &regex), 0);
+        CU_ASSERT_EQUAL_FATAL(
+            tg_regex_parse(tg_str_of(cases[i].pattern), true, &arena, &err, &regex), 0);
         CU_ASSERT_EQUAL_FATAL(tg_dfa_from_regex(regex, &err, &dfa), 0);
         if (dfa->states != cases[i].states)
             printf("# %s: %u states\n", cases[i].pattern, dfa->states);

@@ -6,7 +6,8 @@
 
 enum { WORDS = 400 };
 
-/* Every token is found by its bytes, those of the same bytes together, control tokens not at all; skips lead past subtrees. */
+/* Every token is found by its bytes, those of the same bytes together, control tokens not at all;
+ * skips lead past subtrees. */
 static void test_finds_every_token(void)
 {
     uint64_t random = tg_test_seed();
@@ -22,8 +23,13 @@ static void test_finds_every_token(void)
         texts[i] = (tg_str){bytes[i], len};
         types[i] = i % 50 == 7 ? TG_TOKEN_CONTROL : TG_TOKEN_NORMAL;
     }
-    const tg_tokenizer_conf conf = {.kind = TG_TOKENIZER_BPE, .tokens = texts, .types = types, .tokens_len = WORDS,
-                                    .bos = TG_TOKEN_NONE, .eos = TG_TOKEN_NONE, .unk = TG_TOKEN_NONE};
+    const tg_tokenizer_conf conf = {.kind = TG_TOKENIZER_BPE,
+                                    .tokens = texts,
+                                    .types = types,
+                                    .tokens_len = WORDS,
+                                    .bos = TG_TOKEN_NONE,
+                                    .eos = TG_TOKEN_NONE,
+                                    .unk = TG_TOKEN_NONE};
     tg_error err = {""};
     if (tg_tokenizer_new(&conf, &err, &tokenizer) < 0)
         printf("# %s\n", err.text);
@@ -34,12 +40,15 @@ static void test_finds_every_token(void)
         uint32_t at = 0;
         for (size_t k = 0; k < piece.len && at != UINT32_MAX; k++) {
             uint32_t child = at + 1;
-            while (child < trie->nodes[at].skip && trie->nodes[child].byte != (uint8_t)piece.data[k])
+            while (child < trie->nodes[at].skip &&
+                   trie->nodes[child].byte != (uint8_t)piece.data[k])
                 child = trie->nodes[child].skip;
-            at = child < trie->nodes[at].skip && trie->nodes[child].depth == k + 1 ? child : UINT32_MAX;
+            at = child < trie->nodes[at].skip && trie->nodes[child].depth == k + 1 ? child
+                                                                                   : UINT32_MAX;
         }
         bool found = false;
-        for (uint32_t k = at == UINT32_MAX ? 0 : trie->nodes[at].first; at != UINT32_MAX && k < trie->nodes[at + 1].first; k++)
+        for (uint32_t k = at == UINT32_MAX ? 0 : trie->nodes[at].first;
+             at != UINT32_MAX && k < trie->nodes[at + 1].first; k++)
             found |= trie->order[k] == id;
         CU_ASSERT_EQUAL(found, piece.len > 0 && !tg_tokenizer_is_control(tokenizer, id));
     }

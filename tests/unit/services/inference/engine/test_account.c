@@ -4,7 +4,13 @@
 
 #include <stdio.h>
 
-static const tg_model_shape shape = {.layers = 30, .width = 576, .heads = 9, .kv_heads = 3, .head_dim = 64, .ffn_width = 1536, .vocab = 49152};
+static const tg_model_shape shape = {.layers = 30,
+                                     .width = 576,
+                                     .heads = 9,
+                                     .kv_heads = 3,
+                                     .head_dim = 64,
+                                     .ffn_width = 1536,
+                                     .vocab = 49152};
 
 static void test_shares_sum_exactly(void)
 {
@@ -31,7 +37,8 @@ static void test_work(void)
     CU_ASSERT_EQUAL(work.key, 30u * 2 * 576);
     uint64_t random = tg_test_seed();
     for (size_t round = 0; round < tg_test_rounds(2000); round++) {
-        const uint64_t before = tiny_random(&random) % 300, tokens = tiny_random(&random) % 100, window = tiny_random(&random) % 200;
+        const uint64_t before = tiny_random(&random) % 300, tokens = tiny_random(&random) % 100,
+                       window = tiny_random(&random) % 200;
         uint64_t pairs = 0;
         for (uint64_t i = before + 1; i <= before + tokens; i++)
             pairs += window > 0 && i > window ? window : i;
@@ -50,7 +57,8 @@ typedef struct one { /* a sequence, without an engine around it */
 
 typedef struct books { /* what the test has seen */
     uint64_t shared, overhead, idle, end; /* as the intervals told */
-    uint64_t by_name[NAMES], ended[NAMES]; /* told of each tenant; and of its sequences that are over */
+    uint64_t by_name[NAMES],
+        ended[NAMES]; /* told of each tenant; and of its sequences that are over */
 } books;
 
 static void check_interval(tg_account *a, uint64_t now, books *b)
@@ -67,12 +75,14 @@ static void check_interval(tg_account *a, uint64_t now, books *b)
         b->by_name[name] += interval.tenants[i].engine_ns;
         shares += interval.tenants[i].engine_ns;
     }
-    CU_ASSERT_EQUAL_FATAL(shares + interval.overhead_ns + interval.idle_ns, interval.end_ns - interval.begin_ns);
+    CU_ASSERT_EQUAL_FATAL(shares + interval.overhead_ns + interval.idle_ns,
+                          interval.end_ns - interval.begin_ns);
     b->end = interval.end_ns;
     b->shared += shares;
     b->overhead += interval.overhead_ns;
     b->idle += interval.idle_ns;
-    CU_ASSERT_FATAL(a->shared_ns == b->shared && a->overhead_ns == b->overhead && a->idle_ns == b->idle);
+    CU_ASSERT_FATAL(a->shared_ns == b->shared && a->overhead_ns == b->overhead &&
+                    a->idle_ns == b->idle);
 }
 
 static void begin_step(tg_account *a, one *seqs, uint64_t now, uint64_t *random)
@@ -80,11 +90,16 @@ static void begin_step(tg_account *a, one *seqs, uint64_t now, uint64_t *random)
     tg_account_part parts[SEQS];
     uint32_t len = 0;
     for (uint32_t i = 0; i < SEQS; i++) {
-        const uint32_t tokens = 1 + (uint32_t)(tiny_random(random) % 3 == 0 ? tiny_random(random) % 256 : 0);
+        const uint32_t tokens =
+            1 + (uint32_t)(tiny_random(random) % 3 == 0 ? tiny_random(random) % 256 : 0);
         if (seqs[i].tenant && tiny_random(random) % 4 > 0)
-            parts[len++] = (tg_account_part){seqs[i].tenant, &seqs[i].engine_ns, (uint32_t)(tiny_random(random) % 8192), tokens,
-                                             (uint32_t)(tiny_random(random) % (tokens + 1)),
-                                             tiny_random(random) % 8 ? 0 : (uint32_t)(tiny_random(random) % (tokens + 1))};
+            parts[len++] = (tg_account_part){
+                seqs[i].tenant,
+                &seqs[i].engine_ns,
+                (uint32_t)(tiny_random(random) % 8192),
+                tokens,
+                (uint32_t)(tiny_random(random) % (tokens + 1)),
+                tiny_random(random) % 8 ? 0 : (uint32_t)(tiny_random(random) % (tokens + 1))};
     }
     tg_account_begin_step(a, parts, len, now);
 }
@@ -106,8 +121,8 @@ static void come_or_go(tg_account *a, one *seq, books *b, uint64_t *random)
     }
 }
 
-/* A million steps with random mixes, and intervals that end anywhere, also in the middle of a step: every one adds up, and all of
- * them are what the sequences were told. */
+/* A million steps with random mixes, and intervals that end anywhere, also in the middle of a step:
+ * every one adds up, and all of them are what the sequences were told. */
 static void test_a_million_steps(void)
 {
     uint64_t random = tg_test_seed(), now = tiny_random(&random) >> 8;
@@ -126,7 +141,8 @@ static void test_a_million_steps(void)
         }
         now += tiny_random(&random) % 10000;
         begin_step(&a, seqs, now, &random);
-        for (uint64_t cuts = tiny_random(&random) % 16 == 0 ? tiny_random(&random) % 3 : 0; cuts > 0; cuts--) {
+        for (uint64_t cuts = tiny_random(&random) % 16 == 0 ? tiny_random(&random) % 3 : 0;
+             cuts > 0; cuts--) {
             now += tiny_random(&random) % 1000000;
             check_interval(&a, now, &b);
         }
@@ -145,15 +161,19 @@ static void test_a_million_steps(void)
     tg_account_free(&a);
 }
 
-/* Two that compute the same pay the same to the nanosecond's rest; a longer one pays more; what is done again is nobody's. */
+/* Two that compute the same pay the same to the nanosecond's rest; a longer one pays more; what is
+ * done again is nobody's. */
 static void test_who_pays(void)
 {
     uint64_t ns[4] = {0};
     tg_account a;
     tg_engine_interval interval;
     CU_ASSERT_EQUAL_FATAL(tg_account_init(&a, &shape, 0), 0);
-    tg_tenant_account *acme = tg_account_join(&a, TG_STR("acme")), *globex = tg_account_join(&a, TG_STR("globex"));
-    const tg_account_part parts[] = {{acme, &ns[0], 500, 1, 1, 0}, {globex, &ns[1], 500, 1, 1, 0}, {globex, &ns[2], 4000, 1, 1, 0},
+    tg_tenant_account *acme = tg_account_join(&a, TG_STR("acme")),
+                      *globex = tg_account_join(&a, TG_STR("globex"));
+    const tg_account_part parts[] = {{acme, &ns[0], 500, 1, 1, 0},
+                                     {globex, &ns[1], 500, 1, 1, 0},
+                                     {globex, &ns[2], 4000, 1, 1, 0},
                                      {acme, &ns[3], 100, 50, 0, 50}};
     tg_account_begin_step(&a, parts, 4, 0);
     tg_account_take(&a, 10000001, &interval);
@@ -168,7 +188,8 @@ static void test_who_pays(void)
     tg_account_free(&a);
 }
 
-/* Past the bound, and where a name cannot be told, tenants are told as one; nothing of theirs is lost. */
+/* Past the bound, and where a name cannot be told, tenants are told as one; nothing of theirs is
+ * lost. */
 static void test_many_tenants(void)
 {
     enum { MANY = TG_ACCOUNT_TENANTS_MAX + 50 };
@@ -178,7 +199,8 @@ static void test_many_tenants(void)
     tg_account a;
     uint64_t tokens = 0, others = 0;
     CU_ASSERT_EQUAL_FATAL(tg_account_init(&a, &shape, 0), 0);
-    for (uint32_t round = 0; round < 3; round++) { /* names are forgotten once they are told, and others come */
+    for (uint32_t round = 0; round < 3;
+         round++) { /* names are forgotten once they are told, and others come */
         for (uint32_t i = 0; i < MANY; i++) {
             snprintf(name, sizeof(name), "tenant %u of %u", i, round);
             joined[i] = tg_account_join(&a, tg_str_of(name));
@@ -186,7 +208,9 @@ static void test_many_tenants(void)
             tg_account_leave(&a, joined[i]);
         }
         tg_account_take(&a, round, &interval);
-        CU_ASSERT_EQUAL(interval.tenants_len, TG_ACCOUNT_TENANTS_MAX + 1); /* the first had nothing and is forgotten at once */
+        CU_ASSERT_EQUAL(interval.tenants_len,
+                        TG_ACCOUNT_TENANTS_MAX +
+                            1); /* the first had nothing and is forgotten at once */
         for (size_t i = 0; i < interval.tenants_len; i++) {
             tokens += interval.tenants[i].output_tokens;
             others += interval.tenants[i].others;

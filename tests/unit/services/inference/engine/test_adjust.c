@@ -43,10 +43,12 @@ static void test_repetition_counts_prompt_and_output_once(void)
 
 static void test_frequency_and_presence_count_the_output(void)
 {
-    static const float frequency[VOCAB] = {1, -1, 1, 0, 3, -2.5f, 0.5f, 4}, presence[VOCAB] = {1, -1, 1, 0, 3, -3, 0.5f, 4};
+    static const float frequency[VOCAB] = {1, -1, 1, 0, 3, -2.5f, 0.5f, 4},
+                       presence[VOCAB] = {1, -1, 1, 0, 3, -3, 0.5f, 4};
     check(apply(&(tg_adjustments){.frequency_penalty = 0.5f}, 6), frequency);
     check(apply(&(tg_adjustments){.presence_penalty = 1}, 6), presence);
-    check(apply(&(tg_adjustments){.frequency_penalty = 1, .presence_penalty = -1}, 3), logits); /* no output yet */
+    check(apply(&(tg_adjustments){.frequency_penalty = 1, .presence_penalty = -1}, 3),
+          logits); /* no output yet */
 }
 
 static void test_bias_and_ban(void)
@@ -64,11 +66,13 @@ static void test_bad_values(void)
     static const struct {
         tg_adjustments adjustments;
         const char *says;
-    } bad[] = {
-        {{.repetition_penalty = 2.1f}, "repetition_penalty"}, {{.repetition_penalty = -1}, "repetition_penalty"},
-        {{.presence_penalty = NAN}, "presence_penalty"},      {{.frequency_penalty = -2.5f}, "frequency_penalty"},
-        {{.bias = &unknown, .bias_len = 1}, "token 8"},       {{.bias = &huge, .bias_len = 1}, "101"},
-        {{.bias = &huge, .bias_len = TG_LOGIT_BIAS_MAX + 1}, "1025"}};
+    } bad[] = {{{.repetition_penalty = 2.1f}, "repetition_penalty"},
+               {{.repetition_penalty = -1}, "repetition_penalty"},
+               {{.presence_penalty = NAN}, "presence_penalty"},
+               {{.frequency_penalty = -2.5f}, "frequency_penalty"},
+               {{.bias = &unknown, .bias_len = 1}, "token 8"},
+               {{.bias = &huge, .bias_len = 1}, "101"},
+               {{.bias = &huge, .bias_len = TG_LOGIT_BIAS_MAX + 1}, "1025"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         tg_error err = {""};
         CU_ASSERT_EQUAL(tg_adjustments_check(&bad[i].adjustments, VOCAB, &err), -EINVAL);

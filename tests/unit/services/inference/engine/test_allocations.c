@@ -1,9 +1,10 @@
-/* The step loop allocates nothing: neither the engine's thread nor the backend's, from a request's admission to its end.
+/* The step loop allocates nothing: neither the engine's thread nor the backend's, from a request's
+ * admission to its end.
  *
- * What it works with is there when a request is accepted, on the thread that submits it, or stays from one request to the next:
- * the room for events that wait to be drained grows with the most of them that ever did, and walks of a constraint are made
- * once. So the same requests come three times, under other tenants' names (nothing is in the prefix cache), and the third time
- * counts. */
+ * What it works with is there when a request is accepted, on the thread that submits it, or stays
+ * from one request to the next: the room for events that wait to be drained grows with the most of
+ * them that ever did, and walks of a constraint are made once. So the same requests come three
+ * times, under other tenants' names (nothing is in the prefix cache), and the third time counts. */
 #include "tests/unit/services/inference/engine_world.h"
 
 #include <sched.h>
@@ -12,8 +13,9 @@
 enum { TOLD_MAX = 3 };
 
 /* The sanitizers call it for every allocation; other builds do not have it. */
-__attribute__((weak)) int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void *, size_t),
-                                                                    void (*on_free)(const volatile void *));
+__attribute__((weak)) int
+__sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void *, size_t),
+                                          void (*on_free)(const volatile void *));
 __attribute__((weak)) void __sanitizer_print_stack_trace(void);
 
 static _Thread_local bool is_the_tests; /* this thread */
@@ -36,8 +38,10 @@ static tg_gen_request request_of(uint32_t i, const char *tenant)
 {
     static char letters[300];
     static const tg_logit_bias bias[] = {{65, 3}, {66, 2}, {67, -5}};
-    static const tg_str text = {"one two three one two three one two", 35}, regex = {"([0-9]{3}-(ab){2,4}c){9}", 24};
-    static const tg_str stops[] = {{"never to be seen", 16}, {"nor this", 8}}, prompt = {letters, sizeof(letters)};
+    static const tg_str text = {"one two three one two three one two", 35},
+                        regex = {"([0-9]{3}-(ab){2,4}c){9}", 24};
+    static const tg_str stops[] = {{"never to be seen", 16}, {"nor this", 8}},
+                        prompt = {letters, sizeof(letters)};
     tg_gen_request r = text_request(&text, 150, i);
     for (size_t k = 0; k < sizeof(letters); k++)
         letters[k] = (char)('a' + k * k % 26);
@@ -50,9 +54,14 @@ static tg_gen_request request_of(uint32_t i, const char *tenant)
         r.n = i == 16 ? 3 : 0;
         break;
     case 1:
-        r.sampling = (tg_sampling){.temperature = 0.8f, .top_p = 0.9f, .top_k = 40, .min_p = 0.01f, .seed = i};
-        r.adjustments = (tg_adjustments){.repetition_penalty = 1.1f, .presence_penalty = 0.5f, .frequency_penalty = 0.5f,
-                                         .bias = bias, .bias_len = 3, .min_tokens = 20};
+        r.sampling = (tg_sampling){
+            .temperature = 0.8f, .top_p = 0.9f, .top_k = 40, .min_p = 0.01f, .seed = i};
+        r.adjustments = (tg_adjustments){.repetition_penalty = 1.1f,
+                                         .presence_penalty = 0.5f,
+                                         .frequency_penalty = 0.5f,
+                                         .bias = bias,
+                                         .bias_len = 3,
+                                         .min_tokens = 20};
         break;
     case 2:
         r.constraint = (tg_constraint_spec){TG_CONSTRAINT_JSON_OBJECT, NULL, 0};
@@ -117,7 +126,8 @@ static void test_none(void)
     CU_ASSERT_FATAL(__sanitizer_install_malloc_and_free_hooks(on_malloc, on_free) > 0);
     world_make_like(&w, (world){.calls = true}, 6, 64, 2048);
     run_undrained(&w, "first");
-    run_undrained(&w, "second"); /* events wait in two places, which change over when they are drained */
+    run_undrained(
+        &w, "second"); /* events wait in two places, which change over when they are drained */
     tg_engine_get_status(w.engine, &before);
     counting = true;
     submit_all(&w, "third");
@@ -125,16 +135,19 @@ static void test_none(void)
     counting = false;
     tg_engine_get_status(w.engine, &after);
     CU_ASSERT_EQUAL(allocations, 0);
-    printf("# %u allocations in %llu steps, %llu tokens; %llu gave way, %llu were guessed\n", allocations,
-           (unsigned long long)(after.steps_total - before.steps_total),
+    printf("# %u allocations in %llu steps, %llu tokens; %llu gave way, %llu were guessed\n",
+           allocations, (unsigned long long)(after.steps_total - before.steps_total),
            (unsigned long long)(after.output_tokens_total - before.output_tokens_total),
            (unsigned long long)(after.preempted_total - before.preempted_total),
            (unsigned long long)(after.guessed_tokens_total - before.guessed_tokens_total));
     /* It was what it is said to be. */
-    CU_ASSERT(after.steps_total - before.steps_total > 60 && after.output_tokens_total - before.output_tokens_total > 1000);
+    CU_ASSERT(after.steps_total - before.steps_total > 60 &&
+              after.output_tokens_total - before.output_tokens_total > 1000);
     CU_ASSERT(after.prompt_tokens_total - before.prompt_tokens_total > 1500);
-    CU_ASSERT(after.preempted_total > before.preempted_total && after.guessed_tokens_total > before.guessed_tokens_total);
-    CU_ASSERT(strstr(w.results[11].text.data, "</tool_call>") || strstr(w.results[21].text.data, "</tool_call>"));
+    CU_ASSERT(after.preempted_total > before.preempted_total &&
+              after.guessed_tokens_total > before.guessed_tokens_total);
+    CU_ASSERT(strstr(w.results[11].text.data, "</tool_call>") ||
+              strstr(w.results[21].text.data, "</tool_call>"));
     for (uint32_t i = 0; i < 26; i++)
         CU_ASSERT(w.results[i].ends == 1 && w.results[i].finish != TG_FINISH_ERROR);
     world_free(&w);

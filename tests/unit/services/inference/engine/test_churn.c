@@ -1,5 +1,6 @@
-/* Many requests at once and one after the other, through an engine whose forward pass is made up: cancels by the thousand and amid
- * a prompt, no memory that is not given back, and a first pass before there is an engine at all. */
+/* Many requests at once and one after the other, through an engine whose forward pass is made up:
+ * cancels by the thousand and amid a prompt, no memory that is not given back, and a first pass
+ * before there is an engine at all. */
 #include "services/inference/engine/engine.h"
 #include "tests/unit/harness.h"
 #include "tests/unit/services/inference/tiny_model.h"
@@ -10,7 +11,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* ---- a backend that looks at no weights: what is likely follows from the last token and its position ---- */
+/* ---- a backend that looks at no weights: what is likely follows from the last token and its
+ * position ---- */
 
 typedef struct made_up {
     tg_backend base;
@@ -52,9 +54,11 @@ static void close_made_up(tg_backend *backend)
     free(backend);
 }
 
-static int open_made_up(const tg_model *model, const tg_backend_conf *conf, tg_error *err, tg_backend **ret)
+static int open_made_up(const tg_model *model, const tg_backend_conf *conf, tg_error *err,
+                        tg_backend **ret)
 {
-    static const tg_backend_ops ops = {.kind = "made up", .close = close_made_up, .run = run_made_up};
+    static const tg_backend_ops ops = {
+        .kind = "made up", .close = close_made_up, .run = run_made_up};
     made_up *m = calloc(1, sizeof(*m));
     float *logits = calloc((size_t)conf->step_logits_max * model->shape.vocab, sizeof(*logits));
     CU_ASSERT_FATAL(m && logits);
@@ -100,12 +104,22 @@ static int world_try(world *w, uint32_t max_queue, tg_error *err)
     *w = (world){.path = ""};
     sem_init(&w->ready, 0, 0);
     CU_ASSERT_EQUAL_FATAL(tiny_model_file((tiny_conf){.seed = 21, .bpe = true}, w->path), 0);
-    const tg_engine_conf conf = {.model_path = w->path, .threads = 1, .max_seqs = 8, .max_queue = max_queue, .kv_tokens = 2048,
-                                 .step_token_budget = 64, .open_backend = open_made_up, .notify = on_ready, .notify_user = w};
+    const tg_engine_conf conf = {.model_path = w->path,
+                                 .threads = 1,
+                                 .max_seqs = 8,
+                                 .max_queue = max_queue,
+                                 .kv_tokens = 2048,
+                                 .step_token_budget = 64,
+                                 .open_backend = open_made_up,
+                                 .notify = on_ready,
+                                 .notify_user = w};
     return tg_engine_new(&conf, err, &w->engine);
 }
 
-static void world_make(world *w, uint32_t max_queue) { CU_ASSERT_EQUAL_FATAL(world_try(w, max_queue, NULL), 0); }
+static void world_make(world *w, uint32_t max_queue)
+{
+    CU_ASSERT_EQUAL_FATAL(world_try(w, max_queue, NULL), 0);
+}
 
 static void world_free(world *w)
 {
@@ -114,7 +128,8 @@ static void world_free(world *w)
     sem_destroy(&w->ready);
 }
 
-/* A server is ready when there is an engine, and then a first pass is done; where it fails there is none. */
+/* A server is ready when there is an engine, and then a first pass is done; where it fails there is
+ * none. */
 static void test_there_is_no_engine_before_its_first_pass(void)
 {
     world w;
@@ -138,13 +153,16 @@ static void await_step(void)
         ;
 }
 
-/* Who leaves while its prompt is computed has no block left in the next step, which is another's. */
+/* Who leaves while its prompt is computed has no block left in the next step, which is
+ * another's. */
 static void test_client_gone_mid_prefill(void)
 {
     static const uint32_t prompt[512]; /* eight steps */
     static const tg_str text = {"hello", 5};
-    const tg_gen_request gone = {.tokens = prompt, .tokens_len = 512, .max_tokens = 9, .tenant = TG_STR("a")};
-    const tg_gen_request other = {.text = &text, .max_tokens = 3, .ignore_end = true, .tenant = TG_STR("b")};
+    const tg_gen_request gone = {
+        .tokens = prompt, .tokens_len = 512, .max_tokens = 9, .tenant = TG_STR("a")};
+    const tg_gen_request other = {
+        .text = &text, .max_tokens = 3, .ignore_end = true, .tenant = TG_STR("b")};
     tg_gen_ticket ticket, ignored;
     tg_engine_status status;
     world w;
@@ -175,7 +193,8 @@ static void test_client_gone_mid_prefill(void)
     sem_destroy(&gate);
 }
 
-/* While one step runs a thousand come and are cancelled: all have ended when it is over, and no other step was needed. */
+/* While one step runs a thousand come and are cancelled: all have ended when it is over, and no
+ * other step was needed. */
 static void test_a_thousand_cancels_in_one_step(void)
 {
     enum { MANY = 1000 };
@@ -188,7 +207,10 @@ static void test_a_thousand_cancels_in_one_step(void)
     sem_init(&gate, 0, 0);
     gated = true;
     for (uint32_t i = 0; i <= MANY; i++) {
-        const tg_gen_request r = {.text = &text, .max_tokens = 100, .ignore_end = true, .tenant = i % 2 ? TG_STR("a") : TG_STR("b")};
+        const tg_gen_request r = {.text = &text,
+                                  .max_tokens = 100,
+                                  .ignore_end = true,
+                                  .tenant = i % 2 ? TG_STR("a") : TG_STR("b")};
         tg_gen_ticket ticket;
         CU_ASSERT_EQUAL_FATAL(tg_engine_submit(w.engine, &r, NULL, &ticket), 0);
         ids[i] = ticket.seq_id;
@@ -200,7 +222,10 @@ static void test_a_thousand_cancels_in_one_step(void)
     const uint32_t unknown = UINT32_MAX - 1;
     tg_gen_ticket ticket;
     tg_error err = {""};
-    CU_ASSERT_EQUAL(tg_engine_submit(w.engine, &(tg_gen_request){.tokens = &unknown, .tokens_len = 1}, &err, &ticket), -EAGAIN);
+    CU_ASSERT_EQUAL(tg_engine_submit(w.engine,
+                                     &(tg_gen_request){.tokens = &unknown, .tokens_len = 1}, &err,
+                                     &ticket),
+                    -EAGAIN);
     CU_ASSERT_STRING_EQUAL(err.text, "the queue is full: 1000 requests wait");
     for (uint32_t i = 0; i <= MANY; i++)
         CU_ASSERT_EQUAL(tg_engine_cancel(w.engine, ids[(i * 5) % (1 + MANY)]), 0);
@@ -236,15 +261,20 @@ static size_t memory_in_use(void)
 
 static void submit_random(world *w, uint64_t *random, uint64_t *last_id)
 {
-    static const char letters[] = "the quick brown fox jumps over the lazy dog and runs away from all of them, again and again";
+    static const char letters[] = "the quick brown fox jumps over the lazy dog and runs away from "
+                                  "all of them, again and again";
     static const tg_str stops[] = {{"xyz", 3}, {"a", 1}}, choices[] = {{"left", 4}, {"right", 5}};
     const tg_str text = {letters, 1 + tiny_random(random) % (sizeof(letters) - 1)};
     char tenant[32];
     tg_gen_ticket ticket;
     snprintf(tenant, sizeof(tenant), "tenant %u", (unsigned)(tiny_random(random) % 5000));
-    tg_gen_request r = {.text = &text, .max_tokens = 1 + (uint32_t)(tiny_random(random) % 4), .tenant = tg_str_of(tenant),
-                        .n = tiny_random(random) % 8 ? 1 : 1 + (uint32_t)(tiny_random(random) % 3), .logprobs = tiny_random(random) % 8 == 0,
-                        .priority = tiny_random(random) % 4 == 0, .echo = tiny_random(random) % 16 == 0,
+    tg_gen_request r = {.text = &text,
+                        .max_tokens = 1 + (uint32_t)(tiny_random(random) % 4),
+                        .tenant = tg_str_of(tenant),
+                        .n = tiny_random(random) % 8 ? 1 : 1 + (uint32_t)(tiny_random(random) % 3),
+                        .logprobs = tiny_random(random) % 8 == 0,
+                        .priority = tiny_random(random) % 4 == 0,
+                        .echo = tiny_random(random) % 16 == 0,
                         .sampling = {.temperature = tiny_random(random) % 4 == 0, .seed = *random}};
     if (tiny_random(random) % 4 == 0)
         r.stop = stops, r.stop_len = 2;
@@ -295,14 +325,17 @@ static void test_memory_does_not_grow(void)
         printf("# %zu bytes in use after %d requests, %zu after %d\n", before, FIRST, after, ALL);
     CU_ASSERT(after <= before + GROWTH_MAX); /* three bytes a request */
     tg_engine_get_status(w.engine, &status);
-    CU_ASSERT(w.ended > ALL / 2 && w.cancelled > ALL / 100 && w.output == status.output_tokens_total);
-    CU_ASSERT(w.engine_ns == status.shared_ns && status.shared_ns + status.overhead_ns + status.idle_ns == status.age_ns);
+    CU_ASSERT(w.ended > ALL / 2 && w.cancelled > ALL / 100 &&
+              w.output == status.output_tokens_total);
+    CU_ASSERT(w.engine_ns == status.shared_ns &&
+              status.shared_ns + status.overhead_ns + status.idle_ns == status.age_ns);
     CU_ASSERT(status.kv_blocks_used == 0 && status.running == 0 && status.queue_depth == 0);
     world_free(&w);
 }
 
-static const tg_test tests[] = {{"there_is_no_engine_before_its_first_pass", test_there_is_no_engine_before_its_first_pass},
-                                {"client_gone_mid_prefill", test_client_gone_mid_prefill},
-                                {"a_thousand_cancels_in_one_step", test_a_thousand_cancels_in_one_step},
-                                {"memory_does_not_grow", test_memory_does_not_grow}};
+static const tg_test tests[] = {
+    {"there_is_no_engine_before_its_first_pass", test_there_is_no_engine_before_its_first_pass},
+    {"client_gone_mid_prefill", test_client_gone_mid_prefill},
+    {"a_thousand_cancels_in_one_step", test_a_thousand_cancels_in_one_step},
+    {"memory_does_not_grow", test_memory_does_not_grow}};
 TG_TEST_MAIN("services_inference_engine_churn", tests)

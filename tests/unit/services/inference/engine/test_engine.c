@@ -3,9 +3,13 @@
 
 static void check_alone_and_in_company(world as)
 {
-    static const tg_str texts[4] = {{"hello", 5}, {"the quick brown fox jumps over it all", 37}, {"x", 1},
-                                    {"a longer prompt that takes several steps to be read in, since the "
-                                     "budget of tokens a step is small", 98}};
+    static const tg_str texts[4] = {
+        {"hello", 5},
+        {"the quick brown fox jumps over it all", 37},
+        {"x", 1},
+        {"a longer prompt that takes several steps to be read in, since the "
+         "budget of tokens a step is small",
+         98}};
     world alone, crowd;
     world_make_like(&alone, as, 1, 64, 512);
     world_make_like(&crowd, as, 8, 64, 4096);
@@ -33,10 +37,12 @@ static void test_same_alone_and_in_company(void)
     check_alone_and_in_company((world){.kv_type = TG_KV_Q8});
 }
 
-/* One tenant fills the engine, others come in between: what gives way and is computed anew gives the same tokens. */
+/* One tenant fills the engine, others come in between: what gives way and is computed anew gives
+ * the same tokens. */
 static void check_giving_way(world as)
 {
-    static const tg_str texts[2] = {{"a prompt of some length, so that there is something to compute anew", 67}, {"short", 5}};
+    static const tg_str texts[2] = {
+        {"a prompt of some length, so that there is something to compute anew", 67}, {"short", 5}};
     static const tg_str tenants[] = {{"flood", 5}, {"acme", 4}, {"globex", 6}};
     world alone, crowd;
     tg_engine_status status = {0};
@@ -49,7 +55,9 @@ static void check_giving_way(world as)
         CU_ASSERT_EQUAL(submit(&alone, i, request, NULL), 0);
         request.tenant = tenants[i < 12 ? 0 : 1 + i % 2];
         if (i == 12) /* the flood runs by now */
-            while (crowd.results[0].tokens.len + crowd.results[1].tokens.len + crowd.results[2].tokens.len < 9) {
+            while (crowd.results[0].tokens.len + crowd.results[1].tokens.len +
+                       crowd.results[2].tokens.len <
+                   9) {
                 while (sem_wait(&crowd.ready) < 0 && errno == EINTR)
                     ;
                 tg_engine_drain(crowd.engine, on_event, &crowd);
@@ -99,7 +107,8 @@ static void check_continues_elsewhere(world as)
         /* Its text is the end of the whole text. */
         const tg_buf *whole = &first.results[0].text;
         CU_ASSERT_FATAL(r->text.len <= whole->len);
-        CU_ASSERT_EQUAL(memcmp(whole->data + whole->len - r->text.len, r->text.data, r->text.len), 0);
+        CU_ASSERT_EQUAL(memcmp(whole->data + whole->len - r->text.len, r->text.data, r->text.len),
+                        0);
     }
     world_free(&first);
     world_free(&second);
@@ -141,20 +150,28 @@ static void test_prefix_cache(void)
     check_prefix_cache((world){.kv_type = TG_KV_Q8});
 }
 
-/* A declared system prompt is computed once for all tenants; what comes after it, and any other prompt, for each. */
+/* A declared system prompt is computed once for all tenants; what comes after it, and any other
+ * prompt, for each. */
 static void test_public_prompt(void)
 {
-    const tg_str declared = TG_STR("You answer as the house does: briefly, and with the number of the rule that you follow.");
-    const tg_str another = TG_STR("You answer as the guest does: briefly, and with the number of the rule that you follow.");
-    const tg_prompt_message messages[] = {{.role = TG_STR("system"), .content = declared},
-                                          {.role = TG_STR("user"), .content = TG_STR("a question that two tenants ask in the same words")}};
-    const tg_prompt_message others[] = {{.role = TG_STR("system"), .content = another}, messages[1]};
+    const tg_str declared = TG_STR(
+        "You answer as the house does: briefly, and with the number of the rule that you follow.");
+    const tg_str another = TG_STR(
+        "You answer as the guest does: briefly, and with the number of the rule that you follow.");
+    const tg_prompt_message messages[] = {
+        {.role = TG_STR("system"), .content = declared},
+        {.role = TG_STR("user"),
+         .content = TG_STR("a question that two tenants ask in the same words")}};
+    const tg_prompt_message others[] = {{.role = TG_STR("system"), .content = another},
+                                        messages[1]};
     static const tg_str tenants[] = {{"acme", 4}, {"bell", 4}, {"core", 4}};
-    tg_gen_request request = {.messages = messages, .messages_len = 2, .max_tokens = 10, .ignore_end = true};
+    tg_gen_request request = {
+        .messages = messages, .messages_len = 2, .max_tokens = 10, .ignore_end = true};
     world w, plain;
     tg_error err = {""};
     w = (world){.public_prompt = &declared};
-    CU_ASSERT_EQUAL_FATAL(tiny_model_file((tiny_conf){.seed = 21, .type = TG_DTYPE_Q8_0, .bpe = true}, w.path), 0);
+    CU_ASSERT_EQUAL_FATAL(
+        tiny_model_file((tiny_conf){.seed = 21, .type = TG_DTYPE_Q8_0, .bpe = true}, w.path), 0);
     world_make_file(&w, w.path, 2, 8, 2048);
     world_make(&plain, 2, 8, 2048);
     for (uint32_t i = 0; i < 3; i++) {
@@ -163,14 +180,18 @@ static void test_public_prompt(void)
         drain_all(&w);
         CU_ASSERT_EQUAL(submit(&plain, i, request, NULL), 0);
         drain_all(&plain);
-        CU_ASSERT(same_tokens(&w.results[i].tokens, &plain.results[0].tokens)); /* the same, shared or not */
+        CU_ASSERT(same_tokens(&w.results[i].tokens,
+                              &plain.results[0].tokens)); /* the same, shared or not */
         CU_ASSERT_EQUAL(plain.results[i].usage.cached_tokens, 0);
     }
-    const uint32_t shared = w.results[1].usage.cached_tokens, prompt = w.results[0].usage.prompt_tokens;
+    const uint32_t shared = w.results[1].usage.cached_tokens,
+                   prompt = w.results[0].usage.prompt_tokens;
     CU_ASSERT_EQUAL(w.results[0].usage.cached_tokens, 0);
-    CU_ASSERT(shared >= 64 && shared < declared.len + 32 && shared % 16 == 0); /* nearly every byte is a token here */
+    CU_ASSERT(shared >= 64 && shared < declared.len + 32 &&
+              shared % 16 == 0); /* nearly every byte is a token here */
     CU_ASSERT_EQUAL(w.results[2].usage.cached_tokens, shared);
-    CU_ASSERT(w.results[1].usage.prompt_block != 0 && w.results[1].usage.prompt_block != w.results[2].usage.prompt_block);
+    CU_ASSERT(w.results[1].usage.prompt_block != 0 &&
+              w.results[1].usage.prompt_block != w.results[2].usage.prompt_block);
     CU_ASSERT_EQUAL(submit(&w, 3, request, NULL), 0); /* its own tenant's goes further */
     drain_all(&w);
     CU_ASSERT_EQUAL(w.results[3].usage.cached_tokens, (prompt - 1) / 16 * 16);
@@ -185,7 +206,9 @@ static void test_public_prompt(void)
     world_free(&w);
     world_free(&plain);
     const tg_str empty = {"", 0};
-    const tg_engine_conf conf = {.model_path = "../shared/models/stories260K-f32.gguf", .public_prompts = &empty, .public_prompts_len = 1};
+    const tg_engine_conf conf = {.model_path = "../shared/models/stories260K-f32.gguf",
+                                 .public_prompts = &empty,
+                                 .public_prompts_len = 1};
     if (access(conf.model_path, R_OK) == 0) {
         CU_ASSERT_EQUAL(tg_engine_new(&conf, &err, &w.engine), -EINVAL);
         CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "public prompt 1"));
@@ -228,17 +251,23 @@ static void test_limits(void)
     char *longer = malloc(4 << 20);
     memset(longer, 'x', 4 << 20);
     const tg_prompt_message user = {.role = TG_STR("user"), .content = {longer, 4 << 20}};
-    for (uint32_t i = 0; i < 4; i++) { /* not worth to be encoded: only that it is too long is told */
+    for (uint32_t i = 0; i < 4;
+         i++) { /* not worth to be encoded: only that it is too long is told */
         const tg_str far_too_long = {longer, i % 2 ? 4 << 20 : 2100};
-        const tg_gen_request r = i < 2 ? text_request(&far_too_long, 5, 0) : (tg_gen_request){.messages = &user, .messages_len = 1};
+        const tg_gen_request r = i < 2 ? text_request(&far_too_long, 5, 0)
+                                       : (tg_gen_request){.messages = &user, .messages_len = 1};
         err.text[0] = '\0';
         CU_ASSERT_EQUAL(submit(&w, 0, r, &err), -EMSGSIZE);
-        CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "or 2048 tokens; with room for an answer at most 511 tokens fit"));
+        CU_ASSERT_PTR_NOT_NULL(
+            strstr(err.text, "or 2048 tokens; with room for an answer at most 511 tokens fit"));
     }
     uint32_t many = 0;
     CU_ASSERT_EQUAL(tg_engine_count_tokens(w.engine, NULL, &too_long, NULL, &many), 0);
     CU_ASSERT_EQUAL(many, 600);
-    CU_ASSERT_EQUAL(tg_engine_count_tokens(w.engine, &(tg_prompt){.messages = &user, .messages_len = 1}, NULL, NULL, &many), -EMSGSIZE);
+    CU_ASSERT_EQUAL(tg_engine_count_tokens(w.engine,
+                                           &(tg_prompt){.messages = &user, .messages_len = 1}, NULL,
+                                           NULL, &many),
+                    -EMSGSIZE);
     free(longer);
     CU_ASSERT_EQUAL(submit(&w, 0, text_request(&empty, 5, 0), NULL), -EINVAL);
     CU_ASSERT_EQUAL(submit(&w, 0, (tg_gen_request){.max_tokens = 1}, NULL), -EINVAL);
@@ -280,8 +309,10 @@ static void test_stops(void)
     submit(&w, 1, request, NULL);
     drain_all(&w);
     CU_ASSERT_EQUAL(w.results[1].finish, TG_FINISH_STOP);
-    const uint32_t stopped = (uint32_t)w.results[1].tokens.len; /* that token included, and its text not */
-    CU_ASSERT_FATAL(stopped > 1 && stopped <= 51 && w.results[1].tokens.ids[stopped - 1] == whole->tokens.ids[50]);
+    const uint32_t stopped =
+        (uint32_t)w.results[1].tokens.len; /* that token included, and its text not */
+    CU_ASSERT_FATAL(stopped > 1 && stopped <= 51 &&
+                    w.results[1].tokens.ids[stopped - 1] == whole->tokens.ids[50]);
     submit(&w, 2, text_request(&text, stopped - 1, 5), NULL);
     drain_all(&w);
     CU_ASSERT(tg_str_eq(tg_buf_str(&w.results[1].text), tg_buf_str(&w.results[2].text)));
@@ -305,14 +336,16 @@ static void test_stops(void)
     world_free(&w);
 }
 
-/* Intervals and statuses are taken while the engine works, wherever it is: each adds up by itself, and so do all of them. */
+/* Intervals and statuses are taken while the engine works, wherever it is: each adds up by itself,
+ * and so do all of them. */
 static void test_time_adds_up(void)
 {
     static const tg_str text = {"hello there", 11}, tenants[] = {{"acme", 4}, {"globex", 6}};
     world w;
     tg_engine_status status;
     tg_engine_interval interval;
-    uint64_t shares[2] = {0}, told[2] = {0}, prompts = 0, outputs = 0, overhead = 0, idle = 0, end = 0;
+    uint64_t shares[2] = {0}, told[2] = {0}, prompts = 0, outputs = 0, overhead = 0, idle = 0,
+             end = 0;
     bool done = false;
     world_make(&w, 4, 64, 4096);
     for (uint32_t i = 0; i < 20; i++) {
@@ -326,7 +359,8 @@ static void test_time_adds_up(void)
         tg_engine_take_interval(w.engine, &interval);
         uint64_t sum = interval.overhead_ns + interval.idle_ns;
         for (size_t i = 0; i < interval.tenants_len; i++) {
-            told[tg_str_eq(tg_str_of(interval.tenants[i].tenant), tenants[1])] += interval.tenants[i].engine_ns;
+            told[tg_str_eq(tg_str_of(interval.tenants[i].tenant), tenants[1])] +=
+                interval.tenants[i].engine_ns;
             sum += interval.tenants[i].engine_ns;
             prompts += interval.tenants[i].prompt_tokens;
             outputs += interval.tenants[i].output_tokens;
@@ -361,7 +395,10 @@ static void test_messages_and_counts(void)
     CU_ASSERT_EQUAL(submit(&w, 0, (tg_gen_request){.messages = &user, .messages_len = 1,
                                                    .max_tokens = 3, .ignore_end = true}, NULL), 0);
     drain_all(&w);
-    CU_ASSERT_EQUAL(tg_engine_count_tokens(w.engine, &(tg_prompt){.messages = &user, .messages_len = 1}, NULL, NULL, &count), 0);
+    CU_ASSERT_EQUAL(tg_engine_count_tokens(w.engine,
+                                           &(tg_prompt){.messages = &user, .messages_len = 1}, NULL,
+                                           NULL, &count),
+                    0);
     CU_ASSERT_EQUAL(count, w.results[0].usage.prompt_tokens);
     CU_ASSERT_EQUAL(tg_engine_count_tokens(w.engine, NULL, &text, NULL, &count), 0);
     CU_ASSERT_EQUAL(count, 1);

@@ -19,8 +19,8 @@ static void test_tenants_never_meet(void)
     CU_ASSERT_EQUAL(tg_kv_find(kv, ours, &found), 0);
     CU_ASSERT_EQUAL(found, block);
     tokens[15] = 1;
-    CU_ASSERT_EQUAL(tg_kv_find(kv, tg_kv_extend(kv, tg_kv_salt(kv, TG_STR("acme")), tokens), &found),
-                    -ENOENT);
+    CU_ASSERT_EQUAL(
+        tg_kv_find(kv, tg_kv_extend(kv, tg_kv_salt(kv, TG_STR("acme")), tokens), &found), -ENOENT);
     tg_kv_free(kv);
 }
 
@@ -37,7 +37,8 @@ static void test_least_recently_used_goes_first(void)
     for (uint32_t i = 0; i < 3; i++)
         tg_kv_release(kv, blocks[i]);
     CU_ASSERT_EQUAL(tg_kv_count(kv).cached, 3);
-    CU_ASSERT_EQUAL(tg_kv_find(kv, (tg_kv_hash){0, 0}, &found), 0); /* used again: now the youngest */
+    CU_ASSERT_EQUAL(tg_kv_find(kv, (tg_kv_hash){0, 0}, &found),
+                    0); /* used again: now the youngest */
     tg_kv_release(kv, found);
     CU_ASSERT_EQUAL(tg_kv_take(kv, &found), 0);
     CU_ASSERT_EQUAL(found, blocks[1]);
@@ -93,18 +94,29 @@ static void test_public_prefixes(void)
     tg_kv *kv = NULL;
     const uint32_t tokens[TG_KV_BLOCK_TOKENS] = {7};
     CU_ASSERT_EQUAL_FATAL(tg_kv_new(4, key, &kv), 0);
-    const tg_kv_hash a = tg_kv_salt(kv, TG_STR("acme")), b = tg_kv_salt(kv, TG_STR("bell")), nobody = tg_kv_salt(kv, TG_STR(""));
+    const tg_kv_hash a = tg_kv_salt(kv, TG_STR("acme")), b = tg_kv_salt(kv, TG_STR("bell")),
+                     nobody = tg_kv_salt(kv, TG_STR(""));
     const tg_kv_hash shared = tg_kv_extend(kv, tg_kv_public(kv), tokens);
-    const tg_kv_hash all[] = {tg_kv_public(kv), nobody, a, b, shared, tg_kv_extend(kv, nobody, tokens), tg_kv_extend(kv, a, tokens),
-                              tg_kv_extend(kv, shared, tokens), tg_kv_extend(kv, tg_kv_own(kv, shared, a), tokens),
-                              tg_kv_extend(kv, tg_kv_own(kv, shared, b), tokens), tg_kv_own(kv, shared, a), tg_kv_own(kv, shared, b)};
+    const tg_kv_hash all[] = {tg_kv_public(kv),
+                              nobody,
+                              a,
+                              b,
+                              shared,
+                              tg_kv_extend(kv, nobody, tokens),
+                              tg_kv_extend(kv, a, tokens),
+                              tg_kv_extend(kv, shared, tokens),
+                              tg_kv_extend(kv, tg_kv_own(kv, shared, a), tokens),
+                              tg_kv_extend(kv, tg_kv_own(kv, shared, b), tokens),
+                              tg_kv_own(kv, shared, a),
+                              tg_kv_own(kv, shared, b)};
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
         for (size_t k = 0; k < i; k++)
             CU_ASSERT(all[i].a != all[k].a && all[i].b != all[k].b);
     tg_kv_free(kv);
 }
 
-/* Told of every block that comes and goes, a reader knows what is cached; one that is too late is told that. */
+/* Told of every block that comes and goes, a reader knows what is cached; one that is too late is
+ * told that. */
 static void test_events(void)
 {
     enum { BLOCKS = 8, NAMES = 64 };
@@ -122,10 +134,12 @@ static void test_events(void)
         tg_kv_seal(kv, block, (tg_kv_hash){name, 1}, (tg_kv_hash){parent, 1});
         tg_kv_release(kv, block);
         if (i == 0)
-            CU_ASSERT(tg_kv_events(kv, &from, events, 16) == 0 && from == 1); /* from now on: not that one */
+            CU_ASSERT(tg_kv_events(kv, &from, events, 16) == 0 &&
+                      from == 1); /* from now on: not that one */
         while ((len = tg_kv_events(kv, &from, events, 1 + i % 16)) > 0) {
             for (int k = 0; k < len; k++) {
-                CU_ASSERT_FATAL(events[k].block < NAMES && (events[k].removed || events[k].parent == parent));
+                CU_ASSERT_FATAL(events[k].block < NAMES &&
+                                (events[k].removed || events[k].parent == parent));
                 CU_ASSERT_EQUAL(known[events[k].block], events[k].removed);
                 known[events[k].block] = !events[k].removed;
             }
@@ -146,9 +160,10 @@ static void test_events(void)
     tg_kv_free(kv);
 }
 
-static const tg_test tests[] = {{"tenants_never_meet", test_tenants_never_meet},
-                                {"least_recently_used_goes_first", test_least_recently_used_goes_first},
-                                {"books_balance", test_books_balance},
-                                {"public_prefixes", test_public_prefixes},
-                                {"events", test_events}};
+static const tg_test tests[] = {
+    {"tenants_never_meet", test_tenants_never_meet},
+    {"least_recently_used_goes_first", test_least_recently_used_goes_first},
+    {"books_balance", test_books_balance},
+    {"public_prefixes", test_public_prefixes},
+    {"events", test_events}};
 TG_TEST_MAIN("services_inference_engine_kv", tests)

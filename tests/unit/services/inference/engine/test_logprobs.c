@@ -28,7 +28,8 @@ static void test_against_the_definition(void)
             logits[i] = roundf(tiny_uniform(&random) * 30); /* many equal ones */
             sum += exp((double)logits[i]);
         }
-        const uint32_t token = (uint32_t)(tiny_random(&random) % VOCAB), top = (uint32_t)(tiny_random(&random) % 25);
+        const uint32_t token = (uint32_t)(tiny_random(&random) % VOCAB),
+                       top = (uint32_t)(tiny_random(&random) % 25);
         const uint32_t len = tg_logprobs(logits, VOCAB, token, top, out);
         CU_ASSERT_EQUAL_FATAL(len, 1 + (top < TG_LOGPROBS_TOP_MAX ? top : TG_LOGPROBS_TOP_MAX));
         CU_ASSERT_EQUAL(out[0].id, token);
@@ -37,7 +38,8 @@ static void test_against_the_definition(void)
         for (uint32_t i = 1; i + 1 < len; i++) /* in order; of equals the lower id */
             CU_ASSERT(logits[out[i].id] > logits[out[i + 1].id] ||
                       (logits[out[i].id] == logits[out[i + 1].id] && out[i].id < out[i + 1].id));
-        for (uint32_t id = 0; id < VOCAB && len > 1; id++) { /* none left out is better than the last */
+        for (uint32_t id = 0; id < VOCAB && len > 1;
+             id++) { /* none left out is better than the last */
             bool is_in = false;
             for (uint32_t i = 1; i < len; i++)
                 is_in |= out[i].id == id;

@@ -104,14 +104,19 @@ static void test_cgroup_v1(void)
 
 static void test_the_sum_is_spelled_out(void)
 {
-    const tg_backend_needs needs = {.weights_bytes = 1300000000, .kv_bytes = 500000000, .scratch_bytes = 20000000};
+    const tg_backend_needs needs = {
+        .weights_bytes = 1300000000, .kv_bytes = 500000000, .scratch_bytes = 20000000};
     const uint64_t total = tg_memory_total(&needs);
     tg_error err = {""};
     CU_ASSERT_EQUAL(total, 1820000000 + TG_MEMORY_OVERHEAD_BYTES);
-    CU_ASSERT_EQUAL(tg_memory_check(&needs, 16384, &(tg_memory_room){total, "MemAvailable"}, &err), 0);
-    CU_ASSERT_EQUAL(tg_memory_check(&needs, 16384, &(tg_memory_room){total - 1000000, "MemAvailable"}, &err), -ENOMEM);
-    static const char words[] = "the model needs 1870 MB: weights 1300 MB, KV of 16384 tokens 500 MB, scratch 20 MB, "
-                                "the rest 50 MB; MemAvailable leaves 1869 MB.";
+    CU_ASSERT_EQUAL(tg_memory_check(&needs, 16384, &(tg_memory_room){total, "MemAvailable"}, &err),
+                    0);
+    CU_ASSERT_EQUAL(
+        tg_memory_check(&needs, 16384, &(tg_memory_room){total - 1000000, "MemAvailable"}, &err),
+        -ENOMEM);
+    static const char words[] =
+        "the model needs 1870 MB: weights 1300 MB, KV of 16384 tokens 500 MB, scratch 20 MB, "
+        "the rest 50 MB; MemAvailable leaves 1869 MB.";
     if (strncmp(err.text, words, strlen(words)) != 0)
         printf("# %s\n", err.text);
     CU_ASSERT_EQUAL(strncmp(err.text, words, strlen(words)), 0);
@@ -121,19 +126,23 @@ static void test_what_is_left_for_a_second_model(void)
 {
     CU_ASSERT_EQUAL(tg_memory_left(0, 1000), 0); /* no limit stays none */
     CU_ASSERT_EQUAL(tg_memory_left(TG_MEMORY_OVERHEAD_BYTES + 1500, 1000), 500);
-    CU_ASSERT_EQUAL(tg_memory_left(TG_MEMORY_OVERHEAD_BYTES + 1000, 1000), 1); /* and nothing does not become none */
+    CU_ASSERT_EQUAL(tg_memory_left(TG_MEMORY_OVERHEAD_BYTES + 1000, 1000),
+                    1); /* and nothing does not become none */
     CU_ASSERT_EQUAL(tg_memory_left(5, 1000), 1);
 }
 
 static void test_the_default_kv_shrinks(void)
 {
-    const tg_backend_needs needs = {.weights_bytes = 1000000000, .kv_bytes = 16384000000, .scratch_bytes = 10000000};
-    const uint64_t rest = tg_memory_total(&needs) - needs.kv_bytes; /* and a block of KV takes 16 MB */
+    const tg_backend_needs needs = {
+        .weights_bytes = 1000000000, .kv_bytes = 16384000000, .scratch_bytes = 10000000};
+    const uint64_t rest =
+        tg_memory_total(&needs) - needs.kv_bytes; /* and a block of KV takes 16 MB */
     const struct {
         uint64_t room_bytes;
         uint32_t tokens;
-    } cases[] = {{UINT64_MAX, 16384},           {rest + 16384000000, 16384}, {rest + 16383999999, 12272},
-                 {rest + 1600000000, 75 * 16}, {rest + 1000, 512},          {1000, 512}};
+    } cases[] = {{UINT64_MAX, 16384},         {rest + 16384000000, 16384},
+                 {rest + 16383999999, 12272}, {rest + 1600000000, 75 * 16},
+                 {rest + 1000, 512},          {1000, 512}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         const tg_memory_room room = {cases[i].room_bytes, "MemAvailable"};
         uint32_t tokens = tg_memory_kv_tokens(&needs, 16384, &room);
@@ -168,7 +177,9 @@ static void test_engine_refusals(void)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         tg_error err = {""};
         tg_engine *engine = NULL;
-        const tg_engine_conf conf = {.model_path = path, .threads = cases[i].threads, .kv_tokens = 64,
+        const tg_engine_conf conf = {.model_path = path,
+                                     .threads = cases[i].threads,
+                                     .kv_tokens = 64,
                                      .memory_limit_bytes = cases[i].limit_bytes};
         CU_ASSERT_EQUAL(tg_engine_new(&conf, &err, &engine), cases[i].rc);
         if (!strstr(err.text, cases[i].words))
@@ -176,7 +187,8 @@ static void test_engine_refusals(void)
         CU_ASSERT_PTR_NOT_NULL(strstr(err.text, cases[i].words));
         tg_engine_free(engine);
     }
-    /* By default it takes what fits: 8 sequences of 2,048 tokens would take more than 1 MB beside the rest. */
+    /* By default it takes what fits: 8 sequences of 2,048 tokens would take more than 1 MB beside
+     * the rest. */
     tg_error err = {""};
     tg_engine *engine = NULL;
     tg_engine_status status;
@@ -191,12 +203,13 @@ static void test_engine_refusals(void)
     unlink(path);
 }
 
-static const tg_test tests[] = {{"nothing_limits", test_nothing_limits},
-                                {"cgroup_v2", test_cgroup_v2},
-                                {"cgroup_v1", test_cgroup_v1},
-                                {"the_sum_is_spelled_out", test_the_sum_is_spelled_out},
-                                {"what_is_left_for_a_second_model", test_what_is_left_for_a_second_model},
-                                {"the_default_kv_shrinks", test_the_default_kv_shrinks},
-                                {"this_machine", test_this_machine},
-                                {"engine_refusals", test_engine_refusals}};
+static const tg_test tests[] = {
+    {"nothing_limits", test_nothing_limits},
+    {"cgroup_v2", test_cgroup_v2},
+    {"cgroup_v1", test_cgroup_v1},
+    {"the_sum_is_spelled_out", test_the_sum_is_spelled_out},
+    {"what_is_left_for_a_second_model", test_what_is_left_for_a_second_model},
+    {"the_default_kv_shrinks", test_the_default_kv_shrinks},
+    {"this_machine", test_this_machine},
+    {"engine_refusals", test_engine_refusals}};
 TG_TEST_MAIN("services_inference_engine_memory", tests)

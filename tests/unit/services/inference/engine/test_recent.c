@@ -22,7 +22,8 @@ static void test_rates(void)
         CU_ASSERT(v.tokens_in_per_s > 96 && v.tokens_in_per_s < 104);
         CU_ASSERT(v.tokens_out_per_s > 2.8 && v.tokens_out_per_s < 3.2);
     }
-    tg_recent_read(&r, 231 * second, &v); /* at rest for half a minute: some of it is still in sight */
+    tg_recent_read(&r, 231 * second,
+                   &v); /* at rest for half a minute: some of it is still in sight */
     CU_ASSERT(v.tokens_in_per_s > 0 && v.tokens_in_per_s < 60 && v.first_token.p50_ns > 0);
     tg_recent_read(&r, 290 * second, &v);
     CU_ASSERT(v.tokens_in_per_s == 0 && v.between.p50_ns == 0);
@@ -54,7 +55,8 @@ static void test_percentiles(void)
         tg_recent_view v;
         tg_recent_init(&r, 0);
         for (uint32_t i = 0; i < COUNT; i++) {
-            all[i] = (tiny_random(&random) & ((UINT64_C(1) << 40) - 1)) >> (tiny_random(&random) % 40);
+            all[i] =
+                (tiny_random(&random) & ((UINT64_C(1) << 40) - 1)) >> (tiny_random(&random) % 40);
             tg_recent_next_token(&r, all[i], i * 2 * second / 50);
         }
         qsort(all, COUNT, sizeof(all[0]), by_value);

@@ -18,7 +18,8 @@ static void world_make(world *w, uint32_t blocks, uint32_t max_seqs, uint32_t bu
     tg_gguf *gguf = NULL;
     *w = (world){0};
     tiny_model((tiny_conf){.seed = 1, .layers = 1}, &w->file);
-    CU_ASSERT_EQUAL_FATAL(tg_gguf_parse((const uint8_t *)w->file.data, w->file.len, NULL, &gguf), 0);
+    CU_ASSERT_EQUAL_FATAL(tg_gguf_parse((const uint8_t *)w->file.data, w->file.len, NULL, &gguf),
+                          0);
     CU_ASSERT_EQUAL_FATAL(tg_model_new(gguf, NULL, &w->model), 0);
     CU_ASSERT_EQUAL_FATAL(tg_kv_new(blocks, key, &w->kv), 0);
     w->sched = (tg_sched){.kv = w->kv, .max_seqs = max_seqs, .max_queue = 400, .budget = budget};
@@ -35,7 +36,8 @@ static void world_free(world *w)
 }
 
 /* A prompt of `len` equal tokens. */
-static tg_seq *add_for(world *w, const char *tenant, uint32_t len, uint32_t max_tokens, uint32_t priority, uint32_t token)
+static tg_seq *add_for(world *w, const char *tenant, uint32_t len, uint32_t max_tokens,
+                       uint32_t priority, uint32_t token)
 {
     tg_token_list tokens = {0};
     tg_seq *seq = NULL;
@@ -97,12 +99,14 @@ static void test_decode_goes_first(void)
     world_free(&w);
 }
 
-/* Whoever was served least goes first with its prompt, but not before those that decode have their token. */
+/* Whoever was served least goes first with its prompt, but not before those that decode have their
+ * token. */
 static void test_decode_goes_before_who_was_served_less(void)
 {
     world w;
     world_make(&w, 200, 4, 32);
-    tg_seq *decoding = add_for(&w, "much", 4, 100, 0, 3), *prompt = add_for(&w, "little", 900, 1, 0, 4);
+    tg_seq *decoding = add_for(&w, "much", 4, 100, 0, 3),
+           *prompt = add_for(&w, "little", 900, 1, 0, 4);
     step(&w);
     CU_ASSERT_EQUAL_FATAL(decoding->len, 5);
     decoding->share->served += 2000;
@@ -127,8 +131,10 @@ static void test_what_can_never_fit_is_refused(void)
     const tg_token_list tokens = {.ids = (uint32_t *)(uintptr_t)ids, .len = 40, .cap = 40};
     const tg_gen_request r = {.tokens = ids, .tokens_len = 40, .max_tokens = 25};
     world_make(&w, 64, 4, 32);
-    CU_ASSERT_EQUAL(tg_seq_new(&r, w.model, w.kv, 1024, 3, &tokens, &err, &seq), -EMSGSIZE); /* 64 slots: 4 blocks */
-    CU_ASSERT_STRING_EQUAL(err.text, "prompt and answer may take 65 tokens; the KV memory holds 48");
+    CU_ASSERT_EQUAL(tg_seq_new(&r, w.model, w.kv, 1024, 3, &tokens, &err, &seq),
+                    -EMSGSIZE); /* 64 slots: 4 blocks */
+    CU_ASSERT_STRING_EQUAL(err.text,
+                           "prompt and answer may take 65 tokens; the KV memory holds 48");
     CU_ASSERT_EQUAL(tg_seq_new(&r, w.model, w.kv, 1024, 4, &tokens, &err, &seq), 0);
     tg_seq_free(seq);
     world_free(&w);
@@ -187,7 +193,8 @@ static void test_prefix_is_reused(void)
     world_free(&w);
 }
 
-/* Of what is cached the end of a text goes before its beginning, without which the end is of no use. */
+/* Of what is cached the end of a text goes before its beginning, without which the end is of no
+ * use. */
 static void test_a_cached_beginning_outlives_the_end(void)
 {
     world w;
@@ -208,7 +215,8 @@ static void test_a_cached_beginning_outlives_the_end(void)
     world_free(&w);
 }
 
-/* Two equal prompts that come together: what the first computes the second takes, block by block. */
+/* Two equal prompts that come together: what the first computes the second takes, block by
+ * block. */
 static void test_equal_prompts_are_computed_once(void)
 {
     world w;
@@ -242,7 +250,8 @@ static void test_giving_way_costs_nothing(void)
 {
     world w;
     world_make(&w, 200, 2, 32);
-    tg_seq *first = add_for(&w, "flood", 100, 400, 0, 1), *second = add_for(&w, "flood", 100, 400, 0, 2);
+    tg_seq *first = add_for(&w, "flood", 100, 400, 0, 1),
+           *second = add_for(&w, "flood", 100, 400, 0, 2);
     while (second->len < 120)
         step(&w);
     add_for(&w, "other", 20, 3, 0, 3);
@@ -256,9 +265,11 @@ static void test_giving_way_costs_nothing(void)
         const uint64_t before = w.sched.time;
         const uint32_t had = second->computed;
         CU_ASSERT_FATAL(step(&w) > 0);
-        const uint32_t fresh = second->computed > second->paid ? second->computed - second->paid : 0;
+        const uint32_t fresh =
+            second->computed > second->paid ? second->computed - second->paid : 0;
         again += second->computed - had - fresh;
-        /* The first one's token, and the second's new ones, which count as the prompt's where their chunk begins in it. */
+        /* The first one's token, and the second's new ones, which count as the prompt's where their
+         * chunk begins in it. */
         CU_ASSERT_EQUAL(w.sched.time - before, 2 + fresh * (had < 100 ? 1 : 2));
     }
     CU_ASSERT(again > 100);
@@ -272,7 +283,8 @@ static void test_giving_way_costs_nothing(void)
 /* Promises and tenants' counts are those of the sequences that are there. */
 static void check_books(const world *w)
 {
-    uint32_t promised = 0, seqs = w->sched.waiting_len + w->sched.running_len, counted = 0, running = 0;
+    uint32_t promised = 0, seqs = w->sched.waiting_len + w->sched.running_len, counted = 0,
+             running = 0;
     tg_str salt;
     void *value;
     for (uint32_t i = 0; i < w->sched.running_len; i++)
@@ -288,7 +300,8 @@ static void check_books(const world *w)
     CU_ASSERT_EQUAL_FATAL(running, w->sched.running_len);
 }
 
-/* One tenant fills engine and queue; another's short request is served as if they were not there. */
+/* One tenant fills engine and queue; another's short request is served as if they were not
+ * there. */
 static void test_a_flood_delays_nobody_else(void)
 {
     world w;
@@ -336,7 +349,8 @@ static void test_a_long_prompt_delays_no_short_one(void)
 }
 
 /* Two tenants that always have work get equal shares, however their requests look. */
-/* The long one loses to the other tenant's, and that one to the short one: but the long one came before the short one. */
+/* The long one loses to the other tenant's, and that one to the short one: but the long one came
+ * before the short one. */
 static void test_of_a_tenant_the_oldest_goes_first(void)
 {
     world w;
@@ -367,7 +381,8 @@ static void test_backlogged_tenants_share_equally(void)
     uint64_t most = 0;
     for (int i = 0; i < 150; i++) {
         step(&w);
-        const uint64_t apart = small->served > large->served ? small->served - large->served : large->served - small->served;
+        const uint64_t apart = small->served > large->served ? small->served - large->served
+                                                             : large->served - small->served;
         most = apart > most ? apart : most;
     }
     CU_ASSERT(small->served > 1000 && large->served > 1000);
@@ -379,10 +394,12 @@ static void test_backlogged_tenants_share_equally(void)
     world_free(&w);
 }
 
-/* Every step a tenant that was never here brings a short request, enough to fill the step: a long one gets through. */
+/* Every step a tenant that was never here brings a short request, enough to fill the step: a long
+ * one gets through. */
 static void test_ever_new_tenants_starve_nobody(void)
 {
-    for (uint32_t max_seqs = 1; max_seqs <= 8; max_seqs += 7) { /* one waits for a place; one for its prompt's turn */
+    for (uint32_t max_seqs = 1; max_seqs <= 8;
+         max_seqs += 7) { /* one waits for a place; one for its prompt's turn */
         world w;
         char name[16];
         world_make(&w, 400, max_seqs, 32);
@@ -401,7 +418,8 @@ static void test_ever_new_tenants_starve_nobody(void)
     }
 }
 
-/* A tenant keeps one running sequence, and blocks that others share are not won: who needs more waits. */
+/* A tenant keeps one running sequence, and blocks that others share are not won: who needs more
+ * waits. */
 static void test_nobody_gives_way_for_nothing(void)
 {
     world w;
@@ -462,9 +480,10 @@ static void test_random_schedules(void)
         world_make(&w, 20, 3, 24);
         for (int i = 0; i < 400; i++) {
             if (w.sched.waiting_len < 10 && tiny_random(&random) % 3 == 0)
-                add_for(&w, tenants[tiny_random(&random) % 3], 1 + (uint32_t)(tiny_random(&random) % 60),
-                        1 + (uint32_t)(tiny_random(&random) % 60), (uint32_t)(tiny_random(&random) % 2),
-                        (uint32_t)(tiny_random(&random) % 2));
+                add_for(&w, tenants[tiny_random(&random) % 3],
+                        1 + (uint32_t)(tiny_random(&random) % 60),
+                        1 + (uint32_t)(tiny_random(&random) % 60),
+                        (uint32_t)(tiny_random(&random) % 2), (uint32_t)(tiny_random(&random) % 2));
             if (tiny_random(&random) % 10 == 0) {
                 tg_seq *seq = tg_sched_find(&w.sched, 1 + tiny_random(&random) % (w.ids + 1));
                 if (seq)
@@ -496,22 +515,23 @@ static void test_queue_is_bounded(void)
     world_free(&w);
 }
 
-static const tg_test tests[] = {{"decode_goes_first", test_decode_goes_first},
-                                {"decode_goes_before_who_was_served_less", test_decode_goes_before_who_was_served_less},
-                                {"what_can_never_fit_is_refused", test_what_can_never_fit_is_refused},
-                                {"interactive_before_batch", test_interactive_before_batch},
-                                {"admission_waits_for_memory", test_admission_waits_for_memory},
-                                {"prefix_is_reused", test_prefix_is_reused},
-                                {"a_cached_beginning_outlives_the_end", test_a_cached_beginning_outlives_the_end},
-                                {"equal_prompts_are_computed_once", test_equal_prompts_are_computed_once},
-                                {"giving_way_costs_nothing", test_giving_way_costs_nothing},
-                                {"a_flood_delays_nobody_else", test_a_flood_delays_nobody_else},
-                                {"a_long_prompt_delays_no_short_one", test_a_long_prompt_delays_no_short_one},
-                                {"of_a_tenant_the_oldest_goes_first", test_of_a_tenant_the_oldest_goes_first},
-                                {"backlogged_tenants_share_equally", test_backlogged_tenants_share_equally},
-                                {"ever_new_tenants_starve_nobody", test_ever_new_tenants_starve_nobody},
-                                {"nobody_gives_way_for_nothing", test_nobody_gives_way_for_nothing},
-                                {"batch_waits_for_so_many_and_no_more", test_batch_waits_for_so_many_and_no_more},
-                                {"random_schedules", test_random_schedules},
-                                {"queue_is_bounded", test_queue_is_bounded}};
+static const tg_test tests[] = {
+    {"decode_goes_first", test_decode_goes_first},
+    {"decode_goes_before_who_was_served_less", test_decode_goes_before_who_was_served_less},
+    {"what_can_never_fit_is_refused", test_what_can_never_fit_is_refused},
+    {"interactive_before_batch", test_interactive_before_batch},
+    {"admission_waits_for_memory", test_admission_waits_for_memory},
+    {"prefix_is_reused", test_prefix_is_reused},
+    {"a_cached_beginning_outlives_the_end", test_a_cached_beginning_outlives_the_end},
+    {"equal_prompts_are_computed_once", test_equal_prompts_are_computed_once},
+    {"giving_way_costs_nothing", test_giving_way_costs_nothing},
+    {"a_flood_delays_nobody_else", test_a_flood_delays_nobody_else},
+    {"a_long_prompt_delays_no_short_one", test_a_long_prompt_delays_no_short_one},
+    {"of_a_tenant_the_oldest_goes_first", test_of_a_tenant_the_oldest_goes_first},
+    {"backlogged_tenants_share_equally", test_backlogged_tenants_share_equally},
+    {"ever_new_tenants_starve_nobody", test_ever_new_tenants_starve_nobody},
+    {"nobody_gives_way_for_nothing", test_nobody_gives_way_for_nothing},
+    {"batch_waits_for_so_many_and_no_more", test_batch_waits_for_so_many_and_no_more},
+    {"random_schedules", test_random_schedules},
+    {"queue_is_bounded", test_queue_is_bounded}};
 TG_TEST_MAIN("services_inference_engine_sched", tests)

@@ -18,7 +18,8 @@ static void test_lookup(void)
     CU_ASSERT_EQUAL(tg_lookup_guess(NULL, better, 11, 1, out), 1);
     CU_ASSERT_EQUAL(out[0], 5); /* three equal tokens say more than two */
     const uint32_t same[] = {4, 4, 4, 4};
-    CU_ASSERT_EQUAL(tg_lookup_guess(NULL, same, 4, 8, out), 1); /* where it stood before, one token follows */
+    CU_ASSERT_EQUAL(tg_lookup_guess(NULL, same, 4, 8, out),
+                    1); /* where it stood before, one token follows */
     for (uint32_t len = 0; len < 3; len++)
         CU_ASSERT_EQUAL(tg_lookup_guess(NULL, same, len, 8, out), 0);
 }
@@ -49,9 +50,10 @@ static void test_learns(void)
 
 static void test_worth(void)
 {
-    CU_ASSERT(tg_guess_worth(0.3f, 6, 1, 1));   /* alone: a step costs little more for a second row */
+    CU_ASSERT(tg_guess_worth(0.3f, 6, 1, 1)); /* alone: a step costs little more for a second row */
     CU_ASSERT(!tg_guess_worth(0.1f, 6, 1, 1));
-    CU_ASSERT(!tg_guess_worth(0.8f, 6, 64, 64)); /* in company every row costs as much as a token brings */
+    CU_ASSERT(!tg_guess_worth(0.8f, 6, 64,
+                              64)); /* in company every row costs as much as a token brings */
     CU_ASSERT(tg_guess_worth(0.95f, 6, 64, 64));
     CU_ASSERT(!tg_guess_worth(0, 6, 1, 1));
 }
@@ -97,5 +99,9 @@ static void test_cost_outlier(void)
     CU_ASSERT_DOUBLE_EQUAL(tg_step_cost_base(&cost), 6, 1);
 }
 
-static const tg_test tests[] = {{"cost", test_cost}, {"cost_outlier", test_cost_outlier}, {"lookup", test_lookup}, {"learns", test_learns}, {"worth", test_worth}};
+static const tg_test tests[] = {{"cost", test_cost},
+                                {"cost_outlier", test_cost_outlier},
+                                {"lookup", test_lookup},
+                                {"learns", test_learns},
+                                {"worth", test_worth}};
 TG_TEST_MAIN("services_inference_engine_speculate", tests)

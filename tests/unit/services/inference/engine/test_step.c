@@ -1,4 +1,5 @@
-/* What a step brings: choices, echo, log-probabilities, guesses, deadlines, logits that are not numbers. */
+/* What a step brings: choices, echo, log-probabilities, guesses, deadlines, logits that are not
+ * numbers. */
 #include "libs/base/clock.h"
 #include "services/inference/engine/engine.h"
 #include "tests/unit/services/inference/engine_world.h"
@@ -7,7 +8,10 @@
 
 static const tg_str text = {"one two three one two three one two", 35};
 
-static bool same_bytes(const tg_buf *a, const tg_buf *b) { return tg_str_eq(tg_buf_str(a), tg_buf_str(b)); }
+static bool same_bytes(const tg_buf *a, const tg_buf *b)
+{
+    return tg_str_eq(tg_buf_str(a), tg_buf_str(b));
+}
 
 static tg_gen_request probing(uint32_t max_tokens, uint64_t seed)
 {
@@ -17,14 +21,16 @@ static tg_gen_request probing(uint32_t max_tokens, uint64_t seed)
     return r;
 }
 
-/* Whether one thread or company, choices or not, guesses or not: the same tokens and the same log-probabilities, bit for bit. */
+/* Whether one thread or company, choices or not, guesses or not: the same tokens and the same
+ * log-probabilities, bit for bit. */
 static void test_choices(void)
 {
     world one, many;
     tg_engine_status status;
     world_make(&one, 1, 64, 512);
     world_make(&many, 8, 64, 4096);
-    for (uint32_t length = 1; length <= 35; length += 17) { /* prompts within a block, and past one and two */
+    for (uint32_t length = 1; length <= 35;
+         length += 17) { /* prompts within a block, and past one and two */
         const tg_str prompt = {text.data, length};
         tg_gen_request r = probing(40, 5);
         r.text = &prompt;
@@ -41,7 +47,8 @@ static void test_choices(void)
             CU_ASSERT(b->ends == 1 && b->finish == TG_FINISH_LENGTH && b->tokens.len == 40);
             CU_ASSERT(same_tokens(&a->tokens, &b->tokens));
             CU_ASSERT(same_bytes(&a->text, &b->text));
-            CU_ASSERT(a->logprobs.len == 40 * 4 * sizeof(tg_logprob) && same_bytes(&a->logprobs, &b->logprobs));
+            CU_ASSERT(a->logprobs.len == 40 * 4 * sizeof(tg_logprob) &&
+                      same_bytes(&a->logprobs, &b->logprobs));
             CU_ASSERT_EQUAL(b->usage.prompt_tokens, length);
             if (i > 0) /* all of the prompt but its last token is shared */
                 CU_ASSERT_EQUAL(b->usage.cached_tokens, length - 1);
@@ -73,7 +80,8 @@ static void test_choices_outlive_the_first(void)
         cancelled += rc == 0;
         drain_all(&w);
         for (uint32_t i = 0; i < 4; i++)
-            CU_ASSERT(w.results[i].ends == 1 && (i == 0 || w.results[i].finish == TG_FINISH_LENGTH));
+            CU_ASSERT(w.results[i].ends == 1 &&
+                      (i == 0 || w.results[i].finish == TG_FINISH_LENGTH));
     }
     CU_ASSERT(cancelled > 0);
     tg_gen_request r = text_request(&text, 3, 0);
@@ -106,10 +114,12 @@ static void test_echo(void)
     CU_ASSERT_EQUAL(w.results[1].logprobs.len, 0);
     CU_ASSERT_EQUAL(whole->usage.cached_tokens, 0); /* what is scored is computed */
     CU_ASSERT_EQUAL_FATAL(whole->prompt_tokens.len, 35);
-    /* The first token has none; each other one, and each of the output, has its own and three more. */
+    /* The first token has none; each other one, and each of the output, has its own and three
+     * more. */
     CU_ASSERT_EQUAL_FATAL(whole->logprobs.len, (34 + 20) * 4 * sizeof(tg_logprob));
-    CU_ASSERT_EQUAL(memcmp(whole->logprobs.data + 34 * 4 * sizeof(tg_logprob), w.results[0].logprobs.data,
-                           w.results[0].logprobs.len), 0);
+    CU_ASSERT_EQUAL(memcmp(whole->logprobs.data + 34 * 4 * sizeof(tg_logprob),
+                           w.results[0].logprobs.data, w.results[0].logprobs.len),
+                    0);
     /* The prompt's are what a shorter prompt's next token would have. */
     for (uint32_t len = 1; len < 35; len += 11) {
         const tg_str shorter = {text.data, len};
@@ -118,7 +128,8 @@ static void test_echo(void)
         CU_ASSERT_EQUAL(submit(&w, 3, r, NULL), 0);
         drain_all(&w);
         const tg_logprob *want = (const tg_logprob *)(const void *)w.results[3].logprobs.data;
-        const tg_logprob *have = (const tg_logprob *)(const void *)whole->logprobs.data + (len - 1) * 4;
+        const tg_logprob *have =
+            (const tg_logprob *)(const void *)whole->logprobs.data + (len - 1) * 4;
         CU_ASSERT_EQUAL(have[0].id, whole->prompt_tokens.ids[len]);
         CU_ASSERT_EQUAL(memcmp(have + 1, want + 1, 3 * sizeof(*want)), 0);
     }
@@ -136,8 +147,8 @@ static void test_echo(void)
     world_free(&w);
 }
 
-/* Where few tokens are left to choose from, or the likeliest is taken, the text repeats itself and guesses come true; at a high
- * temperature they do not. */
+/* Where few tokens are left to choose from, or the likeliest is taken, the text repeats itself and
+ * guesses come true; at a high temperature they do not. */
 static void test_guesses_change_nothing(void)
 {
     static const tg_logit_bias few[] = {{65, 90}, {66, 90}, {67, 88}};
@@ -169,7 +180,8 @@ static void test_guesses_change_nothing(void)
     tg_engine_status status;
     tg_engine_get_status(with.engine, &status);
     if (right <= 100 || guessed <= right)
-        printf("# %llu of %llu guesses were right\n", (unsigned long long)right, (unsigned long long)guessed);
+        printf("# %llu of %llu guesses were right\n", (unsigned long long)right,
+               (unsigned long long)guessed);
     CU_ASSERT(right > 100 && guessed > right);
     CU_ASSERT(status.right_tokens_total == right && status.guessed_tokens_total == guessed);
     world_free(&with);
@@ -193,8 +205,10 @@ static void test_deadlines(void)
     r.deadline_ns = tg_clock_mono_ns() + 600000000000u;
     CU_ASSERT_EQUAL(submit(&w, 4, r, NULL), 0);
     drain_all(&w);
-    for (uint32_t i = 0; i < 4; i++) /* the context's end may come before the deadline on a fast machine */
-        CU_ASSERT(w.results[i].ends == 1 && (w.results[i].finish == TG_FINISH_DEADLINE || w.results[i].finish == TG_FINISH_LENGTH));
+    for (uint32_t i = 0; i < 4;
+         i++) /* the context's end may come before the deadline on a fast machine */
+        CU_ASSERT(w.results[i].ends == 1 && (w.results[i].finish == TG_FINISH_DEADLINE ||
+                                             w.results[i].finish == TG_FINISH_LENGTH));
     CU_ASSERT_EQUAL(w.results[3].finish, TG_FINISH_DEADLINE);
     CU_ASSERT_EQUAL(w.results[4].finish, TG_FINISH_LENGTH);
     tg_engine_get_status(w.engine, &status);
@@ -202,7 +216,8 @@ static void test_deadlines(void)
     world_free(&w);
 }
 
-/* The embedding of one token is not a number: who has it in the prompt ends with an error, the others go on. */
+/* The embedding of one token is not a number: who has it in the prompt ends with an error, the
+ * others go on. */
 static void test_not_numbers(void)
 {
     tg_buf file;
@@ -213,7 +228,8 @@ static void test_not_numbers(void)
     const tg_gguf_tensor *embd = tg_gguf_tensor_find(gguf, "token_embd.weight");
     CU_ASSERT_PTR_NOT_NULL_FATAL(embd);
     const float broken = NAN;
-    memcpy((uint8_t *)(uintptr_t)embd->data + 77 * embd->dims[0] * sizeof(float), &broken, sizeof(broken));
+    memcpy((uint8_t *)(uintptr_t)embd->data + 77 * embd->dims[0] * sizeof(float), &broken,
+           sizeof(broken));
     int fd = mkstemp(path);
     CU_ASSERT_FATAL(fd >= 0 && write(fd, file.data, file.len) == (ssize_t)file.len);
     close(fd);
@@ -221,8 +237,13 @@ static void test_not_numbers(void)
     world_make_file(&w, path, 4, 16, 1024);
     for (uint32_t i = 0; i < 6; i++) {
         const uint32_t tokens[] = {5, i % 2 ? 77 : 78, 6};
-        tg_gen_request r = {.tokens = tokens, .tokens_len = 3, .max_tokens = 20, .ignore_end = true, .logprobs = true,
-                            .echo = i == 3, .adjustments = {.bias = &(tg_logit_bias){77, -100}, .bias_len = 1}};
+        tg_gen_request r = {.tokens = tokens,
+                            .tokens_len = 3,
+                            .max_tokens = 20,
+                            .ignore_end = true,
+                            .logprobs = true,
+                            .echo = i == 3,
+                            .adjustments = {.bias = &(tg_logit_bias){77, -100}, .bias_len = 1}};
         CU_ASSERT_EQUAL(submit(&w, i, r, NULL), 0);
     }
     drain_all(&w);
@@ -234,10 +255,12 @@ static void test_not_numbers(void)
     tg_buf_free(&file);
 }
 
-/* Answers are what was asked for, alone and in company, with and without guesses; and end by themselves. */
+/* Answers are what was asked for, alone and in company, with and without guesses; and end by
+ * themselves. */
 static void test_constraints(void)
 {
-    const tg_str texts[] = {TG_STR("left"), TG_STR("right"), TG_STR("straight on")}, regex = TG_STR("[0-9]{3}-(ab){2,4}c");
+    const tg_str texts[] = {TG_STR("left"), TG_STR("right"), TG_STR("straight on")},
+                 regex = TG_STR("[0-9]{3}-(ab){2,4}c");
     world with, without;
     world_make_as(&with, false, 4, 64, 4096);
     world_make_as(&without, true, 1, 64, 4096);
@@ -257,11 +280,15 @@ static void test_constraints(void)
         CU_ASSERT(same_tokens(&a->tokens, &b->tokens) && same_bytes(&a->text, &b->text));
         CU_ASSERT_FATAL(got.len > 0);
         if (i % 3 == 0)
-            CU_ASSERT(a->finish == TG_FINISH_STOP && (tg_str_eq(got, texts[0]) || tg_str_eq(got, texts[1]) || tg_str_eq(got, texts[2])));
+            CU_ASSERT(
+                a->finish == TG_FINISH_STOP &&
+                (tg_str_eq(got, texts[0]) || tg_str_eq(got, texts[1]) || tg_str_eq(got, texts[2])));
         if (i % 3 == 1)
-            CU_ASSERT(a->finish == TG_FINISH_STOP && got.len >= 9 && got.data[3] == '-' && got.data[got.len - 1] == 'c');
+            CU_ASSERT(a->finish == TG_FINISH_STOP && got.len >= 9 && got.data[3] == '-' &&
+                      got.data[got.len - 1] == 'c');
         if (i % 3 == 2)
-            CU_ASSERT(got.data[0] == '{' && (a->finish == TG_FINISH_LENGTH || got.data[got.len - 1] == '}'));
+            CU_ASSERT(got.data[0] == '{' &&
+                      (a->finish == TG_FINISH_LENGTH || got.data[got.len - 1] == '}'));
     }
     tg_error err = {""};
     tg_gen_request r = text_request(&text, 60, 1);
@@ -279,7 +306,8 @@ static void test_constraints(void)
     world_free(&without);
 }
 
-/* What repeats itself in few ways is guessed, and wrongly as often: that leaves no trace in the constraint's state. */
+/* What repeats itself in few ways is guessed, and wrongly as often: that leaves no trace in the
+ * constraint's state. */
 static void test_wrong_guesses_under_a_constraint(void)
 {
     const tg_str regex = TG_STR("(0|1a|1bc){40}d");
@@ -296,22 +324,27 @@ static void test_wrong_guesses_under_a_constraint(void)
         drain_all(&without);
         const result *a = &with.results[i], *b = &without.results[i];
         CU_ASSERT(same_tokens(&a->tokens, &b->tokens) && same_bytes(&a->text, &b->text));
-        CU_ASSERT(a->finish == TG_FINISH_STOP && a->text.len > 40 && a->text.data[a->text.len - 1] == 'd');
+        CU_ASSERT(a->finish == TG_FINISH_STOP && a->text.len > 40 &&
+                  a->text.data[a->text.len - 1] == 'd');
         guessed += a->usage.guessed_tokens;
         right += a->usage.right_tokens;
     }
     if (right == 0 || guessed < right + 50)
-        printf("# %llu of %llu guesses were right\n", (unsigned long long)right, (unsigned long long)guessed);
+        printf("# %llu of %llu guesses were right\n", (unsigned long long)right,
+               (unsigned long long)guessed);
     CU_ASSERT(right > 0 && guessed >= right + 50);
     world_free(&with);
     world_free(&without);
 }
 
-/* The answer, which would go on, ends with the token that ends its first call, and costs no more. */
+/* The answer, which would go on, ends with the token that ends its first call, and costs no
+ * more. */
 static void test_one_call(void)
 {
-    const tg_str regex = TG_STR("[ab]{3,30}(<tool_call>\\{\"name\":\"f\",\"arguments\":\\{\"a\":(0|1a|1bc){20}\\}\\}</tool_call>\n){3}");
-    const tg_answer_conf one = {.tools = TG_TOOLS_HERMES, .one_call = true}, more = {.tools = TG_TOOLS_HERMES};
+    const tg_str regex = TG_STR("[ab]{3,30}(<tool_call>\\{\"name\":\"f\",\"arguments\":\\{\"a\":(0|"
+                                "1a|1bc){20}\\}\\}</tool_call>\n){3}");
+    const tg_answer_conf one = {.tools = TG_TOOLS_HERMES, .one_call = true},
+                         more = {.tools = TG_TOOLS_HERMES};
     tg_error err = {""};
     world with, without;
     world_make_as(&with, false, 4, 64, 4096);
@@ -331,7 +364,8 @@ static void test_one_call(void)
         const char *first = strstr(a->text.data, "}}");
         CU_ASSERT(same_tokens(&a->tokens, &b->tokens) && same_bytes(&a->text, &b->text));
         CU_ASSERT_PTR_NOT_NULL_FATAL(first);
-        CU_ASSERT(a->finish == TG_FINISH_STOP && (strlen(first) == 2) == i % 2 && a->usage.output_tokens == a->tokens.len);
+        CU_ASSERT(a->finish == TG_FINISH_STOP && (strlen(first) == 2) == i % 2 &&
+                  a->usage.output_tokens == a->tokens.len);
     }
     tg_gen_request r = text_request(&text, 900, 1);
     r.constraint = (tg_constraint_spec){TG_CONSTRAINT_REGEX, &regex, 1};
@@ -361,7 +395,8 @@ static bool is_call(const char *from, const char *to)
     for (size_t len = 0; from < to && len < sizeof(plain) - 1; from++)
         if (!strchr(" \n", *from) || strstr(plain, "\"s\":\""))
             plain[len++] = *from;
-    return sscanf(plain, "{\"name\":\"f\",\"arguments\":{\"n\":%d,\"s\":\"%n", &n, &read) == 1 && read > 0 && n >= 10 && n <= 99;
+    return sscanf(plain, "{\"name\":\"f\",\"arguments\":{\"n\":%d,\"s\":\"%n", &n, &read) == 1 &&
+           read > 0 && n >= 10 && n <= 99;
 }
 
 static call_count count_calls(const result *r)
@@ -381,7 +416,8 @@ static call_count count_calls(const result *r)
     return c;
 }
 
-/* Each call is of the form asked for and the text between is free; alone or in company, with guesses or without, from any token on. */
+/* Each call is of the form asked for and the text between is free; alone or in company, with
+ * guesses or without, from any token on. */
 static void test_calls_are_held(void)
 {
     world with, without;
@@ -399,7 +435,8 @@ static void test_calls_are_held(void)
     for (uint32_t i = 0; i < 24; i++) {
         const result *a = &with.results[i];
         const call_count c = count_calls(a);
-        CU_ASSERT(same_tokens(&a->tokens, &without.results[i].tokens) && same_bytes(&a->text, &without.results[i].text));
+        CU_ASSERT(same_tokens(&a->tokens, &without.results[i].tokens) &&
+                  same_bytes(&a->text, &without.results[i].text));
         CU_ASSERT(c.right && a->finish == TG_FINISH_LENGTH && a->tokens.len == 300);
         sum.calls += c.calls;
         sum.text += c.text;
@@ -415,13 +452,15 @@ static void test_calls_are_held(void)
         CU_ASSERT_EQUAL(submit(&with, 30, r, NULL), 0);
         drain_all(&with);
         CU_ASSERT(with.results[30].tokens.len == 300 - at &&
-                  memcmp(with.results[30].tokens.ids, a->tokens.ids + at, (300 - at) * sizeof(uint32_t)) == 0);
+                  memcmp(with.results[30].tokens.ids, a->tokens.ids + at,
+                         (300 - at) * sizeof(uint32_t)) == 0);
     }
     world_free(&with);
     world_free(&without);
 }
 
-/* A token can end the mark and begin what is no call: text is free behind it. What the form of a call does not allow is refused. */
+/* A token can end the mark and begin what is no call: text is free behind it. What the form of a
+ * call does not allow is refused. */
 static void test_tokens_across_a_mark(void)
 {
     static const char open[] = "<tool_call";
@@ -441,7 +480,8 @@ static void test_tokens_across_a_mark(void)
     drain_all(&w);
     const char *next = strstr(w.results[0].text.data, "<tool_call>"); /* held again */
     const size_t free_len = next ? (size_t)(next - w.results[0].text.data) : w.results[0].text.len;
-    CU_ASSERT(free_len > 3 && w.results[1].text.len >= free_len && memcmp(w.results[0].text.data, w.results[1].text.data, free_len) == 0);
+    CU_ASSERT(free_len > 3 && w.results[1].text.len >= free_len &&
+              memcmp(w.results[0].text.data, w.results[1].text.data, free_len) == 0);
     tokens[sizeof(open) - 1] = 3 + '>';
     tokens[sizeof(open)] = 3 + '<';
     r = holding_calls(text_request(&text, 80, 5));
@@ -452,10 +492,12 @@ static void test_tokens_across_a_mark(void)
     world_free(&w);
 }
 
-/* Arguments that cannot be held to their schema are some object's where a call is the model's own choice; a required one is refused. */
+/* Arguments that cannot be held to their schema are some object's where a call is the model's own
+ * choice; a required one is refused. */
 static void test_calls_of_any_arguments(void)
 {
-    const tg_str odd[] = {TG_STR(""), TG_STR("</tool_call>"), TG_STR("arguments"), TG_STR("odd"), TG_STR("{\"properties\":{\"x\":{\"not\":{}}}}")};
+    const tg_str odd[] = {TG_STR(""), TG_STR("</tool_call>"), TG_STR("arguments"), TG_STR("odd"),
+                          TG_STR("{\"properties\":{\"x\":{\"not\":{}}}}")};
     world w;
     tg_error err = {""};
     world_make_like(&w, (world){.calls = true}, 4, 64, 4096);
@@ -464,7 +506,8 @@ static void test_calls_of_any_arguments(void)
     CU_ASSERT_EQUAL(submit(&w, 0, r, &err), 0);
     CU_ASSERT_STRING_EQUAL(err.text, "");
     drain_all(&w);
-    const char *open = memmem(w.results[0].text.data, w.results[0].text.len, "<tool_call>", 11); /* NUL may stand before it */
+    const char *open = memmem(w.results[0].text.data, w.results[0].text.len, "<tool_call>",
+                              11); /* NUL may stand before it */
     const char *at = open ? open + 11 : "", *rest = "{\"name\":\"odd\",\"arguments\":{";
     for (; *at && *rest; at++) {
         CU_ASSERT(*at == *rest || strchr(" \n", *at));
@@ -478,16 +521,17 @@ static void test_calls_of_any_arguments(void)
     world_free(&w);
 }
 
-static const tg_test tests[] = {{"choices", test_choices},
-                                {"choices_outlive_the_first", test_choices_outlive_the_first},
-                                {"echo", test_echo},
-                                {"guesses_change_nothing", test_guesses_change_nothing},
-                                {"constraints", test_constraints},
-                                {"wrong_guesses_under_a_constraint", test_wrong_guesses_under_a_constraint},
-                                {"one_call", test_one_call},
-                                {"calls_are_held", test_calls_are_held},
-                                {"tokens_across_a_mark", test_tokens_across_a_mark},
-                                {"calls_of_any_arguments", test_calls_of_any_arguments},
-                                {"deadlines", test_deadlines},
-                                {"not_numbers", test_not_numbers}};
+static const tg_test tests[] = {
+    {"choices", test_choices},
+    {"choices_outlive_the_first", test_choices_outlive_the_first},
+    {"echo", test_echo},
+    {"guesses_change_nothing", test_guesses_change_nothing},
+    {"constraints", test_constraints},
+    {"wrong_guesses_under_a_constraint", test_wrong_guesses_under_a_constraint},
+    {"one_call", test_one_call},
+    {"calls_are_held", test_calls_are_held},
+    {"tokens_across_a_mark", test_tokens_across_a_mark},
+    {"calls_of_any_arguments", test_calls_of_any_arguments},
+    {"deadlines", test_deadlines},
+    {"not_numbers", test_not_numbers}};
 TG_TEST_MAIN("services_inference_engine_step", tests)

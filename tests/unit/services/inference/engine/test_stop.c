@@ -4,8 +4,10 @@
 
 #include <errno.h>
 
-/* Pushes the pieces (separated by bars) and returns what was shown; hit tells whether it stopped. */
-static bool shows(const tg_str *stops, size_t len, const char *pieces, const char *want, bool want_hit)
+/* Pushes the pieces (separated by bars) and returns what was shown; hit tells whether it
+ * stopped. */
+static bool shows(const tg_str *stops, size_t len, const char *pieces, const char *want,
+                  bool want_hit)
 {
     tg_stop stop;
     tg_buf out;

@@ -53,7 +53,8 @@ static void test_good_file(void)
     CU_ASSERT_EQUAL(model->shape.vocab, TINY_BPE_TOKENS);
     CU_ASSERT_STRING_EQUAL(model->quantisation, "Q8_0");
     CU_ASSERT_STRING_EQUAL(model->name, "tiny");
-    CU_ASSERT(tg_model_is_stop(model, 0) && tg_model_is_stop(model, 2) && !tg_model_is_stop(model, 1));
+    CU_ASSERT(tg_model_is_stop(model, 0) && tg_model_is_stop(model, 2) &&
+              !tg_model_is_stop(model, 1));
     CU_ASSERT_PTR_NOT_EQUAL(model->output, model->token_embd);
     tg_model_free(model);
     tg_buf_free(&file);
@@ -65,7 +66,8 @@ static void test_every_truncation_is_refused(void)
     tg_error err;
     tiny_model((tiny_conf){.seed = 1, .layers = 1, .tied = true}, &file);
     CU_ASSERT_EQUAL(parse(file.data, file.len, &err), 0);
-    const size_t data_at = file.len - 64 * (size_t)TINY_SPM_TOKENS * 4; /* somewhere in the tensors */
+    const size_t data_at =
+        file.len - 64 * (size_t)TINY_SPM_TOKENS * 4; /* somewhere in the tensors */
     for (size_t len = 0; len < file.len; len += len < data_at ? 1 + len / 400 : 4099) {
         CU_ASSERT(parse(file.data, len, &err) < 0);
         CU_ASSERT(err.text[0] != '\0');
@@ -128,10 +130,16 @@ static void test_refusals_name_the_matter(void)
 
     tiny_model((tiny_conf){.seed = 1}, &file);
     name = memmem(file.data, file.len, "token_embd.weight", 17);
-    const uint64_t whole[2] = {64, TINY_SPM_TOKENS}, shapes[][2] = {{1ull << 32, 1ull << 32}, {1ull << 63, 2}, {0, 2}, {64, 1ull << 58}, {64, 1ull << 50}};
-    static const char *const why[] = {"impossible shape", "impossible shape", "impossible shape", "impossible shape", "larger than the file"};
+    const uint64_t whole[2] = {64, TINY_SPM_TOKENS}, shapes[][2] = {{1ull << 32, 1ull << 32},
+                                                                    {1ull << 63, 2},
+                                                                    {0, 2},
+                                                                    {64, 1ull << 58},
+                                                                    {64, 1ull << 50}};
+    static const char *const why[] = {"impossible shape", "impossible shape", "impossible shape",
+                                      "impossible shape", "larger than the file"};
     CU_ASSERT_EQUAL_FATAL(memcmp(name + 17 + 4, whole, sizeof(whole)), 0);
-    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) { /* products past 64 bits, which may come to 0 */
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]);
+         i++) { /* products past 64 bits, which may come to 0 */
         memcpy(name + 17 + 4, shapes[i], sizeof(shapes[i]));
         CU_ASSERT(fails_with(&file, why[i]));
     }
@@ -164,7 +172,8 @@ static void test_missing_files(void)
 }
 
 /* A model of one tensor in each of `count` parts, part `index` of it. */
-static void make_part(tg_buf *ret, uint32_t index, uint32_t count, uint32_t tensors, const char *name)
+static void make_part(tg_buf *ret, uint32_t index, uint32_t count, uint32_t tensors,
+                      const char *name)
 {
     static const char zeros[64];
     tg_buf_init(ret, 1 << 16);
@@ -223,9 +232,10 @@ static void test_parts(void)
     const struct {
         uint32_t index, count, tensors;
         const char *name, *words;
-    } wrong[] = {{2, 3, 3, "b", "part 2 of 3: the file says that it is part 3 of 3: it is of another model"},
-                 {1, 4, 3, "b", "part 2 of 3: the file says that it is part 2 of 4: it is of another model"},
-                 {1, 3, 3, "a", "'a' appears twice"}};
+    } wrong[] = {
+        {2, 3, 3, "b", "part 2 of 3: the file says that it is part 3 of 3: it is of another model"},
+        {1, 4, 3, "b", "part 2 of 3: the file says that it is part 2 of 4: it is of another model"},
+        {1, 3, 3, "a", "'a' appears twice"}};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         make_part(&other, wrong[i].index, wrong[i].count, wrong[i].tensors, wrong[i].name);
         const tg_buf mixed[] = {parts[0], other, parts[2]};
@@ -238,7 +248,8 @@ static void test_parts(void)
     make_part(&other, 0, 3, 4, "a"); /* wants one more than there are */
     const tg_buf short_one[] = {other, parts[1], parts[2]};
     CU_ASSERT_EQUAL(parse_parts(short_one, 3, &err), -EINVAL);
-    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "the 3 parts hold 3 tensors; key 'split.tensors.count' says 4"));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(err.text, "the 3 parts hold 3 tensors; key 'split.tensors.count' says 4"));
     tg_buf_free(&other);
     make_part(&other, 0, 100000, 3, "a");
     CU_ASSERT_EQUAL(parse_parts(&other, 1, &err), -EINVAL);

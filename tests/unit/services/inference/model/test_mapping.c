@@ -104,7 +104,8 @@ static void test_what_was_lost_is_remembered(void)
     unlink(path);
 }
 
-/* What is no mapping of ours ends a process as it always did, and a handler of somebody else is called. */
+/* What is no mapping of ours ends a process as it always did, and a handler of somebody else is
+ * called. */
 static int child(const char *path, bool with_handler)
 {
     int fd = open(path, O_RDONLY);
@@ -143,7 +144,8 @@ static void test_the_bound(void)
     make_file(path);
     while (len <= TG_MAPPINGS_MAX && tg_mapping_open(path, &err, &all[len]) == 0)
         len++;
-    CU_ASSERT(len == TG_MAPPINGS_MAX || strstr(err.text, "open files")); /* or the process's own bound */
+    CU_ASSERT(len == TG_MAPPINGS_MAX ||
+              strstr(err.text, "open files")); /* or the process's own bound */
     CU_ASSERT(err.text[0] != '\0');
     while (len > 0)
         tg_mapping_close(all[--len]);

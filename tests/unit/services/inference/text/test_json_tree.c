@@ -41,7 +41,8 @@ static void test_kinds_and_order(void)
     CU_ASSERT(!tg_json_tree_get(a, "x") && !tg_json_tree_get(NULL, "x"));
     CU_ASSERT(tg_str_is(tg_json_tree_get(root, "s")->text, ""));
     CU_ASSERT(root->from == 1 && root->upto == sizeof(text) - 2 && text[a->at] == '"');
-    CU_ASSERT(tg_str_is((tg_str){text + a->from, a->upto - a->from}, "{\"n\":null,\"t\":true,\"f\":false}"));
+    CU_ASSERT(tg_str_is((tg_str){text + a->from, a->upto - a->from},
+                        "{\"n\":null,\"t\":true,\"f\":false}"));
     CU_ASSERT(tg_str_is((tg_str){text + a->first->from, a->first->upto - a->first->from}, "null"));
     tg_arena_free(&arena);
 }
@@ -50,7 +51,8 @@ static void test_strings_are_decoded(void)
 {
     tg_arena arena;
     tg_arena_init(&arena, 0);
-    const tg_json_node *root = parse(&arena, "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\u20AC\\ud83d\\ude00é\"");
+    const tg_json_node *root =
+        parse(&arena, "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\u20AC\\ud83d\\ude00é\"");
     CU_ASSERT(tg_str_is(root->text, "\"\\/\b\f\n\r\té€😀é"));
     tg_arena_free(&arena);
 }

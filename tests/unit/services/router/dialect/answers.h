@@ -27,7 +27,8 @@ static inline void print_event(void *user, const tg_chat_event *e)
         tg_buf_printf(out, "reasoning(%.*s)", TG_STR_ARG(e->text));
         break;
     case TG_CHAT_CALL:
-        tg_buf_printf(out, "call%u(%.*s,%.*s)", e->call, TG_STR_ARG(e->call_id), TG_STR_ARG(e->call_name));
+        tg_buf_printf(out, "call%u(%.*s,%.*s)", e->call, TG_STR_ARG(e->call_id),
+                      TG_STR_ARG(e->call_name));
         break;
     case TG_CHAT_ARGUMENTS:
         tg_buf_printf(out, "arguments%u(%.*s)", e->call, TG_STR_ARG(e->text));
@@ -43,8 +44,8 @@ static inline void print_event(void *user, const tg_chat_event *e)
                       e->has_output ? "" : "?", (unsigned long long)t->output,
                       (unsigned long long)t->reasoning);
         if (e->queue_ns || e->gpu_ns)
-            tg_buf_printf(out, "+%llu+%llu+%.*s", (unsigned long long)e->queue_ns, (unsigned long long)e->gpu_ns,
-                          TG_STR_ARG(e->numerics));
+            tg_buf_printf(out, "+%llu+%llu+%.*s", (unsigned long long)e->queue_ns,
+                          (unsigned long long)e->gpu_ns, TG_STR_ARG(e->numerics));
         break;
     case TG_CHAT_ERROR:
         tg_buf_printf(out, "error(%.*s,%.*s)", TG_STR_ARG(e->error_type),
@@ -95,8 +96,7 @@ static inline void put_frame(tg_buf *out, const char *kind, const char *name, co
     put_header(&headers, kind, name);
     tg_buf_add(&headers,
                "\x04"
-               "ints"
-               "\x04\x00\x00\x00\x2a",
+               "ints\x04\x00\x00\x00\x2a",
                10); /* a header of another type */
     put_header(&headers, ":content-type", "application/json");
     put_header(&headers, ":message-type", strcmp(kind, ":event-type") == 0 ? "event" : "exception");
@@ -135,8 +135,7 @@ static const char openai_stream[] = OPENAI_CHUNK(
                                        "data: [DONE]\n\n";
 static const char openai_stream_events[] =
     "start(gpt-4o-mini-2024-07-18,chatcmpl-AqZ1) text(Gr\xC3\xBC\xC3\x9F"
-    "e ) "
-    "text(aus Z\xC3\xBCrich \xF0\x9F\x8F\x94) stop(1) usage(296/1024/0/0,9/4)! ";
+    "e ) text(aus Z\xC3\xBCrich \xF0\x9F\x8F\x94) stop(1) usage(296/1024/0/0,9/4)! ";
 
 static const char openai_plain[] =
     "{\n  \"id\": \"chatcmpl-B1\",\n  \"object\": \"chat.completion\",\n  \"created\": "
@@ -219,7 +218,8 @@ static inline bool private_message(size_t n, tg_buf *out)
     Tollgate__V1__GenerateDelta delta = TOLLGATE__V1__GENERATE_DELTA__INIT;
     Tollgate__V1__GenerateEnd end = TOLLGATE__V1__GENERATE_END__INIT;
     Tollgate__V1__GenerateEvent event = TOLLGATE__V1__GENERATE_EVENT__INIT;
-    char model[] = "smollm2-135m-instruct", one[] = "Kalt", two[] = " \xE2\x9D\x84", numerics[] = "7";
+    char model[] = "smollm2-135m-instruct", one[] = "Kalt", two[] = " \xE2\x9D\x84",
+         numerics[] = "7";
     if (n == 0) {
         start.model = model;
         start.prompt_tokens = 50;

@@ -192,24 +192,31 @@ static void test_openai_to_anthropic(void)
 }
 
 #define BLOCK(index, block, deltas)                                                                \
-    "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":" index            \
-    ",\"content_block\":{" block "}}\n\n" deltas                                                    \
+    "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":" index         \
+    ",\"content_block\":{" block "}}\n\n" deltas                                                   \
     "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":" index "}\n\n"
 #define BLOCK_DELTA(index, delta)                                                                  \
-    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":" index            \
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":" index         \
     ",\"delta\":{" delta "}}\n\n"
 
 /* Another target's thinking is a block of its own before the answer, where it was asked for. */
 static void test_thinking_to_anthropic(void)
 {
-    static const char stream[] = "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"h\\\"m\"}}]}\n\n"
-                                 "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"!\"}}]}\n\n"
-                                 "data: {\"choices\":[{\"delta\":{\"content\":\"So\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    static const char stream[] =
+        "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"h\\\"m\"}}]}\n\n"
+        "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"!\"}}]}\n\n"
+        "data: "
+        "{\"choices\":[{\"delta\":{\"content\":\"So\"},\"finish_reason\":\"stop\"}]}\n\ndata: "
+        "[DONE]\n\n";
     static const char text[] = "\"type\":\"text\",\"text\":\"\"";
-    static const char thinking[] = BLOCK("0", "\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"",
-        BLOCK_DELTA("0", "\"type\":\"thinking_delta\",\"thinking\":\"h\\\"m\"") BLOCK_DELTA("0", "\"type\":\"thinking_delta\",\"thinking\":\"!\""))
-        BLOCK("1", "\"type\":\"text\",\"text\":\"\"", BLOCK_DELTA("1", "\"type\":\"text_delta\",\"text\":\"So\""));
-    const tg_str plain = TG_STR("{\"choices\":[{\"message\":{\"reasoning_content\":\"hm\",\"content\":\"So\"},\"finish_reason\":\"stop\"}]}");
+    static const char thinking[] =
+        BLOCK("0", "\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"",
+              BLOCK_DELTA("0", "\"type\":\"thinking_delta\",\"thinking\":\"h\\\"m\"")
+                  BLOCK_DELTA("0", "\"type\":\"thinking_delta\",\"thinking\":\"!\""))
+            BLOCK("1", "\"type\":\"text\",\"text\":\"\"",
+                  BLOCK_DELTA("1", "\"type\":\"text_delta\",\"text\":\"So\""));
+    const tg_str plain = TG_STR("{\"choices\":[{\"message\":{\"reasoning_content\":\"hm\","
+                                "\"content\":\"So\"},\"finish_reason\":\"stop\"}]}");
     tg_chat_request asked = anthropic_streamed, whole = anthropic_whole;
     tg_buf out;
     tg_buf_init(&out, 0);
@@ -222,8 +229,9 @@ static void test_thinking_to_anthropic(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(out.data, thinking));
     tg_buf_clear(&out);
     translate(TG_PROVIDER_OPENAI, plain, &whole, false, NULL, &out);
-    CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "\"content\":[{\"type\":\"thinking\",\"thinking\":\"hm\",\"signature\":\"\"},"
-                                            "{\"type\":\"text\",\"text\":\"So\"}]"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(
+        out.data, "\"content\":[{\"type\":\"thinking\",\"thinking\":\"hm\",\"signature\":\"\"},"
+                  "{\"type\":\"text\",\"text\":\"So\"}]"));
     tg_buf_free(&out);
 }
 

@@ -168,36 +168,47 @@ static void test_anthropic_to_openai(void)
 }
 
 #define SCHEMA "{ \"type\":\"object\", \"x\": 1.0e0}"
-#define FORMED                                                                                          \
-    " {\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"response_format\": {\"type\":\"json_schema\"," \
+#define FORMED                                                                                     \
+    " {\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"response_format\": "                \
+    "{\"type\":\"json_schema\","                                                                   \
     " \"json_\\u0073chema\" : {\"name\":\"it\",\"strict\":true, \"schema\": " SCHEMA " }}}"
-#define HI_BLOCK "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"hi\"}]}]"
+#define HI_BLOCK                                                                                   \
+    "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"hi\"}]}]"
 
 /* The schema goes everywhere as the client wrote it. */
 static void test_forms(void)
 {
-    static const char *const anthropic = "{\"max_tokens\":30,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],"
-                                         "\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":" SCHEMA "}}}";
+    static const char *const anthropic =
+        "{\"max_tokens\":30,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],"
+        "\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":" SCHEMA "}}}";
     tg_buf out;
     expect(TG_DIALECT_OPENAI, FORMED, TG_PROVIDER_ANTHROPIC, 9,
-           "{\"model\":\"model-1\",\"max_tokens\":9," HI_BLOCK ",\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":" SCHEMA
-           "}}}");
+           "{\"model\":\"model-1\",\"max_tokens\":9," HI_BLOCK
+           ",\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":" SCHEMA "}}}");
     expect(TG_DIALECT_OPENAI, FORMED, TG_PROVIDER_BEDROCK, 9,
-           "{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"hi\"}]}],\"inferenceConfig\":{\"maxTokens\":9},"
-           "\"outputConfig\":{\"textFormat\":{\"type\":\"json_schema\",\"structure\":{\"jsonSchema\":{\"schema\":"
+           "{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"hi\"}]}],"
+           "\"inferenceConfig\":{\"maxTokens\":9},"
+           "\"outputConfig\":{\"textFormat\":{\"type\":\"json_schema\",\"structure\":{"
+           "\"jsonSchema\":{\"schema\":"
            "\"{ \\\"type\\\":\\\"object\\\", \\\"x\\\": 1.0e0}\",\"name\":\"it\"}}}}}");
     expect(TG_DIALECT_ANTHROPIC, anthropic, TG_PROVIDER_OPENAI, 30,
-           "{\"model\":\"model-1\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_completion_tokens\":30,"
-           "\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"answer\",\"schema\":" SCHEMA "}}}");
+           "{\"model\":\"model-1\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_"
+           "completion_tokens\":30,"
+           "\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"answer\","
+           "\"schema\":" SCHEMA "}}}");
     for (int i = 0; i < 3; i++) {
         tg_buf_init(&out, 0);
         tg_arena_init(&arena, 0);
         CU_ASSERT_EQUAL_FATAL(encode(i == 1 ? TG_DIALECT_ANTHROPIC : TG_DIALECT_OPENAI,
-                                     i == 0 ? FORMED : i == 1 ? anthropic
-                                            : "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],"
-                                              "\"response_format\":{\"type\":\"json_object\"}}",
-                                     TG_PROVIDER_PRIVATE, 30, &out), 0);
-        Tollgate__V1__GenerateRequest *r = tollgate__v1__generate_request__unpack(NULL, out.len, (const uint8_t *)out.data);
+                                     i == 0 ? FORMED
+                                     : i == 1
+                                         ? anthropic
+                                         : "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],"
+                                           "\"response_format\":{\"type\":\"json_object\"}}",
+                                     TG_PROVIDER_PRIVATE, 30, &out),
+                              0);
+        Tollgate__V1__GenerateRequest *r =
+            tollgate__v1__generate_request__unpack(NULL, out.len, (const uint8_t *)out.data);
         CU_ASSERT_PTR_NOT_NULL_FATAL(r);
         CU_ASSERT_PTR_NOT_NULL_FATAL(r->constraint);
         CU_ASSERT_STRING_EQUAL(r->constraint->json_schema, i == 2 ? "" : SCHEMA);

@@ -21,8 +21,8 @@ static unsigned done;
 static uint64_t told;
 static tg_count *count;
 
-static int fake_start(tg_transport *self, const tg_upstream_request *request, tg_upstream_on_event *on_event, void *user,
-                      tg_upstream **ret)
+static int fake_start(tg_transport *self, const tg_upstream_request *request,
+                      tg_upstream_on_event *on_event, void *user, tg_upstream **ret)
 {
     (void)self;
     if (start_fails)
@@ -30,11 +30,12 @@ static int fake_start(tg_transport *self, const tg_upstream_request *request, tg
     upstream = (struct tg_upstream){on_event, user, true};
     patience_ms = request->total_timeout_ms;
     snprintf(method, sizeof method, "%s", request->method);
-    Tollgate__V1__CountTokensRequest *in =
-        tollgate__v1__count_tokens_request__unpack(NULL, request->body.len, (const uint8_t *)request->body.data);
+    Tollgate__V1__CountTokensRequest *in = tollgate__v1__count_tokens_request__unpack(
+        NULL, request->body.len, (const uint8_t *)request->body.data);
     CU_ASSERT_PTR_NOT_NULL_FATAL(in);
     CU_ASSERT_EQUAL_FATAL(in->messages->n_messages, 1);
-    snprintf(asked, sizeof asked, "%s: %s%s", in->messages->messages[0]->role, in->messages->messages[0]->content, in->tools_json);
+    snprintf(asked, sizeof asked, "%s: %s%s", in->messages->messages[0]->role,
+             in->messages->messages[0]->content, in->tools_json);
     tollgate__v1__count_tokens_request__free_unpacked(in, NULL);
     *ret = &upstream;
     return 0;
@@ -56,7 +57,11 @@ static int begin(tg_tool_use tool_use)
 {
     static const tg_chat_message message = {.role = TG_ROLE_USER, .text = {"how long?", 9}};
     static const tg_chat_tool tool = {.name = {"f", 1}};
-    const tg_chat_request chat = {.messages = &message, .message_count = 1, .tools = &tool, .tool_count = 1, .tool_use = tool_use};
+    const tg_chat_request chat = {.messages = &message,
+                                  .message_count = 1,
+                                  .tools = &tool,
+                                  .tool_count = 1,
+                                  .tool_use = tool_use};
     const tg_target target = {.id = "t", .connect_timeout_ms = 1000};
     const tg_endpoint endpoint = {.id = "e", .url = "h:1"};
     done = 0;
@@ -67,8 +72,10 @@ static int begin(tg_tool_use tool_use)
 static void answer(const char *bytes, size_t len, tg_upstream_failure failure)
 {
     if (bytes)
-        upstream.on_event(upstream.user, &(tg_upstream_event){.type = TG_UPSTREAM_DATA, .data = {bytes, len}});
-    upstream.on_event(upstream.user, &(tg_upstream_event){.type = TG_UPSTREAM_END, .failure = failure});
+        upstream.on_event(upstream.user,
+                          &(tg_upstream_event){.type = TG_UPSTREAM_DATA, .data = {bytes, len}});
+    upstream.on_event(upstream.user,
+                      &(tg_upstream_event){.type = TG_UPSTREAM_END, .failure = failure});
 }
 
 static void test_answers(void)
@@ -103,5 +110,6 @@ static void test_cancelled_and_refused(void)
     CU_ASSERT_PTR_NULL(tg_count_free(NULL));
 }
 
-static const tg_test tests[] = {{"answers", test_answers}, {"cancelled_and_refused", test_cancelled_and_refused}};
+static const tg_test tests[] = {{"answers", test_answers},
+                                {"cancelled_and_refused", test_cancelled_and_refused}};
 TG_TEST_MAIN("services_router_dispatch_count", tests)

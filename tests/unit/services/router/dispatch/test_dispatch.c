@@ -1,4 +1,5 @@
-/* Dispatch against a scripted transport and a clock that only the test moves: no network, no disk. */
+/* Dispatch against a scripted transport and a clock that only the test moves: no network, no
+ * disk. */
 #include "services/router/dispatch/dispatch.h"
 #include "tests/unit/harness.h"
 
@@ -146,7 +147,8 @@ static void load_targets(void)
     tg_error err = {""};
     int fd = mkstemp(path);
     CU_ASSERT_TRUE_FATAL(fd >= 0);
-    CU_ASSERT_EQUAL(write(fd, targets_yaml, sizeof targets_yaml - 1), (ssize_t)sizeof targets_yaml - 1);
+    CU_ASSERT_EQUAL(write(fd, targets_yaml, sizeof targets_yaml - 1),
+                    (ssize_t)sizeof targets_yaml - 1);
     close(fd);
     int rc = tg_targets_load(path, &err, &targets);
     unlink(path);
@@ -157,7 +159,8 @@ static void load_targets(void)
 
 static void begin(bool stream)
 {
-    static const char body[] = "{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"hello there\"}]}";
+    static const char body[] =
+        "{\"model\":\"auto\",\"messages\":[{\"role\":\"user\",\"content\":\"hello there\"}]}";
     tg_price price = {.input = 10, .output = 20};
     memset(order, 0, sizeof order);
     now_ns = 1000000000;
@@ -242,13 +245,15 @@ static void finish(unsigned i, tg_upstream_failure failure)
 
 #define CHUNK(content)                                                                             \
     "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m-1\","    \
-    "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" content "\"},\"finish_reason\":null}]}\n\n"
+    "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" content                                  \
+    "\"},\"finish_reason\":null}]}\n\n"
 #define FINAL                                                                                      \
     "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m-1\","    \
     "\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
 #define USAGE                                                                                      \
     "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m-1\","    \
-    "\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,\"total_tokens\":10}}\n\n"
+    "\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,\"total_tokens\":10}}"  \
+    "\n\n"
 #define DONE "data: [DONE]\n\n"
 
 static void test_streams_and_bills_what_was_reported(void)
@@ -338,7 +343,8 @@ static void test_falls_back_on_529_before_the_first_token(void)
     end();
 }
 
-/* Where nothing is reported a target's own count of the prompt says what was asked of it, and of it alone. */
+/* Where nothing is reported a target's own count of the prompt says what was asked of it, and of it
+ * alone. */
 static void test_counted_prompts(void)
 {
     static const tg_step counted[] = {{.target = 0, .counted_tokens = 321}, {.target = 1}};
@@ -407,7 +413,8 @@ static void test_plain_client_falls_back_even_late(void)
     finish(0, TG_UPSTREAM_RESET);
     CU_ASSERT_EQUAL_FATAL(started, 2);
     head(1, 200);
-    data(1, "{\"id\":\"x\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,"
+    data(1, "{\"id\":\"x\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\","
+            "\"choices\":[{\"index\":0,"
             "\"message\":{\"role\":\"assistant\",\"content\":\"ok\"},\"finish_reason\":\"stop\"}],"
             "\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1,\"total_tokens\":2}}");
     finish(1, TG_UPSTREAM_OK);
@@ -421,7 +428,9 @@ static void test_bad_request_is_not_retried(void)
     begin(true);
     tg_dispatch_run(dispatch);
     head(0, 400);
-    data(0, "{\"error\":{\"type\":\"invalid_request_error\",\"message\":\"temperature is too high\"}}");
+    data(
+        0,
+        "{\"error\":{\"type\":\"invalid_request_error\",\"message\":\"temperature is too high\"}}");
     finish(0, TG_UPSTREAM_OK);
     CU_ASSERT_EQUAL(started, 1);
     CU_ASSERT_EQUAL(result.end, TG_DISPATCH_FAILED);

@@ -157,8 +157,7 @@ static void test_task_types(void)
     facts.task_type = TG_STR("chatt");
     expect_refusal(TG_REFUSAL_TASK_TYPE_UNKNOWN, 400,
                    "the task type 'chatt' in X-Task-Type is not known; did you mean 'chat'?; known "
-                   "task types: "
-                   "classification");
+                   "task types: classification");
     tear_down();
     set_up("routing_policy: {name: p, default_task_type: b, rules: [{name: r1, match: {task_type: "
            "a}, route_to: "
@@ -212,7 +211,8 @@ static void test_context(void)
     facts.input_units = 4000 * 100; /* a guess counts, not the bound */
     CU_ASSERT_EQUAL(decide()->refusal, TG_REFUSAL_NONE);
     estimates = tg_estimates_new();
-    for (int i = 0; i < TG_ESTIMATE_REPORTS_MIN; i++) /* a tokenizer that makes twice as many of a text */
+    for (int i = 0; i < TG_ESTIMATE_REPORTS_MIN;
+         i++) /* a tokenizer that makes twice as many of a text */
         tg_estimates_learn(estimates, "private-gpu-llama-70b", 1000, 20);
     expect_steps(decide(), "1/0"); /* of the other target's tokenizer nothing is known */
     facts.max_tokens = 192;
@@ -221,7 +221,8 @@ static void test_context(void)
     tear_down();
 }
 
-/* A private target that would be the first is asked for its count where guess or bound leave open whether it may be. */
+/* A private target that would be the first is asked for its count where guess or bound leave open
+ * whether it may be. */
 static void test_count(void)
 {
     tg_prompt_count count = {.target = PRIVATE};
@@ -230,7 +231,8 @@ static void test_count(void)
     facts.counts = &count;
     facts.max_tokens = 192;
     facts.input_tokens = 40000;
-    facts.input_units = 3999 * 100; /* 8,000 tokens are left, and twice as many as guessed would fit */
+    facts.input_units =
+        3999 * 100; /* 8,000 tokens are left, and twice as many as guessed would fit */
     CU_ASSERT_FALSE(decide()->wants_count);
     facts.input_units = 4001 * 100;
     CU_ASSERT_TRUE(decide()->wants_count);
@@ -251,10 +253,12 @@ static void test_count(void)
     CU_ASSERT_FALSE(plan->wants_count);
     CU_ASSERT_EQUAL(plan->steps[0].target, PRIVATE);
     CU_ASSERT_EQUAL(plan->steps[0].counted_tokens, 8000);
-    CU_ASSERT_EQUAL(plan->steps[plan->step_count - 1].counted_tokens, 0); /* it is not the other target's count */
+    CU_ASSERT_EQUAL(plan->steps[plan->step_count - 1].counted_tokens,
+                    0); /* it is not the other target's count */
     count.tokens = 8001;
     expect_steps(decide(), "1/0");
-    CU_ASSERT_TRUE(traced(decide(), "private-gpu-llama-70b", false, "needs 8193 tokens, its context has 8192"));
+    CU_ASSERT_TRUE(traced(decide(), "private-gpu-llama-70b", false,
+                          "needs 8193 tokens, its context has 8192"));
     facts.count_len = 0;
     facts.input_units = 16002 * 100; /* half of the guess would not fit */
     CU_ASSERT_FALSE(decide()->wants_count);
@@ -279,7 +283,8 @@ static void test_count_by_choice(void)
         const char *at = strstr(article_targets, "context_tokens: ");
         set_up(article_policy);
         CU_ASSERT_PTR_NOT_NULL_FATAL(at);
-        snprintf(text, sizeof text, "%.*scount_tokens: %s, %s", (int)(at - article_targets), article_targets, choices[i], at);
+        snprintf(text, sizeof text, "%.*scount_tokens: %s, %s", (int)(at - article_targets),
+                 article_targets, choices[i], at);
         tg_targets_free(targets);
         targets = load_targets(text);
         tg_policy_free(policy);
@@ -298,15 +303,18 @@ static void test_count_by_choice(void)
 static void test_count_under_a_cap(void)
 {
     tg_prompt_count count = {.target = PRIVATE, .tokens = 1500};
-    set_up("routing_policy:\n  name: p\n  rules:\n    - name: r\n      route_to: private-gpu-llama-70b\n"
-           "      fallback: bedrock-llama-3-70b\n      cost_cap_usd_per_request: 0.0002\n      on_cap: reject\n");
+    set_up("routing_policy:\n  name: p\n  rules:\n    - name: r\n      route_to: "
+           "private-gpu-llama-70b\n"
+           "      fallback: bedrock-llama-3-70b\n      cost_cap_usd_per_request: 0.0002\n      "
+           "on_cap: reject\n");
     facts.counts = &count;
     facts.max_tokens = 100;
     facts.input_tokens = 6000;
     facts.input_units = 1600 * 100;
     const tg_price *price = tg_price_book_find(prices, "private-gpu-llama-70b", 2);
     const tg_picousd cap = INT64_C(200000000);
-    CU_ASSERT_TRUE_FATAL(price->input * 6000 + price->output * 100 > cap && price->input * 1500 + price->output * 100 < cap);
+    CU_ASSERT_TRUE_FATAL(price->input * 6000 + price->output * 100 > cap &&
+                         price->input * 1500 + price->output * 100 < cap);
     CU_ASSERT_TRUE(decide()->wants_count);
     facts.count_len = 1;
     CU_ASSERT_EQUAL(decide()->steps[0].target, PRIVATE);
@@ -330,12 +338,15 @@ static void test_form(void)
     expect_refusal(TG_REFUSAL_FORM, 400, "without a schema");
     facts.json_object = false;
     facts.text_form = true; /* which the private tier alone has */
-    expect_refusal(TG_REFUSAL_FORM, 400, "response_format: no target allowed here can hold its answer to a regular expression or a choice");
+    expect_refusal(TG_REFUSAL_FORM, 400,
+                   "response_format: no target allowed here can hold its answer to a regular "
+                   "expression or a choice");
     facts.model = TG_STR("");
     facts.task_type = TG_STR("classification");
     CU_ASSERT_EQUAL(decide()->steps[0].target, PRIVATE);
     CU_ASSERT_EQUAL(decide()->step_count, 2); /* its two endpoints */
-    CU_ASSERT_TRUE(traced(decide(), "bedrock-llama-3-70b", false, "no mode for regular expressions"));
+    CU_ASSERT_TRUE(
+        traced(decide(), "bedrock-llama-3-70b", false, "no mode for regular expressions"));
     tear_down();
 }
 
@@ -457,21 +468,25 @@ static void test_health(void)
 
 static void test_latency_budgets(void)
 {
-    set_up("routing_policy:\n  name: p\n  rules:\n    - {name: fast, route_to: anthropic-claude-haiku,"
-           " fallback: openai-gpt4o-mini, ttft_budget_ms: 800, latency_budget_ms: 5s}\n");
-    health[HAIKU][0] = (tg_endpoint_status){.first_token_p95_us = 800000, .total_p95_us = 5000000, .requests = 10};
+    set_up(
+        "routing_policy:\n  name: p\n  rules:\n    - {name: fast, route_to: anthropic-claude-haiku,"
+        " fallback: openai-gpt4o-mini, ttft_budget_ms: 800, latency_budget_ms: 5s}\n");
+    health[HAIKU][0] =
+        (tg_endpoint_status){.first_token_p95_us = 800000, .total_p95_us = 5000000, .requests = 10};
     expect_steps(decide(), "2/0 3/0"); /* just within */
     health[HAIKU][0].first_token_p95_us++;
     const tg_plan *plan = decide();
     expect_steps(plan, "3/0"); /* the fallback is the first attempt */
-    CU_ASSERT_TRUE(traced(plan, "anthropic-claude-haiku", false,
-                          "too slow: of late 95% of its first tokens came within 801 ms, the budget is 800 ms"));
+    CU_ASSERT_TRUE(traced(
+        plan, "anthropic-claude-haiku", false,
+        "too slow: of late 95% of its first tokens came within 801 ms, the budget is 800 ms"));
     health[HAIKU][0].requests = TG_DECIDE_REQUESTS_MIN - 1; /* too few to say anything */
     expect_steps(decide(), "2/0 3/0");
     health[HAIKU][0] = (tg_endpoint_status){.total_p95_us = 5000001, .requests = 10};
     plan = decide();
     expect_steps(plan, "3/0");
-    CU_ASSERT_TRUE(traced(plan, "anthropic-claude-haiku", false, "of its answers came within 5001 ms"));
+    CU_ASSERT_TRUE(
+        traced(plan, "anthropic-claude-haiku", false, "of its answers came within 5001 ms"));
     facts.latency_budget_ms = 6000; /* the rule's budget stays */
     expect_steps(decide(), "3/0");
     facts.latency_budget_ms = 2000; /* the client's is tighter */
@@ -485,7 +500,8 @@ static void test_latency_budgets(void)
     expect_steps(decide(), "2/0p");
     tear_down();
     set_up(article_policy); /* without a budget nothing is too slow */
-    health[HAIKU][0] = (tg_endpoint_status){.first_token_p95_us = UINT64_MAX, .total_p95_us = UINT64_MAX, .requests = 99};
+    health[HAIKU][0] = (tg_endpoint_status){
+        .first_token_p95_us = UINT64_MAX, .total_p95_us = UINT64_MAX, .requests = 99};
     expect_steps(decide(), "2/0 3/0");
     facts.latency_budget_ms = 1;
     expect_steps(decide(), "3/0");
@@ -546,7 +562,10 @@ static const tg_test tests[] = {{"first_matching_rule", test_first_matching_rule
                                 {"task_types", test_task_types},
                                 {"data_class", test_data_class},
                                 {"context", test_context},
-                                {"count", test_count}, {"count_by_choice", test_count_by_choice}, {"count_under_a_cap", test_count_under_a_cap}, {"form", test_form},
+                                {"count", test_count},
+                                {"count_by_choice", test_count_by_choice},
+                                {"count_under_a_cap", test_count_under_a_cap},
+                                {"form", test_form},
                                 {"cap", test_cap},
                                 {"on_cap", test_on_cap},
                                 {"no_price_no_cap", test_no_price_no_cap},

@@ -1,5 +1,5 @@
-/* Latency budgets in a world: requests are decided one by one, what they take is observed over a window as health
- * does it, and the next decision sees the window's percentiles. */
+/* Latency budgets in a world: requests are decided one by one, what they take is observed over a
+ * window as health does it, and the next decision sees the window's percentiles. */
 #include "libs/base/id.h"
 #include "tests/unit/harness.h"
 #include "tests/unit/services/router/policy/mesh.h"
@@ -10,10 +10,12 @@ enum { WINDOW_MS = 30000, EVERY_MS = 50, SAMPLES_MAX = 4096, BUDGET_MS = 800 };
 
 static const char two_targets[] =
     "version: 1\ntargets:\n"
-    "  - {id: first, provider: private, model: m, endpoints: [{id: a, url: \"h:1\"}, {id: b, url: \"h:2\"}]}\n"
+    "  - {id: first, provider: private, model: m, endpoints: [{id: a, url: \"h:1\"}, {id: b, url: "
+    "\"h:2\"}]}\n"
     "  - {id: second, provider: private, model: m, endpoints: [{id: a, url: \"h:3\"}]}\n";
-static const char one_rule[] = "routing_policy:\n  name: p\n  rules:\n"
-                               "    - {name: r, route_to: first, fallback: second, ttft_budget_ms: 800}\n";
+static const char one_rule[] =
+    "routing_policy:\n  name: p\n  rules:\n"
+    "    - {name: r, route_to: first, fallback: second, ttft_budget_ms: 800}\n";
 
 typedef struct place {
     struct {
@@ -46,7 +48,8 @@ static tg_endpoint_status view(const place *p, uint64_t now_ms)
         if (p->samples[i].us > 0 && p->samples[i].at_ms + WINDOW_MS > now_ms)
             sorted[n++] = p->samples[i].us;
     qsort(sorted, n, sizeof *sorted, by_size);
-    return (tg_endpoint_status){.requests = n, .first_token_p95_us = n ? sorted[(n * 95 - 1) / 100] : 0};
+    return (tg_endpoint_status){.requests = n,
+                                .first_token_p95_us = n ? sorted[(n * 95 - 1) / 100] : 0};
 }
 
 static void serve(world *w, place *p)
@@ -72,7 +75,8 @@ static void run(world *w, unsigned requests)
                 status[t][e] = view(&w->places[t][e], w->now_ms);
         const tg_endpoint_status *rows[] = {status[0], status[1]};
         const tg_fleet fleet = {.rows = rows, .row_count = 2};
-        const tg_snapshot snapshot = {.policy = w->policy, .targets = w->targets, .attempts_max = 4};
+        const tg_snapshot snapshot = {
+            .policy = w->policy, .targets = w->targets, .attempts_max = 4};
         const tg_facts facts = {.tenant = "t", .key_id = "k", .draw = tg_random_next(&w->random)};
         const tg_state state = {.fleet = &fleet};
         tg_arena arena;
@@ -104,7 +108,8 @@ static void test_a_target_slows_down_and_recovers(void)
     run(&w, REQUESTS);
     CU_ASSERT_EQUAL(served(&w, 0), REQUESTS); /* fast enough: the order is the rule's */
 
-    w.places[0][0].usual_us = 3000000; /* one replica slows down: the other takes all but what finds it out */
+    w.places[0][0].usual_us =
+        3000000; /* one replica slows down: the other takes all but what finds it out */
     run(&w, REQUESTS);
     CU_ASSERT_EQUAL(served(&w, 0), REQUESTS);
     CU_ASSERT_TRUE(w.places[0][0].served < REQUESTS / 10);
@@ -115,7 +120,8 @@ static void test_a_target_slows_down_and_recovers(void)
     CU_ASSERT_TRUE(w.places[0][0].slow + w.places[0][1].slow < REQUESTS / 10);
     CU_ASSERT_EQUAL(w.refused, 0);
 
-    w.places[1][0].usual_us = 3000000; /* nothing is fast: a few requests a window find out, the others are told so */
+    w.places[1][0].usual_us =
+        3000000; /* nothing is fast: a few requests a window find out, the others are told so */
     run(&w, REQUESTS);
     CU_ASSERT_TRUE(w.refused > REQUESTS * 8 / 10);
     CU_ASSERT_TRUE(served(&w, 0) >= 3 * TG_DECIDE_REQUESTS_MIN); /* in four windows */
@@ -128,5 +134,6 @@ static void test_a_target_slows_down_and_recovers(void)
     tg_targets_free(w.targets);
 }
 
-static const tg_test tests[] = {{"a_target_slows_down_and_recovers", test_a_target_slows_down_and_recovers}};
+static const tg_test tests[] = {
+    {"a_target_slows_down_and_recovers", test_a_target_slows_down_and_recovers}};
 TG_TEST_MAIN("router_policy_latency", tests)
