@@ -39,16 +39,19 @@ static uint32_t find_spelled(const tg_tokenizer *tokenizer, tg_str spelled, char
     return tg_vocab_find(tokenizer, &tokenizer->words, (tg_str){bytes + from, *io_len - from});
 }
 
-static void put_merge(tg_tokenizer *tokenizer, tg_merge_slot merge)
+static int put_merge(tg_tokenizer *tokenizer, tg_merge_slot merge, tg_error *err)
 {
-    uint64_t hash = ((uint64_t)merge.left << 32 | merge.right) * 0x9e3779b97f4a7c15u;
-    for (size_t at = (size_t)(hash >> 32);; at++) {
+    const uint64_t hash = ((uint64_t)merge.left << 32 | merge.right) * 0x9e3779b97f4a7c15u;
+    const size_t first = (size_t)(hash >> 32);
+    for (size_t at = first; at - first < TG_VOCAB_PROBES_MAX; at++) {
         tg_merge_slot *slot = &tokenizer->merges[at & tokenizer->merges_mask];
         if (slot->left == TG_TOKEN_NONE)
             *slot = merge;
         if (slot->left == merge.left && slot->right == merge.right)
-            return; /* of a pair listed twice the first, better rank stays */
+            return 0; /* of a pair listed twice the first, better rank stays */
     }
+    return tg_error_set(err, -EINVAL, "merge %u and %d others collide", merge.rank,
+                        TG_VOCAB_PROBES_MAX);
 }
 
 int tg_bpe_load_merges(tg_tokenizer *tokenizer, const tg_tokenizer_conf *conf, tg_error *err)
@@ -62,7 +65,8 @@ int tg_bpe_load_merges(tg_tokenizer *tokenizer, const tg_tokenizer_conf *conf, t
     tokenizer->merges_mask = slots - 1;
     for (size_t i = 0; i < slots; i++)
         tokenizer->merges[i].left = TG_TOKEN_NONE;
-    for (size_t i = 0; i < conf->merges_len; i++) {
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < conf->merges_len; i++) {
         tg_str line = conf->merges[i];
         size_t cut = 0, len = 0;
         while (cut < line.len && line.data[cut] != ' ')
@@ -78,7 +82,7 @@ int tg_bpe_load_merges(tg_tokenizer *tokenizer, const tg_tokenizer_conf *conf, t
         /* A merge of tokens that the vocabulary lacks can never apply. */
         if (merge.left != TG_TOKEN_NONE && merge.right != TG_TOKEN_NONE &&
             merge.joined != TG_TOKEN_NONE)
-            put_merge(tokenizer, merge);
+            rc = put_merge(tokenizer, merge, err);
     }
-    return 0;
+    return rc;
 }

@@ -6,6 +6,9 @@
 #include "libs/tokenizer/tokenizer.h"
 
 #define TG_WORDPIECE_CHARS_MAX 100 /* characters of a word; a longer one is unknown, as in BERT */
+/* places of an index that are looked at for one text or merge; a file made so that more collide
+ * does not load, as every later look would be as long */
+#define TG_VOCAB_PROBES_MAX 1024
 #define TG_SPECIAL_LENGTHS_MAX 64 /* different lengths of control and user-defined tokens */
 
 /* Open addressing from a token's bytes to its id; the bytes live in the vocabulary. */

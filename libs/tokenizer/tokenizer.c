@@ -34,17 +34,21 @@ static int index_new(size_t len, tg_vocab_index *ret)
     return ret->slots ? 0 : -ENOMEM;
 }
 
-static void index_put(const tg_tokenizer *tokenizer, tg_vocab_index *index, uint32_t id)
+static int index_put(const tg_tokenizer *tokenizer, tg_vocab_index *index, uint32_t id,
+                     tg_error *err)
 {
-    tg_str text = tokenizer->texts[id];
-    for (size_t at = hash_of(text);; at++) {
+    const tg_str text = tokenizer->texts[id];
+    const size_t first = hash_of(text);
+    for (size_t at = first; at - first < TG_VOCAB_PROBES_MAX; at++) {
         uint32_t *slot = &index->slots[at & index->mask];
         if (*slot == 0)
             *slot = id + 1;
         else if (!tg_str_eq(tokenizer->texts[*slot - 1], text))
             continue;
-        return; /* of two tokens with the same text the lower id stays */
+        return 0; /* of two tokens with the same text the lower id stays */
     }
+    return tg_error_set(err, -EINVAL, "the texts of token %u and %d others collide", id,
+                        TG_VOCAB_PROBES_MAX);
 }
 
 static bool is_special(uint8_t type)
@@ -148,7 +152,9 @@ static int add_special(tg_tokenizer *tokenizer, uint32_t id, tg_error *err)
 {
     tg_str text = tokenizer->texts[id];
     size_t at = 0, len = tokenizer->special_lengths_len;
-    index_put(tokenizer, &tokenizer->specials, id);
+    const int rc = index_put(tokenizer, &tokenizer->specials, id, err);
+    if (rc < 0)
+        return rc;
     tokenizer->special_first[(unsigned char)text.data[0]] = true;
     while (at < len && tokenizer->special_lengths[at] > text.len)
         at++;
@@ -180,7 +186,7 @@ static int build_indices(tg_tokenizer *tokenizer, tg_error *err)
         else if (is_special(type))
             rc = add_special(tokenizer, id, err);
         else if (type != TG_TOKEN_UNUSED) {
-            index_put(tokenizer, &tokenizer->words, id);
+            rc = index_put(tokenizer, &tokenizer->words, id, err);
             if (text.len > tokenizer->longest)
                 tokenizer->longest = text.len;
         }

@@ -291,7 +291,79 @@ static void test_refusals(void)
     CU_ASSERT_PTR_NULL(tg_tokenizer_free(NULL));
 }
 
+enum { COLLIDING = 1100, PARTS = 700, PLACES = 4096 }; /* an index of as many has so many places */
+
+static int load_bpe(const tg_str *tokens, size_t tokens_len, const tg_str *merges,
+                    size_t merges_len, tg_error *err)
+{
+    const tg_tokenizer_conf conf = {.kind = TG_TOKENIZER_BPE,
+                                    .tokens = tokens,
+                                    .tokens_len = tokens_len,
+                                    .merges = merges,
+                                    .merges_len = merges_len,
+                                    .pre = "gpt-2",
+                                    .bos = TG_TOKEN_NONE,
+                                    .eos = TG_TOKEN_NONE,
+                                    .unk = TG_TOKEN_NONE};
+    tg_tokenizer *t = NULL;
+    const int rc = tg_tokenizer_new(&conf, err, &t);
+    tg_tokenizer_free(t);
+    return rc;
+}
+
+/* Texts that a file's author chose so that all of them want the same place. */
+static void test_colliding_texts(void)
+{
+    static char texts[COLLIDING][16];
+    tg_str tokens[COLLIDING];
+    tg_error err = {""};
+    for (uint32_t i = 0, n = 0; n < COLLIDING; i++) {
+        uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a, as the index has it */
+        const int len = snprintf(texts[n], sizeof(texts[n]), "%x", i);
+        for (int k = 0; k < len; k++)
+            hash = (hash ^ (unsigned char)texts[n][k]) * 0x100000001b3u;
+        if (((hash ^ hash >> 32) & (PLACES - 1)) == 0) {
+            tokens[n] = tg_str_of(texts[n]);
+            n++;
+        }
+    }
+    CU_ASSERT_EQUAL(load_bpe(tokens, 1000, NULL, 0, &err), 0);
+    CU_ASSERT_EQUAL(load_bpe(tokens, COLLIDING, NULL, 0, &err), -EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "token 1024 and 1024 others collide"));
+}
+
+/* Merges that fill a run of places, and then some that want its first one. */
+static void test_colliding_merges(void)
+{
+    static char parts[PARTS][4], joined[COLLIDING][8], lines[COLLIDING][8];
+    tg_str tokens[PARTS + COLLIDING], merges[COLLIDING];
+    tg_error err = {""};
+    size_t n = 0;
+    for (uint32_t i = 0; i < PARTS; i++) {
+        snprintf(parts[i], sizeof(parts[i]), "%03x", i);
+        tokens[i] = tg_str_of(parts[i]);
+    }
+    for (uint64_t place = 10; place-- > 0;)
+        for (uint64_t left = 0; left < PARTS; left++)
+            for (uint64_t right = 0; right < PARTS && n < COLLIDING; right++) {
+                const uint64_t hash = (left << 32 | right) * 0x9e3779b97f4a7c15u;
+                if ((hash >> 32 & (PLACES - 1)) != place)
+                    continue;
+                snprintf(joined[n], sizeof(joined[n]), "%s%s", parts[left], parts[right]);
+                snprintf(lines[n], sizeof(lines[n]), "%s %s", parts[left], parts[right]);
+                tokens[PARTS + n] = tg_str_of(joined[n]);
+                merges[n] = tg_str_of(lines[n]);
+                n++;
+            }
+    CU_ASSERT_EQUAL_FATAL(n, COLLIDING);
+    CU_ASSERT_EQUAL(load_bpe(tokens, PARTS + COLLIDING, merges, 1000, &err), 0);
+    CU_ASSERT_EQUAL(load_bpe(tokens, PARTS + COLLIDING, merges, COLLIDING, &err), -EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "and 1024 others collide"));
+}
+
 static const tg_test tests[] = {
+    {"colliding_texts", test_colliding_texts},
+    {"colliding_merges", test_colliding_merges},
     {"bpe", test_bpe},
     {"sentencepiece", test_sentencepiece},
     {"control_tokens_only_from_trusted_text", test_control_tokens_only_from_trusted_text},
