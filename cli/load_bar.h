@@ -1,6 +1,6 @@
 /* How far a model's loading is, on a terminal: one line on stderr that is drawn anew, at most ten
- * times a second, and gone when loading is done. Bytes, rate and the time left. Where stderr is no
- * terminal nothing is printed. */
+ * times a second, and gone when loading is done. Bytes, rate and the time left. Where stderr is
+ * no terminal nothing is printed. */
 #ifndef TG_CLI_LOAD_BAR_H
 #define TG_CLI_LOAD_BAR_H
 

@@ -1,6 +1,5 @@
 /* tollgate model inspect FILE [--json] [--chat-template F] [--tool-format T] [--kv-tokens N]
- * [--kv-type f16|q8]
- *                             [--max-seqs N] [--threads N]
+ *                             [--kv-type f16|q8] [--max-seqs N] [--threads N]
  *
  * What is in a GGUF file, split ones included, and what serving it will take. A file that cannot be
  * served is shown all the same as far as it can be read, with the reason and exit status 1. Strings

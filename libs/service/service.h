@@ -2,7 +2,7 @@
  * the gRPC server with health and reflection, signals, and a drain.
  *
  *     tg_service_new → (the service's own start) → tg_service_listen → tg_service_run →
- * tg_service_free
+ *       tg_service_free
  *
  * SIGTERM and SIGINT drain: gRPC takes no new calls, `drain` finishes the service's own work and
  * calls tg_service_drained; when both are through, or after drain_timeout_ms, tg_service_run

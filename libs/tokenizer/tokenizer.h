@@ -16,9 +16,9 @@
  * Ownership: the arrays are copied; tg_tokenizer_free releases all.
  * Threads:   a tokenizer is read-only once made and may be shared.
  * Bounds:    TG_TOKENIZER_VOCAB_MAX tokens, TG_TOKENIZER_TEXT_BYTES_MAX bytes a call. Encoding
- * takes O(n log n) time in the length of the text, whatever the text. Sources:   Sennrich et al.
- * 2016 (BPE), Kudo and Richardson 2018 (SentencePiece), and the vocabulary fields that GGUF files
- * carry under tokenizer.ggml.
+ *            takes O(n log n) time in the length of the text, whatever the text.
+ * Sources:   Sennrich et al. 2016 (BPE), Kudo and Richardson 2018 (SentencePiece), and the
+ *            vocabulary fields that GGUF files carry under tokenizer.ggml.
  */
 #ifndef TG_TOKENIZER_TOKENIZER_H
 #define TG_TOKENIZER_TOKENIZER_H

@@ -3,8 +3,8 @@
  *
  * Threads: `ledger`, `store` and the prices in them are used under `lock`, by the consumer's thread
  * and, when prices change, by the thread pool. Questions are answered in the thread pool from
- * stores of their own; the outbox has a thread and a store of its own too. All else belongs to the
- * loop. */
+ * stores of their own; the outbox has a thread and a store of its own too. All else belongs to
+ * the loop. */
 #ifndef TG_BILLING_BILLING_H
 #define TG_BILLING_BILLING_H
 

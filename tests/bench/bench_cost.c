@@ -1,7 +1,7 @@
 /* What a step costs: forward passes of many mixes of prompt chunks and decoding, fitted by
  *
  *     ns = step + token × tokens + row × rows of logits + key × keys that a sequence reads + pair ×
- * (token, key) pairs
+ *       (token, key) pairs
  *
  * by least squares of the relative error, which gives the weights by which engine/account.h divides
  * a step's time.

@@ -1,8 +1,8 @@
 /* Constraints of any bytes. The first byte says which: regular expressions, refused with a message
  * or an automaton from which every state can be finished, for the plain text and for the text in a
- * JSON string; JSON schemas, taken as they are, or drawn from the bytes by a grammar that reaches
- * deep, alone or of tools' calls, which compile whatever they are; choices. What compiles is
- * walked: whatever is allowed leads on, and a way never ends nowhere. */
+ * JSON string; JSON schemas, taken as they are, or drawn from the bytes by a grammar that
+ * reaches deep, alone or of tools' calls, which compile whatever they are; choices. What
+ * compiles is walked: whatever is allowed leads on, and a way never ends nowhere. */
 #include "services/inference/constrain/dfa.h"
 #include "tests/unit/services/inference/constrain/constraint_world.h"
 

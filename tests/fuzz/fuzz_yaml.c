@@ -1,6 +1,6 @@
 /* Any bytes as YAML: parsed to a tree, whose parents stand before their children, then read by
- * every schema. What a schema accepts is printed, and the printed text is accepted and prints the
- * same. */
+ * every schema. What a schema accepts is printed, and the printed text is accepted and prints
+ * the same. */
 #include "libs/config/mesh.h"
 #include "libs/config/settings.h"
 

@@ -1,5 +1,6 @@
 /* Formats of weights: `test-dtype TYPE INPUTS MODE`, TYPE being GGUF's number. Rows of INPUTS
- * weights from standard input, changed, on standard output: MODE is to        blocks to float32
+ * weights from standard input, changed, on standard output: MODE is
+ *   to        blocks to float32
  *   packed    the same by way of the panels that the kernels read
  *   from      float32 to blocks */
 #include "services/inference/backend/cpu/pack.h"

@@ -2,9 +2,9 @@
  *
  * Input, little-endian: u32 kind, flags (1 space prefix, 2 cased, 4 BOS, 8 EOS), bos, eos, unk; the
  * pre-tokenizer's name; u32 count of tokens, each a string, f32 score and i32 type; u32 count of
- * merges, each a string; then texts until the end. A string is u32 length and bytes. Output per
- * text: u32 count and the ids, then as a string what incremental detokenisation gives. Exits 1 with
- * a message when a piece of that is not whole UTF-8. */
+ * merges, each a string; then texts until the end. A string is u32 length and bytes.
+ * Output per text: u32 count and the ids, then as a string what incremental detokenisation gives.
+ * Exits 1 with a message when a piece of that is not whole UTF-8. */
 #include "libs/tokenizer/tokenizer.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* A model's logits: `test-logits MODEL CHUNK [q8]`, the latter for keys and values in Q8; token ids
- * from standard input as u32, little-endian, given to the backend CHUNK at a time; after each chunk
- * its last token's logits as float32 on standard output. */
+ * from standard input as u32, little-endian, given to the backend CHUNK at a time; after each
+ * chunk its last token's logits as float32 on standard output. */
 #include "services/inference/backend/backend.h"
 
 #include <stdio.h>

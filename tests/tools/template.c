@@ -2,11 +2,11 @@
  *
  *     test-template FILE
  *     test-template FILE --fields    {"messages": [{field of tg_template_message: string}],
- * "tools": string, "variables": string}
+ *                                    "tools": string, "variables": string}
  *
  * For each: "ok BYTES", a line end, the text, then a string of as many 0 and 1 (1: the template
- * wrote the byte), a line end; or "refused MESSAGE". Exit status 2 with a message when the template
- * itself is not understood. */
+ * wrote the byte), a line end; or "refused MESSAGE". Exit status 2 with a message when the
+ * template itself is not understood. */
 #include "libs/base/buf.h"
 #include "services/inference/template/template.h"
 #include "services/inference/text/json_tree.h"

@@ -66,8 +66,8 @@ int tg_answer_end(tg_answer *answer, tg_answer_fn fn,
 uint32_t tg_answer_calls(const tg_answer *answer); /* so many were told */
 bool tg_answer_thinks(const tg_answer *answer);    /* its thinking has begun and not ended */
 /* A mark was read last, and an object that names a tool is to follow, or the arguments of the one
- * named before the mark, if that was offered. *ret_tool: its place among the names; SIZE_MAX: none
- * is named yet. */
+ * named before the mark, if that was offered. *ret_tool: its place among the names; SIZE_MAX:
+ * none is named yet. */
 bool tg_answer_awaits_call(const tg_answer *answer, size_t *ret_tool);
 bool tg_answer_over(const tg_answer *answer); /* one_call: the call is whole, or never will be */
 

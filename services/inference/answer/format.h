@@ -2,9 +2,11 @@
  * engine reads it.
  *
  *   hermes    <tool_call>{"name": …, "arguments": {…}}</tool_call>, as often as there are calls
- * (Hermes, Qwen 2.5 and 3) llama3    an answer that is {"name": …, "parameters": {…}}, several with
- * ; between, after <|python_tag|> or without it mistral   [TOOL_CALLS][{"name": …, "arguments":
- * {…}}, …], or [TOOL_CALLS]name[ARGS]{…} for each call
+ *             (Hermes, Qwen 2.5 and 3)
+ *   llama3    an answer that is {"name": …, "parameters": {…}}, several with ; between, after
+ *             <|python_tag|> or without it
+ *   mistral   [TOOL_CALLS][{"name": …, "arguments": {…}}, …], or [TOOL_CALLS]name[ARGS]{…} for each
+ *             call
  *
  * Thinking stands between <think> and </think>, or [THINK] and [/THINK], at the answer's beginning;
  * some templates write the opening mark themselves. Which of these a model has is read off its chat

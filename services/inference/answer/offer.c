@@ -37,8 +37,8 @@ static int require_call(const tg_tools *tools, tg_arena *arena, tg_gen_request *
 }
 
 /* What the model calls of its own accord is held to the form of a call from the mark that opens it
- * on: to the end of the mark that closes it, unless that is a control token, or of the object. Not
- * where no mark opens a call. */
+ * on: to the end of the mark that closes it, unless that is a control token, or of the object.
+ * Not where no mark opens a call. */
 static int hold_calls(const tg_model *model, const tg_tools *tools, tg_arena *arena,
                       tg_gen_request *out, tg_answer_conf *ret)
 {

@@ -1,7 +1,7 @@
 /* The tools that a request offers, as OpenAI writes them, and whether one of them has to be called.
  *
  *     [{"type": "function", "function": {"name": …, "description": …, "parameters": {a JSON
- * schema}}}, …]
+ *       schema}}}, …]
  *
  * Ownership: all lies in the caller's arena, or in the text. Bounds: TG_TOOLS_MAX, json_tree.h's.
  */

@@ -3,8 +3,8 @@
  *
  * The tree of the vocabulary is made when the first constraint is asked for. Constraints grow while
  * they are used (constraint.h), so their bytes are counted anew at every lookup; those that go are
- * freed when no sequence has them any more. Threads: any; one compiles at a time, and who looks up
- * what is kept does not wait for it. */
+ * freed when no sequence has them any more. Threads: any; one compiles at a time, and who looks
+ * up what is kept does not wait for it. */
 #ifndef TG_INFERENCE_CONSTRAIN_CACHE_H
 #define TG_INFERENCE_CONSTRAIN_CACHE_H
 

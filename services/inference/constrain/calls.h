@@ -2,7 +2,7 @@
  * schema (schema.h) describes.
  *
  *     before {"name": "look", "arguments": {…}} behind        with white space as JSON's brackets
- * have it
+ *                                                             have it
  *
  * A schema that cannot be held to, or that comes when there is no room or work left for it, is left
  * out by itself: any object will do for that tool, whose calls are loose then. References are

@@ -7,9 +7,9 @@
  * all of whose bytes lead on from some place:
  *
  *   - within a lexeme that is a walk over the token tree (trie.h) beside the lexeme's automaton; it
- * depends on the automaton's state alone, so it is done once and kept;
+ *     depends on the automaton's state alone, so it is done once and kept;
  *   - tokens that go past a lexeme's end depend on what comes behind it; those walks start at the
- * ends only, and few bytes fit.
+ *     ends only, and few bytes fit.
  *
  * Both can be left off anywhere and gone on with, so that no constraint holds up whoever else is in
  * a step (tg_constraint_mask).

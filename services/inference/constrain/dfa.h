@@ -61,8 +61,8 @@ typedef struct tg_dfa_rule {
 int tg_dfa_explore(const tg_dfa_rule *rule, tg_error *err, tg_dfa **ret); /* errors as above */
 
 /* Texts of both, of a and not b; `least` to `most` texts of a, none of which begins another,
- * between two quotes: states between which only the count tells, and not within `reach` bytes, are
- * noted as alike. */
+ * between two quotes: states between which only the count tells, and not within `reach` bytes,
+ * are noted as alike. */
 int tg_dfa_both(const tg_dfa *a, const tg_dfa *b, tg_error *err, tg_dfa **ret);
 int tg_dfa_without(const tg_dfa *a, const tg_dfa *b, tg_error *err, tg_dfa **ret);
 int tg_dfa_quoted(const tg_dfa *a, uint32_t least, uint32_t most, uint32_t reach, tg_error *err,

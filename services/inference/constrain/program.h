@@ -59,8 +59,8 @@ void tg_program_undo(tg_program *program, uint32_t len, uint32_t lexemes_len);
 int tg_program_finish(tg_program *program, tg_error *err);
 
 /* json.c: what JSON is made of. White space: after '{', '[', ',' and ':' and before '}' and ']'
- * there may be one space, or a line end and up to 32 spaces; nowhere else, so that no answer runs
- * away in it. */
+ * there may be one space, or a line end and up to 32 spaces; nowhere else, so that no answer
+ * runs away in it. */
 typedef struct tg_json_parts {
     uint32_t space, comma, colon, open, close, open_list, close_list, string, number, integer,
         boolean, null;            /* lexemes */

@@ -7,11 +7,11 @@
  * of how to write, one way is taken:
  *
  *   - members come in the order of `properties`, those that only `required` names behind them,
- * further ones last;
+ *     further ones last;
  *   - where properties are named and additionalProperties is not, no further ones are written;
  *   - a schema without `type` whose keywords speak of one kind of value gives that kind;
  *   - values of enum and const are written without spaces, numbers as the schema writes them,
- * strings with the shortest escapes.
+ *     strings with the shortest escapes.
  *
  * A schema is a conjunction: its own keywords, those of $ref and of allOf, and of one branch of
  * each anyOf or oneOf. Every different conjunction is one subroutine of the program, so references

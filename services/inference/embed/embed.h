@@ -8,8 +8,10 @@
  *
  * Ownership: tg_embed_free releases all; the results are the caller's memory.
  * Threads:   any thread may call tg_embed_run; calls take turns. TOLLGATE_CPU names the instruction
- * path. Errors:    a text longer than the model's context is refused, never cut. Source:    Devlin
- * et al. 2018 (BERT), Reimers and Gurevych 2019 (pooling); tensor names are GGUF's.
+ *            path.
+ * Errors:    a text longer than the model's context is refused, never cut.
+ * Source:    Devlin et al. 2018 (BERT), Reimers and Gurevych 2019 (pooling); tensor names are
+ *            GGUF's.
  */
 #ifndef TG_INFERENCE_EMBED_H
 #define TG_INFERENCE_EMBED_H

@@ -10,7 +10,7 @@
  * that were measured:
  *
  *     step ÷ sequences + token × tokens + row × rows of logits + key × keys that it reads + pair ×
- * (token, key) pairs
+ *       (token, key) pairs
  *
  * What each of these has to multiply and add follows from the model's shape (tg_work_of); how long
  * a multiply-add takes beside one of a token's way through the matrices is TG_COST_…, from `./dev

@@ -2,10 +2,10 @@
  *
  * In this order, on a copy:
  *   repetition penalty   of every token in prompt or output: a positive logit is divided by it, any
- * other multiplied (Keskar et al. 2019, as Hugging Face's library has it) frequency, presence  of
- * every token in the output: less frequency × how often, less presence bias                 of the
- * tokens it names: plus so much ban                  end tokens before the output has min_tokens:
- * −∞
+ *                        other multiplied (Keskar et al. 2019, as Hugging Face's library has it)
+ *   frequency, presence  of every token in the output: less frequency × how often, less presence
+ *   bias                 of the tokens it names: plus so much
+ *   ban                  end tokens before the output has min_tokens: −∞
  */
 #ifndef TG_ENGINE_ADJUST_H
 #define TG_ENGINE_ADJUST_H

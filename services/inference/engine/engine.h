@@ -18,7 +18,7 @@
  * Ownership: everything in a request is copied. Every accepted sequence ends with exactly one end
  *            event, cancelled ones too (unless the engine is freed first).
  * Threads:   submit, cancel, status and count_tokens from any thread; drain from one thread at a
- * time; notify is called on the engine thread and must not call back into the engine.
+ *            time; notify is called on the engine thread and must not call back into the engine.
  */
 #ifndef TG_ENGINE_ENGINE_H
 #define TG_ENGINE_ENGINE_H
@@ -132,15 +132,15 @@ typedef struct tg_gen_ticket {
 
 /* Compiling a constraint can take half a second (TG_DFA_WORK_MAX): whose thread has other things to
  * do as well looks whether it is kept from an earlier request, has it compiled on another thread if
- * not, and submits then. Any thread; the caller releases what it is given (tg_constraint_release).
- * kept: NULL if not. compile: errors as submit's. */
+ * not, and submits then. Any thread; the caller releases what it is given
+ * (tg_constraint_release). kept: NULL if not. compile: errors as submit's. */
 tg_constraint *tg_engine_kept_constraint(tg_engine *engine, const tg_constraint_spec *spec);
 int tg_engine_compile(tg_engine *engine, const tg_constraint_spec *spec, tg_error *err,
                       tg_constraint **ret);
 
 /* All of a request's choices are accepted or none. 0; -EAGAIN when the queue is full; -EMSGSIZE
- * when it can never fit; -ETIME when the deadline is past; -EINVAL or -ENOTSUP; -ENOMEM; each with
- * a message. */
+ * when it can never fit; -ETIME when the deadline is past; -EINVAL or -ENOTSUP; -ENOMEM; each
+ * with a message. */
 int tg_engine_submit(tg_engine *engine, const tg_gen_request *request, tg_error *err,
                      tg_gen_ticket *ret);
 

@@ -57,8 +57,8 @@ void tg_speculation_learn(tg_speculation *speculation, const uint32_t *sampled, 
 
 /* What a step that decodes costs: time ≈ (base + rows) × time of a row. A straight line through the
  * latest steps, by least squares with exponential forgetting. While they had much the same number
- * of rows they say nothing of a row's cost, and it is drawn towards what TG_STEP_BASE_ROWS says; so
- * guessing is tried again now and then where it did not pay. */
+ * of rows they say nothing of a row's cost, and it is drawn towards what TG_STEP_BASE_ROWS says;
+ * so guessing is tried again now and then where it did not pay. */
 typedef struct tg_step_cost { /* zeros at first */
     float ns, rows;             /* means */
     float rows_rows, rows_ns;   /* variance and covariance */
@@ -72,8 +72,8 @@ void tg_step_cost_learn(tg_step_cost *cost, uint32_t rows,
 float tg_step_cost_base(const tg_step_cost *cost);
 
 /* Whether one more row, which brings a token with this chance, raises the tokens per time of a step
- * that has `rows` rows and is expected to bring `expected` tokens. A step costs as much as its rows
- * and `base` more. */
+ * that has `rows` rows and is expected to bring `expected` tokens. A step costs as much as its
+ * rows and `base` more. */
 bool tg_guess_worth(float chance, float base, float rows, float expected);
 
 #endif

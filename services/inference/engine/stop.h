@@ -1,8 +1,8 @@
 /* Stop strings across token boundaries, never leaked.
  *
  * Text that could be the beginning of a stop string is held back until the next text decides. When
- * a stop string is complete, everything from its first byte on is dropped; of several in the same
- * text, the one that begins first counts.
+ * a stop string is complete, everything from its first byte on is dropped; of several in the
+ * same text, the one that begins first counts.
  *
  * Ownership: the strings are copied. Threads: one at a time.
  */

@@ -40,10 +40,10 @@ int tg_chat_configure(tg_model *model, const char *template_file, const char *to
 
 /* Appends the conversation's tokens, ending where the assistant's answer begins; or, when it goes
  * on, where the last message's content ends, which must be the assistant's; or behind the mark that
- * opens a call. *ret_thinking: that is within the thinking before the answer. 0; -EINVAL (no
- * messages, too many, an unknown role, tools for a template without a place for them, or what the
- * template itself refuses) or -ENOTSUP (the template is not understood), with a message; -EMSGSIZE;
- * -ENOMEM. */
+ * opens a call. *ret_thinking: that is within the thinking before the answer.
+ * 0; -EINVAL (no messages, too many, an unknown role, tools for a template without a place for
+ * them, or what the template itself refuses) or -ENOTSUP (the template is not understood), with
+ * a message; -EMSGSIZE; -ENOMEM. */
 int tg_chat_encode(const tg_model *model, const tg_prompt *prompt, tg_error *err,
                    tg_token_list *tokens, bool *ret_thinking);
 

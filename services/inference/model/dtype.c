@@ -117,8 +117,8 @@ static void from_q5_1(const uint8_t *block, float *to)
 }
 
 /* Twelve bytes hold eight 6-bit scales and eight 6-bit minima: of groups 0 to 3 whole, in the low
- * bits of bytes 0 to 7; of the others four bits in bytes 8 to 11 and two in the top of the earlier
- * bytes. */
+ * bits of bytes 0 to 7; of the others four bits in bytes 8 to 11 and two in the top of the
+ * earlier bytes. */
 void tg_dtype_k_scales(const uint8_t *block, size_t group, uint8_t *ret_scale, uint8_t *ret_min)
 {
     const uint8_t *packed = block + 4;

@@ -8,9 +8,10 @@
  *   Q5_1: f16 d, f16 m, 32 high bits, nibbles           w = d·q + m
  * Byte j of the nibbles holds weight j in its low half and weight j + 16 in its high half; bit j of
  * the high bits belongs to weight j. Or of blocks of 256, with a scale (and minimum) for each group
- * of 32 or 16 in them: Q4_K: f16 d, f16 dmin, 12 bytes of scales, 128 of nibbles             w =
- * d·sc·q − dmin·m Q5_K: the same with 32 bytes of high bits before the nibbles          w = d·sc·q
- * − dmin·m Q6_K: 128 bytes of nibbles, 64 of high bits, 16 × int8 sc, f16 d      w = d·sc·(q − 32)
+ * of 32 or 16 in them:
+ *   Q4_K: f16 d, f16 dmin, 12 bytes of scales, 128 of nibbles             w = d·sc·q − dmin·m
+ *   Q5_K: the same with 32 bytes of high bits before the nibbles          w = d·sc·q − dmin·m
+ *   Q6_K: 128 bytes of nibbles, 64 of high bits, 16 × int8 sc, f16 d      w = d·sc·(q − 32)
  * tg_dtype_k_scales and tg_dtype_k_quants say where in them what is.
  */
 #ifndef TG_INFERENCE_DTYPE_H

@@ -2,19 +2,21 @@
  *
  * The file is hostile until proven otherwise: every count, length, shape and offset is checked
  * against the file's size before it is used, and a file that fails says why in one sentence. After
- * a successful parse every slice and tensor returned lies inside the file. Format: the "GGUF"
- * specification in ggml's documentation.
+ * a successful parse every slice and tensor returned lies inside the file.
+ * Format: the "GGUF" specification in ggml's documentation.
  *
  * A model may be split over files: the first, "NAME-00001-of-0000N.gguf", holds the metadata, key
  * split.count says how many there are, and each says in split.no which it is, from 0. Opening the
  * first opens all.
  *
  * Ownership: tg_gguf_open maps the files until tg_gguf_free. Metadata is copied, so a file that
- * changes later changes nothing of it; tensors lie in the mapping (mapping.h) until
- * tg_gguf_tensor_keep. Whoever reads tensors asks tg_gguf_check afterwards whether they were still
- * the file's. tg_gguf_parse borrows the caller's bytes, which must be 8-byte aligned. Threads:
- * read-only once made, but for tg_gguf_tensor_keep. Bounds:    TG_GGUF_KEYS_MAX keys,
- * TG_GGUF_TENSORS_MAX tensors, TG_GGUF_PARTS_MAX parts, 4 dimensions.
+ *            changes later changes nothing of it; tensors lie in the mapping (mapping.h) until
+ *            tg_gguf_tensor_keep. Whoever reads tensors asks tg_gguf_check afterwards whether they
+ *            were still the file's. tg_gguf_parse borrows the caller's bytes, which must be 8-byte
+ *            aligned.
+ * Threads:   read-only once made, but for tg_gguf_tensor_keep.
+ * Bounds:    TG_GGUF_KEYS_MAX keys, TG_GGUF_TENSORS_MAX tensors, TG_GGUF_PARTS_MAX parts, 4
+ *            dimensions.
  */
 #ifndef TG_INFERENCE_GGUF_H
 #define TG_INFERENCE_GGUF_H

@@ -1,12 +1,14 @@
 /* A model as loaded from a GGUF file: shape, weights where they lie in the mapping, vocabulary.
  *
  * Architectures, all with RMSNorm, RoPE, grouped-query attention, SwiGLU and a tied or separate
- * output: llama   RoPE turns neighbours (2i, 2i + 1), with rope_freqs where the file has them
- * (Llama 2 and 3, Mistral, SmolLM2) qwen2   RoPE turns halves (i, i + rope_dim / 2); q, k and v
- * have biases qwen3   RoPE turns halves; the heads of q and k are normalised before it Each may
- * have a sliding window, the same on all layers, and linear RoPE scaling. Every tensor of the file
- * must have a place in its architecture; a file with anything else (mixtures of experts, LoRA,
- * images, other scalings, windows on some layers) is refused by name rather than run wrongly.
+ * output:
+ *   llama   RoPE turns neighbours (2i, 2i + 1), with rope_freqs where the file has them (Llama 2
+ *           and 3, Mistral, SmolLM2)
+ *   qwen2   RoPE turns halves (i, i + rope_dim / 2); q, k and v have biases
+ *   qwen3   RoPE turns halves; the heads of q and k are normalised before it
+ * Each may have a sliding window, the same on all layers, and linear RoPE scaling. Every tensor of
+ * the file must have a place in its architecture; a file with anything else (mixtures of experts,
+ * LoRA, images, other scalings, windows on some layers) is refused by name rather than run wrongly.
  *
  * Ownership: tg_model_free releases the mapping and all else. Threads: read-only once loaded.
  */

@@ -3,8 +3,8 @@
  *
  * One at a time; tenants take turns, so that one's expensive schemas delay another's by one of them
  * at most. What a tenant wants several times is compiled once, and waits as one: a fleet that
- * starts with the same tools is not turned away. Threads: the loop's; compiling itself runs on one
- * of libuv's pool. */
+ * starts with the same tools is not turned away. Threads: the loop's; compiling itself runs on
+ * one of libuv's pool. */
 #ifndef TG_INFERENCE_COMPILE_H
 #define TG_INFERENCE_COMPILE_H
 

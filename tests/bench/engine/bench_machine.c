@@ -1,7 +1,7 @@
 /* bench_machine [THREADS]: what this machine's memory and arithmetic can do at most, in one line:
  *
  *     read_gbs=… avx2_int8_gops=… avx2_fp32_gflops=… [avx512_int8_gops=… avx512_fp32_gflops=…]
- * [amx_int8_gops=…]
+ *       [amx_int8_gops=…]
  *
  * Reading: huge pages, four streams a thread, prefetched. Integers: multiply-adds of bytes, counted
  * as two operations each, by vpmaddubsw, vpmaddwd and vpaddd (AVX2), vpdpbusd (AVX-512 VNNI) or

@@ -1,8 +1,10 @@
 /* What the two engines' drivers share: one command a line on stdin, one answer a line on stdout.
  *
  *     prefill TOKENS          for a prompt of that many tokens: nanoseconds, and those of processor
- * time decode SEQS STEPS       the same for STEPS tokens of each of SEQS sequences at once greedy
- * TOKENS ID...     "ID:GAP ..." the greedy continuation; GAP: how far the second logit is behind
+ *                             time
+ *     decode SEQS STEPS       the same for STEPS tokens of each of SEQS sequences at once
+ *     greedy TOKENS ID...     "ID:GAP ..." the greedy continuation; GAP: how far the second logit
+ *                             is behind
  *     tokenize HEX            the ids of a text
  *     nll ID...               the negative log likelihood of each but the first
  *     memory                  resident bytes, and those of them that are pages of files

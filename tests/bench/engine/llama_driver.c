@@ -2,8 +2,8 @@
  *
  * Its own defaults wherever a user would keep them: mmap, repacked weights, flash attention as it
  * sees fit, an F16 cache split among the sequences, micro-batches of 512. Rates leave sampling out,
- * which ours includes. With FIRST=N in the environment it loads, prefills N tokens, takes one more,
- * says so and ends. */
+ * which ours includes.
+ * With FIRST=N in the environment it loads, prefills N tokens, takes one more, says so and ends. */
 #include "tests/bench/engine/driver.h"
 
 #include <llama.h>

@@ -2,9 +2,12 @@
  * commands of driver.h, and two more:
  *
  *     shared CACHE SEQS REQUESTS   nanoseconds, and those to each request's first token, of prompts
- * that share 60% of their 640 tokens; CACHE 0: each is another tenant's answer TOKENS LEN ID...
- * [LEN ID...]... greedy answers of so many tokens to these prompts, all at once: nanoseconds, those
- * of processor time, tokens guessed, those of them that were right, and a hash of all answers
+ *                                  that share 60% of their 640 tokens; CACHE 0: each is another
+ *                                  tenant's
+ *     answer TOKENS LEN ID... [LEN ID...]...
+ *                                  greedy answers of so many tokens to these prompts, all at once:
+ *                                  nanoseconds, those of processor time, tokens guessed, those of
+ *                                  them that were right, and a hash of all answers
  *
  * With FIRST=N in the environment it loads, prefills N tokens, takes one more, says so and ends.
  * With GUESS=0 it never guesses tokens. */

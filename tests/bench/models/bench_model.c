@@ -3,8 +3,8 @@
  * The shape is that of the 1B models people run: 16 layers, width 2,048, 32 heads sharing 8 key
  * heads, inner width 8,192, a vocabulary of 128,256 with tied embeddings. Weights are uniform with
  * a deviation of 0.02, so activations stay in range; the same arguments give the same bytes. The
- * vocabulary is a SentencePiece one of byte tokens and made-up words. Format: the "GGUF"
- * specification in ggml's documentation, version 3. */
+ * vocabulary is a SentencePiece one of byte tokens and made-up words.
+ * Format: the "GGUF" specification in ggml's documentation, version 3. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>

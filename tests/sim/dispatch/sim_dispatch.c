@@ -8,13 +8,13 @@
  * whatever happens:
  *
  *   - an attempt is opened before it is sent and closed exactly once; attempts are numbered from 1,
- * one at a time, at the plan's steps in order;
+ *     one at a time, at the plan's steps in order;
  *   - a client that stays is answered exactly once, and within the sum of its attempts' timeouts;
- * one that left hears nothing more;
+ *     one that left hears nothing more;
  *   - what the client has seen is the beginning of what one provider said, and all of it when the
- * answer is OK; once a streaming client has seen text no other provider is asked;
+ *     answer is OK; once a streaming client has seen text no other provider is asked;
  *   - a whole answer that is in time is an OK, with the tokens that were reported and their price,
- * to the picodollar;
+ *     to the picodollar;
  *   - an attempt without an accepted answer costs nothing; one that gave text costs something;
  *   - nothing is left when all is over: no exchange, no dispatch, no open record.
  *

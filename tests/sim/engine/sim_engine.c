@@ -8,12 +8,12 @@
  * whatever happens:
  *
  *   - no step has more tokens or rows of logits than the budget, and none is empty while somebody
- * could run;
+ *     could run;
  *   - every KV block is free, cached or owned as often as counted; promises are what running
- * sequences may still take;
+ *     sequences may still take;
  *   - tenants' counts are those of the sequences that are there; nobody gives way twice;
  *   - a waiting interactive sequence is through before a stated number of virtual tokens has been
- * served (see bound_of), and a batch one before the world ends;
+ *     served (see bound_of), and a batch one before the world ends;
  *   - when all is done no block is owned and nothing is promised.
  *
  * Exit status 0, or 1 after a line that says what failed and the seed to see it again.

@@ -11,8 +11,8 @@
 
 /* Kernels are written as functions of constants (tokens, panels, type of weights) that become a
  * body of their own for each, with loops over registers unrolled. Under sanitizers, which check
- * every access, that would take a compiler minutes: there, and where TG_KERNELS_PLAIN is given, the
- * constants are ordinary arguments. */
+ * every access, that would take a compiler minutes: there, and where TG_KERNELS_PLAIN is given,
+ * the constants are ordinary arguments. */
 #if defined(TG_KERNELS_PLAIN)
 #elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define TG_KERNELS_PLAIN 1

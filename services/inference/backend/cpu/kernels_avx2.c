@@ -2,13 +2,14 @@
  * panel, 2 by 2 or 1 by 4. With more than 4 tokens numbers are unpacked first: unpacked_avx2.h.
  *
  *   Q8_0: bytes of one output's four inputs sit in one 32-bit lane. Shifts sign-extend inputs 0 and
- * 2 into one vector of int16 and 1 and 3 into another; vpmaddwd multiplies and adds pairs into
- *         int32. Exact for every int8.
+ *         2 into one vector of int16 and 1 and 3 into another; vpmaddwd multiplies and adds pairs
+ *         into int32. Exact for every int8.
  *   Q4:   nibbles are unsigned, so vpmaddubsw takes them as they are; a pair is at most 15·127·2 =
  *         3,810 and a whole block's eight of them 30,480, which int16 holds. One widening per
- * block. Less 4 × the sum of 32 activations (half of Q4_0's middle) each is within ±30,480 too; on
- * the way there it may wrap. Q5, Q6: bytes of up to 63 likewise; two pairs are at most 2·63·127·2 =
- * 32,004, so each two are widened.
+ *         block. Less 4 × the sum of 32 activations (half of Q4_0's middle) each is within ±30,480
+ *         too; on the way there it may wrap.
+ *   Q5, Q6: bytes of up to 63 likewise; two pairs are at most 2·63·127·2 = 32,004, so each two are
+ *     widened.
  */
 #include "services/inference/backend/cpu/kernels.h"
 

@@ -1,8 +1,9 @@
 /* How keys and values lie in KV memory: for a block of 16 positions and a key head
  *   F16   keys [head_dim][16], then values [16][head_dim]
  *   Q8    the same as int8, then for groups of 32 dimensions (the last may be shorter) the keys'
- * scales [group][16], then the values', F16 A number read from Q8 is scale × int8 rounded to F16,
- * so that attention is one kernel, over F16: a span's blocks are expanded before it is walked.
+ *         scales [group][16], then the values', F16
+ * A number read from Q8 is scale × int8 rounded to F16, so that attention is one kernel, over F16:
+ * a span's blocks are expanded before it is walked.
  */
 #ifndef TG_CPU_KV_FORMAT_H
 #define TG_CPU_KV_FORMAT_H

@@ -1,6 +1,6 @@
 /* Everything but the matrix products, written once over vectors of sixteen floats. Included by one
- * .c file per instruction set, after its vec_*.h, which defines v16, TG_ISA, TG_OPS and
- * TG_ATTEND_STEP. */
+ * .c file per instruction set, after its vec_*.h, which defines v16, TG_ISA,
+ * TG_OPS and TG_ATTEND_STEP. */
 #ifndef TG_CPU_OPS_H
 #define TG_CPU_OPS_H
 

@@ -8,12 +8,18 @@
  *   q, [block]:
  *     Q8_0, Q6_K               [k/4: 8][16][4] bytes; signed for Q8_0, 0..63 for Q6_K
  *     Q4_0, Q4_1, Q4_K         [k/4: 4][16][4] bytes; a byte holds k in its low half and k + 16 in
- * its high half Q5_0, Q5_1, Q5_K         the same, then [16][4] bytes: bit k/4 of byte k%4 is the
- * fifth bit of input k scales: Q8_0, Q4_0, Q5_0         [block][16] f16 scales Q4_1, Q5_1 the same,
- * then [block][16] f16 minima Q4_K, Q5_K               [block][2][16] bytes, sc and m, then for
- * each 8 blocks [16] f16 d, then for each 8 [16] f16 −dmin: the scale is d·sc, the minimum −dmin·m
- * (both exact in fp32) Q6_K                     [block][2][16] signed bytes, sc of the block's
- * halves, then [16] f16 d likewise Missing outputs of the last panel are zero.
+ *                              its high half
+ *     Q5_0, Q5_1, Q5_K         the same, then [16][4] bytes: bit k/4 of byte k%4 is the fifth bit
+ *                              of input k
+ *   scales:
+ *     Q8_0, Q4_0, Q5_0         [block][16] f16 scales
+ *     Q4_1, Q5_1               the same, then [block][16] f16 minima
+ *     Q4_K, Q5_K               [block][2][16] bytes, sc and m, then for each 8 blocks [16] f16 d,
+ *                              then for each 8 [16] f16 −dmin: the scale is d·sc, the minimum
+ *                              −dmin·m (both exact in fp32)
+ *     Q6_K                     [block][2][16] signed bytes, sc of the block's halves, then [16] f16
+ *                              d likewise
+ * Missing outputs of the last panel are zero.
  *
  * Ownership: the packed bytes belong to whoever allocated them; tg_pack_bytes says how many.
  */

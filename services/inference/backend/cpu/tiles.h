@@ -3,12 +3,15 @@
  *
  *   d16, v16_of_d16          sixteen int32, and the same as floats
  *   dots_q8, dots_low        one block's dots of `n` tokens and `m` panels; the latter of numbers
- * of four or five bits, less their middle × sum dots_q6                  the dots of one half of a
- * block's inputs with bytes of 0..63, as they are TG_TILE_PANELS(rows)     panels worked on
- * together when there are so many rows; with float weights TG_FLOAT_PANELS(rows) TG_TILE_FITS(m, n)
- * which tiles are wanted; a constant expression, so that no others are compiled TG_FLOAT_ROWS
- * tokens of a tile with F32, F16 or BF16 weights, at most FLOAT_ROWS_MAX TG_WANTS_PAIRS whether
- * dots_q8 reads pairs
+ *                            of four or five bits, less their middle × sum
+ *   dots_q6                  the dots of one half of a block's inputs with bytes of 0..63, as they
+ *                            are
+ *   TG_TILE_PANELS(rows)     panels worked on together when there are so many rows; with float
+ *                            weights TG_FLOAT_PANELS(rows)
+ *   TG_TILE_FITS(m, n)       which tiles are wanted; a constant expression, so that no others are
+ *                            compiled
+ *   TG_FLOAT_ROWS            tokens of a tile with F32, F16 or BF16 weights, at most FLOAT_ROWS_MAX
+ *   TG_WANTS_PAIRS           whether dots_q8 reads pairs
  *
  * An activation that was loaded meets the weights of all panels of a tile, a weight those of all
  * tokens. While a group of panels is worked on, tile by tile, the next group is fetched into the

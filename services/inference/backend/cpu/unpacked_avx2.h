@@ -4,8 +4,8 @@
  * each remains one chain over ascending blocks.
  *
  *   Q8_0              inputs 0 and 2, and 1 and 3, of each four as int16, [four: 8][half of the
- * panel][2][8 outputs][2] four, five bits   bytes, [four: 4][half][first four, the one 16 inputs
- * later][8 outputs][4]
+ *                     panel][2][8 outputs][2]
+ *   four, five bits   bytes, [four: 4][half][first four, the one 16 inputs later][8 outputs][4]
  *
  * Scales and minima are fp32. */
 #ifndef TG_CPU_UNPACKED_AVX2_H

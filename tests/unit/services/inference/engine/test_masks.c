@@ -47,8 +47,8 @@ static int open_looked_at(const tg_model *model, const tg_backend_conf *conf, tg
 
 /* Strings of capitals and a digit, of so many lengths. Another sequence's are others, so that it
  * finds none of its walks made; and each position is a state of its own, behind which all tokens of
- * capitals are to be looked at, for each alternative: one letter is not allowed, so that no subtree
- * of capitals can be taken at once. */
+ * capitals are to be looked at, for each alternative: one letter is not allowed, so that no
+ * subtree of capitals can be taken at once. */
 static void write_schema(uint32_t i, tg_buf *ret)
 {
     tg_buf_init(ret, 0);

@@ -238,8 +238,8 @@ static void test_tools_and_thinking(void)
 }
 
 /* A begun answer is cut where its own text ends, though others hold the same; and in a time that
- * grows with its length alone: this one, which the template trims, is in a text before it as it was
- * given, and nearly so in a million places. */
+ * grows with its length alone: this one, which the template trims, is in a text before it as it
+ * was given, and nearly so in a million places. */
 static void test_long_beginning_of_an_answer(void)
 {
     enum { LEN = 1 << 20 };
