@@ -14,7 +14,8 @@
  * (call.h).
  *
  * Ownership: what is in the configuration is copied; pieces are valid during the callback. Threads:
- * one at a time. Bounds: TG_ANSWER_MARK_MAX, call.h's; TG_ANSWER_SPACE_MAX.
+ * one at a time.
+ * Bounds: TG_ANSWER_MARK_MAX, call.h's; TG_ANSWER_SPACE_MAX.
  */
 #ifndef TG_INFERENCE_ANSWER_ANSWER_H
 #define TG_INFERENCE_ANSWER_ANSWER_H

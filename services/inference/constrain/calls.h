@@ -6,7 +6,8 @@
  *
  * A schema that cannot be held to, or that comes when there is no room or work left for it, is left
  * out by itself: any object will do for that tool, whose calls are loose then. References are
- * within a tool's own schema. Bounds: schema.h's, for all tools together.
+ * within a tool's own schema.
+ * Bounds: schema.h's, for all tools together.
  */
 #ifndef TG_INFERENCE_CONSTRAIN_CALLS_H
 #define TG_INFERENCE_CONSTRAIN_CALLS_H

@@ -17,7 +17,8 @@
  * Whatever is allowed can be finished, but for the bound on nesting in what is generated.
  *
  * Bounds: program.h's and dfa.h's, TG_CONSTRAINT_PLACES_MAX, TG_CONSTRAINT_MASK_BYTES_MAX,
- * TG_CONSTRAINT_CHOICES_MAX. Threads: compile, retain and release on any thread; states and masks
+ * TG_CONSTRAINT_CHOICES_MAX.
+ * Threads: compile, retain and release on any thread; states and masks
  * on one at a time for all states of one constraint.
  */
 #ifndef TG_INFERENCE_CONSTRAIN_CONSTRAINT_H

@@ -7,7 +7,8 @@
  * begin with line:column, both from 1, columns in bytes.
  *
  * Ownership: nodes and strings lie in the caller's arena and live as long as it; the text is not
- * kept. Threads:   a tree is never written again and may be shared.
+ * kept.
+ * Threads:   a tree is never written again and may be shared.
  * Bounds:    those below; time is O(n log n) in the length of the text.
  */
 #ifndef TG_INFERENCE_TEXT_JSON_TREE_H

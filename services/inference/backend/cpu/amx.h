@@ -4,7 +4,8 @@
  * There are eight tiles of at most 16 rows of 64 bytes; tg_tile_conf says how much of each is in
  * use, for the calling thread, from TG_TILES_BEGIN to TG_TILES_END. A tile's number is written out,
  * since it is part of an instruction. TG_TILE_DOT(c, a, b) adds to int32 c[m][n] the sum over k of
- * a[m][k]·b[k / 4][4·n + k % 4], all int8. Source: Intel SDM, volume 1, chapter 18, and volume 2
+ * a[m][k]·b[k / 4][4·n + k % 4], all int8.
+ * Source: Intel SDM, volume 1, chapter 18, and volume 2
  * for LDTILECFG, TILELOADD, TILESTORED and TDPBSSD.
  *
  * With TG_AMX_EMULATED they are plain C, which ends the process where the processor would raise
