@@ -131,23 +131,35 @@ void tg_dtype_k_scales(const uint8_t *block, size_t group, uint8_t *ret_scale, u
     *ret_min = (uint8_t)(packed[group + 4] >> 4 | packed[group] >> 6 << 4);
 }
 
+/* The fields of eight bytes that begin at bit `shift` of each. */
+static uint64_t fields_of(const uint8_t *p, size_t shift, uint8_t mask)
+{
+    uint64_t eight;
+    memcpy(&eight, p, sizeof(eight));
+    return eight >> shift & mask * UINT64_C(0x0101010101010101);
+}
+
 void tg_dtype_k_quants(tg_dtype type, const uint8_t *block, size_t group,
                        uint8_t ret[TG_QUANT_BLOCK])
 {
     if (type == TG_DTYPE_Q6_K) { /* halves of 128; 32 bytes hold the two bits of four groups */
         const uint8_t *low = block + group / 4 * 64 + group % 2 * 32,
                       *high = block + 128 + group / 4 * 32;
-        const size_t low_shift = group % 4 / 2 * 4, high_shift = group % 4 * 2;
-        for (size_t i = 0; i < TG_QUANT_BLOCK; i++)
-            ret[i] = (uint8_t)((low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4);
+        for (size_t i = 0; i < TG_QUANT_BLOCK; i += 8) {
+            const uint64_t eight = fields_of(low + i, group % 4 / 2 * 4, 15) |
+                                   fields_of(high + i, group % 4 * 2, 3) << 4;
+            memcpy(ret + i, &eight, sizeof(eight));
+        }
         return;
     }
     const uint8_t *high = block + 16; /* 32 bytes of nibbles hold two groups */
     const uint8_t *nibbles = (type == TG_DTYPE_Q5_K ? high + 32 : high) + group / 2 * 32;
-    for (size_t i = 0; i < TG_QUANT_BLOCK; i++)
-        ret[i] = nibbles[i] >> (group % 2 * 4) & 15;
-    for (size_t i = 0; type == TG_DTYPE_Q5_K && i < TG_QUANT_BLOCK; i++)
-        ret[i] = (uint8_t)(ret[i] | (high[i] >> group & 1) << 4);
+    for (size_t i = 0; i < TG_QUANT_BLOCK; i += 8) {
+        uint64_t eight = fields_of(nibbles + i, group % 2 * 4, 15);
+        if (type == TG_DTYPE_Q5_K)
+            eight |= fields_of(high + i, group, 1) << 4;
+        memcpy(ret + i, &eight, sizeof(eight));
+    }
 }
 
 static void from_q6_k(const uint8_t *block, float *to)

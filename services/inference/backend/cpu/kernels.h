@@ -92,10 +92,11 @@ typedef struct tg_product { /* out[t][o] (+)= Σ_k weights[o][k] · rows[t][k] *
     bool accumulate;  /* add to what `out` holds, after the sum is complete */
 } tg_product;
 
-/* Room for two panels' numbers as bytes, in int32. */
+/* Room for as many panels' numbers as bytes as are worked on together, in int32. */
+#define TG_SPREAD_PANELS 3
 static inline size_t tg_product_scratch(uint32_t in)
 {
-    return (size_t)2 * TG_PANEL * TG_QUANT_BLOCK / sizeof(int32_t) *
+    return (size_t)TG_SPREAD_PANELS * TG_PANEL * TG_QUANT_BLOCK / sizeof(int32_t) *
            ((in + TG_QUANT_BLOCK - 1) / TG_QUANT_BLOCK);
 }
 

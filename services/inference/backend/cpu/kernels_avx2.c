@@ -222,25 +222,76 @@ TG_INLINE void dots_low(const tile *in, size_t b, int m, int n, tg_dtype type, d
     finish_low(in, b, m, n, type, dots);
 }
 
-TG_INLINE void dots_q6(const tile *in, size_t b, size_t which, int m, int n, d16 (*dots)[TILE])
+/* Groups g and g + 1 of half `which`'s numbers, 0..63, of eight outputs; g is even. */
+TG_INLINE void six_bits(const uint8_t *from, size_t which, size_t g, __m256i *ret_v, __m256i *ret_w)
 {
+    const __m256i mask = _mm256_set1_epi8(15), upper = _mm256_set1_epi8(48);
+    const __m256i bits = _mm256_srl_epi16(load32(from + (4 + which) * LINE),
+                                          _mm_cvtsi32_si128((int)(2 * g)));
+    __m256i v = load32(from + g * LINE), w = load32(from + (g + 1) * LINE);
+    if (which == 1) {
+        v = _mm256_srli_epi16(v, 4);
+        w = _mm256_srli_epi16(w, 4);
+    }
+    *ret_v = _mm256_or_si256(_mm256_and_si256(v, mask),
+                             _mm256_and_si256(_mm256_slli_epi16(bits, 4), upper));
+    *ret_w = _mm256_or_si256(_mm256_and_si256(w, mask),
+                             _mm256_and_si256(_mm256_slli_epi16(bits, 2), upper));
+}
+
+TG_INLINE void fetch_six_bits(const tile *in, const uint8_t *from, size_t which, size_t g)
+{
+    if (which == 0) {
+        fetch_further(in, from + g * LINE);
+        fetch_further(in, from + (g + 1) * LINE);
+    }
+    if (g == 0)
+        fetch_further(in, from + (4 + which) * LINE);
+}
+
+TG_INLINE void spread_q6(const tile *in, const uint8_t *from, uint8_t *to)
+{
+    TG_UNROLL
+    for (size_t g = 0; g < 8; g += 2) {
+        fetch_six_bits(in, from, g / 4, g % 4);
+        TG_UNROLL
+        for (size_t half = 0; half < 2; half++) {
+            __m256i v, w;
+            six_bits(from + half * 32, g / 4, g % 4, &v, &w);
+            _mm256_storeu_si256((__m256i *)(void *)(to + g * LINE + half * 32), v);
+            _mm256_storeu_si256((__m256i *)(void *)(to + (g + 1) * LINE + half * 32), w);
+        }
+    }
+}
+
+TG_INLINE void dots_q6(const tile *in, size_t b, size_t which, bool spread, int m, int n,
+                       d16 (*dots)[TILE])
+{
+    const uint8_t *block = in->weights + b * tg_packed_quants(TG_DTYPE_Q6_K);
     clear(m, n, dots);
     TG_KEEP_LOOP
-    for (size_t g = which * 4; g < which * 4 + 4; g += 2) {
+    for (size_t g = 0; g < 4; g += 2) {
         TG_UNROLL
         for (int p = 0; p < m; p++) {
             TG_UNROLL
             for (size_t half = 0; half < 2; half++) {
-                const uint8_t *from =
-                    in->weights + (size_t)p * in->panel_bytes + ((b * 8 + g) * 2 + half) * 32;
-                const __m256i v = load32(from), w = load32(from + 64);
-                if (half == 0) {
-                    fetch_further(in, from);
-                    fetch_further(in, from + 64);
+                const uint8_t *from = block + (size_t)p * in->panel_bytes;
+                __m256i v, w;
+                if (half == 0 && !spread)
+                    fetch_six_bits(in, from, which, g);
+                if (spread) {
+                    const uint8_t *bytes = in->spread +
+                                           ((size_t)p * in->blocks + b) * SPREAD_BYTES +
+                                           (which * 4 + g) * LINE + half * 32;
+                    v = load32(bytes);
+                    w = load32(bytes + LINE);
+                } else {
+                    six_bits(from + half * 32, which, g, &v, &w);
                 }
                 TG_UNROLL
                 for (int t = 0; t < n; t++) {
-                    const int8_t *q = in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4;
+                    const int8_t *q = in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK +
+                                      which * (TG_QUANT_BLOCK / 2) + g * 4;
                     __m256i *dot = &dots[p][t].half[half];
                     add_32(dot, two_groups(v, broadcast4(q), w, broadcast4(q + 4)));
                 }

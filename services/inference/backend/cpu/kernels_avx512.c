@@ -107,21 +107,46 @@ TG_INLINE void dots_low(const tile *in, size_t b, int m, int n, tg_dtype type, d
     }
 }
 
-TG_INLINE void dots_q6(const tile *in, size_t b, size_t half, int m, int n, d16 (*dots)[TILE])
+/* Group g of a half's numbers, 0..63. */
+TG_INLINE __m512i six_bits(const tile *in, const uint8_t *block, size_t half, size_t g)
 {
+    const __m512i both = _mm512_loadu_si512(block + g * LINE);
+    const __m512i bits = _mm512_loadu_si512(block + (4 + half) * LINE);
+    if (half == 0)
+        fetch_further(in, block + g * LINE);
+    if (g == 0)
+        fetch_further(in, block + (4 + half) * LINE);
+    return _mm512_ternarylogic_epi32( /* a | (b & c), which is 0xf8 */
+        _mm512_and_si512(half == 0 ? both : _mm512_srli_epi16(both, 4), _mm512_set1_epi8(15)),
+        g < 2 ? u16_left(bits, 4 - 2 * g) : u16_right(bits, 2 * g - 4), _mm512_set1_epi8(48), 0xf8);
+}
+
+TG_INLINE void spread_q6(const tile *in, const uint8_t *from, uint8_t *to)
+{
+    TG_UNROLL
+    for (size_t g = 0; g < 8; g++)
+        _mm512_storeu_si512(to + g * LINE, six_bits(in, from, g / 4, g % 4));
+}
+
+TG_INLINE void dots_q6(const tile *in, size_t b, size_t half, bool spread, int m, int n,
+                       d16 (*dots)[TILE])
+{
+    const uint8_t *block = in->weights + b * tg_packed_quants(TG_DTYPE_Q6_K);
     start_dots(in, b, m, n, 0, dots);
     TG_UNROLL
-    for (size_t g = half * 4; g < half * 4 + 4; g++) {
+    for (size_t g = 0; g < 4; g++) {
         __m512i w[GROUP_MAX];
         TG_UNROLL
-        for (int p = 0; p < m; p++) {
-            const uint8_t *line = in->weights + (size_t)p * in->panel_bytes + (b * 8 + g) * LINE;
-            fetch_further(in, line);
-            w[p] = _mm512_loadu_si512(line);
-        }
+        for (int p = 0; p < m; p++)
+            w[p] = spread
+                       ? _mm512_loadu_si512(in->spread +
+                                            ((size_t)p * in->blocks + b) * SPREAD_BYTES +
+                                            (half * 4 + g) * LINE)
+                       : six_bits(in, block + (size_t)p * in->panel_bytes, half, g);
         TG_UNROLL
         for (int t = 0; t < n; t++) {
-            const __m512i x = broadcast4(in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK + g * 4);
+            const __m512i x = broadcast4(in->q + (b * TILE + (size_t)t) * TG_QUANT_BLOCK +
+                                         half * (TG_QUANT_BLOCK / 2) + g * 4);
             TG_UNROLL
             for (int p = 0; p < m; p++)
                 dots[p][t] = _mm512_dpbusd_epi32(dots[p][t], w[p], x);

@@ -6,11 +6,13 @@
  * scale·(q − middle) + minimum. Blocks are always of 32 inputs.
  *
  *   q, [block]:
- *     Q8_0, Q6_K               [k/4: 8][16][4] bytes; signed for Q8_0, 0..63 for Q6_K
+ *     Q8_0                     [k/4: 8][16][4] signed bytes
  *     Q4_0, Q4_1, Q4_K         [k/4: 4][16][4] bytes; a byte holds k in its low half and k + 16 in
  *                              its high half
  *     Q5_0, Q5_1, Q5_K         the same, then [16][4] bytes: bit k/4 of byte k%4 is the fifth bit
  *                              of input k
+ *     Q6_K                     the same as Q4_0, then [half][16][4] bytes: bits 2·(k/4 % 4) and
+ *                              above of byte k%4 are the upper two bits of input k of that half
  *   scales:
  *     Q8_0, Q4_0, Q5_0         [block][16] f16 scales
  *     Q4_1, Q5_1               the same, then [block][16] f16 minima
@@ -73,11 +75,6 @@ static inline bool tg_packed_is_five(tg_dtype type) /* bits */
     return type == TG_DTYPE_Q5_0 || type == TG_DTYPE_Q5_1 || type == TG_DTYPE_Q5_K;
 }
 
-static inline bool tg_packed_is_bytes(tg_dtype type)
-{
-    return type == TG_DTYPE_Q8_0 || type == TG_DTYPE_Q6_K;
-}
-
 static inline bool tg_packed_has_min(tg_dtype type)
 {
     return type == TG_DTYPE_Q4_1 || type == TG_DTYPE_Q5_1 || type == TG_DTYPE_Q4_K ||
@@ -95,7 +92,10 @@ static inline size_t tg_packed_scales(tg_dtype type) { return type == TG_DTYPE_Q
 /* Bytes of the numbers of one block of one panel. */
 static inline size_t tg_packed_quants(tg_dtype type)
 {
-    return (size_t)TG_PANEL * (tg_packed_is_bytes(type) ? 32 : tg_packed_is_five(type) ? 20 : 16);
+    return (size_t)TG_PANEL * (type == TG_DTYPE_Q8_0     ? 32
+                               : type == TG_DTYPE_Q6_K   ? 24
+                               : tg_packed_is_five(type) ? 20
+                                                         : 16);
 }
 
 /* Where things lie behind a panel's numbers, in bytes: the scale of a block (for K types its byte),

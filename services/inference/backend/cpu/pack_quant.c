@@ -1,6 +1,6 @@
 #include "services/inference/backend/cpu/pack.h"
 
-enum { FIFTH_AT = TG_PANEL * 16 }; /* of the bytes of fifth bits in a block's numbers */
+enum { UPPER_AT = TG_PANEL * 16 }; /* of the bytes of the fifth and sixth bits of a block's numbers */
 
 static float half_at(const uint8_t *p) { return tg_f16_to_f32(tg_load_u16(p)); }
 
@@ -18,21 +18,31 @@ static void pack_plain(const uint8_t *row, tg_dtype type, size_t blocks, size_t 
     }
 }
 
-/* 32 numbers of five bits at most, or of six, to their places in a block. */
+static uint32_t four_at(const uint8_t *p)
+{
+    uint32_t four;
+    memcpy(&four, p, sizeof(four));
+    return four;
+}
+
+static void put_four(uint32_t four, uint8_t *to) { memcpy(to, &four, sizeof(four)); }
+
+/* 32 numbers of four to six bits to their places in a block, four at a time. */
 static void put_numbers(const uint8_t q[TG_QUANT_BLOCK], tg_dtype type, size_t r, uint8_t *to)
 {
-    if (tg_packed_is_bytes(type)) {
-        for (size_t g = 0; g < 8; g++)
-            memcpy(to + (g * TG_PANEL + r) * 4, q + g * 4, 4);
-        return;
-    }
-    for (size_t k = 0; k < 16; k++)
-        to[(k / 4 * TG_PANEL + r) * 4 + k % 4] = (uint8_t)((q[k] & 15) | (q[k + 16] & 15) << 4);
-    for (size_t i = 0; tg_packed_is_five(type) && i < 4; i++) {
-        unsigned bits = 0;
-        for (size_t g = 0; g < 8; g++)
-            bits |= (unsigned)(q[g * 4 + i] >> 4) << g;
-        to[FIFTH_AT + r * 4 + i] = (uint8_t)bits;
+    uint32_t fifth = 0;
+    for (size_t g = 0; g < 4; g++)
+        put_four((four_at(q + g * 4) & 0x0f0f0f0fu) | (four_at(q + 16 + g * 4) & 0x0f0f0f0fu) << 4,
+                 to + (g * TG_PANEL + r) * 4);
+    for (size_t g = 0; tg_packed_is_five(type) && g < 8; g++)
+        fifth |= (four_at(q + g * 4) >> 4 & 0x01010101u) << g;
+    if (tg_packed_is_five(type))
+        put_four(fifth, to + UPPER_AT + r * 4);
+    for (size_t half = 0; type == TG_DTYPE_Q6_K && half < 2; half++) {
+        uint32_t upper = 0;
+        for (size_t g = 0; g < 4; g++)
+            upper |= (four_at(q + half * 16 + g * 4) >> 4 & 0x03030303u) << 2 * g;
+        put_four(upper, to + UPPER_AT + (half * TG_PANEL + r) * 4);
     }
 }
 
@@ -90,12 +100,14 @@ void tg_pack_quant(const uint8_t *from, tg_dtype type, size_t blocks, size_t row
 
 static int number_at(const uint8_t *quants, tg_dtype type, size_t r, size_t k)
 {
-    if (tg_packed_is_bytes(type)) {
-        const uint8_t byte = quants[(k / 4 * TG_PANEL + r) * 4 + k % 4];
-        return type == TG_DTYPE_Q8_0 ? (int8_t)byte : byte;
-    }
-    const int fifth = tg_packed_is_five(type) ? quants[FIFTH_AT + r * 4 + k % 4] >> k / 4 & 1 : 0;
-    return (quants[(k % 16 / 4 * TG_PANEL + r) * 4 + k % 4] >> k / 16 * 4 & 15) | fifth << 4;
+    int upper = 0;
+    if (type == TG_DTYPE_Q8_0)
+        return (int8_t)quants[(k / 4 * TG_PANEL + r) * 4 + k % 4];
+    if (type == TG_DTYPE_Q6_K)
+        upper = quants[UPPER_AT + (k / 16 * TG_PANEL + r) * 4 + k % 4] >> k % 16 / 4 * 2 & 3;
+    else if (tg_packed_is_five(type))
+        upper = quants[UPPER_AT + r * 4 + k % 4] >> k / 4 & 1;
+    return (quants[(k % 16 / 4 * TG_PANEL + r) * 4 + k % 4] >> k / 16 * 4 & 15) | upper << 4;
 }
 
 void tg_unpack_block(const tg_packed *packed, const uint8_t *panel, size_t block, size_t row,

@@ -4,8 +4,9 @@
  *   d16, v16_of_d16          sixteen int32, and the same as floats
  *   dots_q8, dots_low        one block's dots of `n` tokens and `m` panels; the latter of numbers
  *                            of four or five bits, less their middle × sum
- *   dots_q6                  the dots of one half of a block's inputs with bytes of 0..63, as they
- *                            are
+ *   dots_q6                  the dots of one half of a block's inputs with numbers of six bits, as
+ *                            they are
+ *   spread_q6                one block's numbers of six bits to bytes, [k/4: 8][16][4]
  *   TG_TILE_PANELS(rows)     panels worked on together when there are so many rows; with float
  *                            weights TG_FLOAT_PANELS(rows)
  *   TG_TILE_FITS(m, n)       which tiles are wanted; a constant expression, so that no others are
@@ -28,6 +29,7 @@
 #define LINE 64     /* bytes of a cache line */
 #define FURTHER 2048 /* bytes */
 #define FEW_TILES 2
+#define SPREAD_BYTES ((size_t)TG_QUANT_BLOCK * TG_PANEL) /* of a block of a panel */
 #define TG_INLINE TG_BODY TG_ISA
 
 typedef struct tile {
@@ -38,7 +40,8 @@ typedef struct tile {
     const float *scale, *scaled_sum;
     const int32_t *sum, *start;
     const float *x[FLOAT_ROWS_MAX];
-    bool near;            /* weights to come are fetched from near by */
+    const uint8_t *spread; /* of Q6_K: the numbers of all panels as bytes, or NULL */
+    bool near;             /* weights to come are fetched from near by */
     const uint8_t
         *ahead; /* else, what to fetch meanwhile: ahead_bytes for each block (0 with near) */
     size_t ahead_bytes;
@@ -47,7 +50,9 @@ typedef struct tile {
 TG_INLINE v16 v16_of_d16(d16 x);
 TG_INLINE void dots_q8(const tile *in, size_t b, int m, int n, d16 (*dots)[TILE]);
 TG_INLINE void dots_low(const tile *in, size_t b, int m, int n, tg_dtype type, d16 (*dots)[TILE]);
-TG_INLINE void dots_q6(const tile *in, size_t b, size_t half, int m, int n, d16 (*dots)[TILE]);
+TG_INLINE void dots_q6(const tile *in, size_t b, size_t half, bool spread, int m, int n,
+                       d16 (*dots)[TILE]);
+TG_INLINE void spread_q6(const tile *in, const uint8_t *from, uint8_t *to);
 
 /* Whether few tokens' weights are best fetched from near by. On a Xeon of Intel's (Emerald Rapids)
  * that is 1.07 to 1.3 times as fast as fetching the next panels; on AMD's Zen 4 it takes a fifth to
@@ -153,7 +158,7 @@ TG_INLINE int32_t half_sum(const int8_t *q)
 
 /* Q6_K: halves of blocks have scales of their own. Dots and what is taken off for the middle are
  * whole numbers below 2^24: as floats they are as exact. */
-TG_INLINE void tile_q6(const tile *in, int m, int n, v16 (*acc)[FLOAT_ROWS_MAX])
+TG_INLINE void tile_q6(const tile *in, int m, int n, bool spread, v16 (*acc)[FLOAT_ROWS_MAX])
 {
     const tg_dtype type = TG_DTYPE_Q6_K;
     const uint8_t *scales = in->weights + in->blocks * tg_packed_quants(type);
@@ -167,7 +172,7 @@ TG_INLINE void tile_q6(const tile *in, int m, int n, v16 (*acc)[FLOAT_ROWS_MAX])
         for (size_t half = 0; half < 2; half++) {
             d16 dots[GROUP_MAX][TILE];
             v16 scale[GROUP_MAX];
-            dots_q6(in, b, half, m, n, dots);
+            dots_q6(in, b, half, spread, m, n, dots);
             TG_UNROLL
             for (int p = 0; p < m; p++)
                 scale[p] =
@@ -273,8 +278,10 @@ TG_INLINE void run_tile(const tg_product *product, tile *in, uint32_t panel, uin
         in->start = rows->start + at;
         if (TG_WANTS_PAIRS && type == TG_DTYPE_Q8_0)
             in->pairs = rows->pairs + at * TG_QUANT_BLOCK;
-        if (type == TG_DTYPE_Q6_K)
-            tile_q6(in, m, n, acc);
+        if (type == TG_DTYPE_Q6_K && in->spread)
+            tile_q6(in, m, n, true, acc);
+        else if (type == TG_DTYPE_Q6_K)
+            tile_q6(in, m, n, false, acc);
         else
             tile_quant(in, m, n, type, acc);
     }
@@ -310,7 +317,18 @@ TG_INLINE void run_group(const tg_product *product, tile *in, uint32_t panel, in
     }
 }
 
-TG_INLINE void run_panels(const tg_product *product, uint32_t first, uint32_t last, tg_dtype type)
+/* Q6_K: what turns six bits into bytes is done once for all tiles of tokens. */
+TG_INLINE void spread_panels(tile *in, uint32_t m, uint8_t *to)
+{
+    in->spread = to;
+    for (uint32_t p = 0; p < m; p++)
+        for (size_t b = 0; b < in->blocks; b++, to += SPREAD_BYTES)
+            spread_q6(in,
+                      in->weights + p * in->panel_bytes + b * tg_packed_quants(TG_DTYPE_Q6_K), to);
+}
+
+TG_INLINE void run_panels(const tg_product *product, uint32_t first, uint32_t last, tg_dtype type,
+                          int32_t *scratch)
 {
     const tg_packed *w = product->weights;
     const uint32_t len = product->rows->len;
@@ -327,6 +345,8 @@ TG_INLINE void run_panels(const tg_product *product, uint32_t first, uint32_t la
         in.ahead_bytes = pieces && !in.near
                              ? (next * w->panel_bytes + pieces * LINE - 1) / (pieces * LINE) * LINE
                              : 0;
+        if (type == TG_DTYPE_Q6_K && tiles > FEW_TILES)
+            spread_panels(&in, m, (uint8_t *)scratch);
         switch (m) {
         case 4: run_group(product, &in, panel, 4, type); break;
         case 3: run_group(product, &in, panel, 3, type); break;
@@ -341,8 +361,7 @@ TG_INLINE void run_panels(const tg_product *product, uint32_t first, uint32_t la
     TG_ISA static void name(const tg_product *product, uint32_t first, uint32_t last,              \
                             int32_t *scratch)                                                      \
     {                                                                                              \
-        (void)scratch;                                                                             \
-        run_panels(product, first, last, type);                                                    \
+        run_panels(product, first, last, type, scratch);                                           \
     }
 TG_PRODUCT_OF(product_f32, TG_DTYPE_F32)
 TG_PRODUCT_OF(product_f16, TG_DTYPE_F16)
