@@ -1,6 +1,6 @@
 #include "services/inference/backend/cpu/pack.h"
 
-enum { UPPER_AT = TG_PANEL * 16 }; /* of the bytes of the fifth and sixth bits of a block's numbers */
+enum { UPPER_AT = TG_PANEL * 16 }; /* of the bytes of a block's fifth and sixth bits */
 
 static float half_at(const uint8_t *p) { return tg_f16_to_f32(tg_load_u16(p)); }
 
