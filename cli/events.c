@@ -161,9 +161,9 @@ static int index_in(const char *const *names, const char *name)
  * arguments. */
 static int connect_to(const char *brokers, rd_kafka_t **ret)
 {
-    static const tg_kafka_property properties[] = {
-        {"group.id", "tollgate-events"}, /* required, unused */
-        {"enable.auto.commit", "false"}};
+    /* the group is required, and unused */
+    static const tg_kafka_property properties[] = {{"group.id", "tollgate-events"},
+                                                   {"enable.auto.commit", "false"}};
     const char *security = from_environment("TOLLGATE_KAFKA_SECURITY");
     const char *mechanism = from_environment("TOLLGATE_KAFKA_SASL_MECHANISM");
     const tg_kafka_link link = {

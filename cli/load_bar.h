@@ -11,8 +11,8 @@ typedef struct tg_load_bar { /* zero at first */
     uint64_t began_ns, drawn_ns;
 } tg_load_bar;
 
-void tg_load_bar_progress(void *load_bar, uint64_t done_bytes,
-                          uint64_t total_bytes); /* a tg_load_progress_fn */
+/* a tg_load_progress_fn */
+void tg_load_bar_progress(void *load_bar, uint64_t done_bytes, uint64_t total_bytes);
 
 /* The line, without the carriage return, cut at `size`. */
 void tg_load_bar_text(uint64_t done_bytes, uint64_t total_bytes, uint64_t elapsed_ns, char *to,

@@ -23,8 +23,8 @@ typedef struct entry {
 
 struct tg_keys {
     tg_arena arena;
-    entry *
-        list; /* those not named first, sorted by salt, so that keys with one salt share one hash */
+    /* those not named first, sorted by salt, so that keys with one salt share one hash */
+    entry *list;
     size_t unnamed;
     tg_map *named; /* id → entry */
     EVP_MD *sha256;

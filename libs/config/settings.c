@@ -31,8 +31,8 @@ static int load(const tg_schema *schema, const char *path, tg_error *err, tg_are
     int rc = tg_schema_load(schema, path, arena, err, &value);
     if (rc < 0)
         return rc;
-    tg_tls_settings *tls =
-        (tg_tls_settings *)&((const tg_common_settings *)value)->tls; /* ours until we return */
+    /* ours until we return */
+    tg_tls_settings *tls = (tg_tls_settings *)&((const tg_common_settings *)value)->tls;
     forget_empty(&tls->cert_file);
     forget_empty(&tls->key_file);
     forget_empty(&tls->ca_file);

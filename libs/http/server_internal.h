@@ -27,8 +27,8 @@ typedef struct tg_http_conn tg_http_conn;
 typedef struct tg_http_input {
     struct tg_http_input *next; /* in the pool */
     char *data;
-    size_t start, len,
-        cap; /* the request under way is data[start, len), with pipelined ones behind it */
+    /* the request under way is data[start, len), with pipelined ones behind it */
+    size_t start, len, cap;
     tg_h1_parser parser;
     tg_http_header headers[TG_H1_HEADERS_MAX];
 } tg_http_input;

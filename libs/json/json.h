@@ -55,8 +55,8 @@ tg_json_type tg_json_type_of(tg_json value);
 
 /* Lookups never fail: a missing member or a wrong container gives TG_JSON_NONE. */
 tg_json tg_json_get(tg_json object, const char *key);
-tg_json tg_json_path(tg_json object,
-                     const char *dotted); /* "usage.prompt_tokens_details.cached_tokens" */
+/* "usage.prompt_tokens_details.cached_tokens" */
+tg_json tg_json_path(tg_json object, const char *dotted);
 size_t tg_json_count(tg_json container);                  /* elements or members; 0 otherwise */
 tg_json tg_json_at(tg_json array, size_t index);          /* linear: prefer the iterator */
 

@@ -152,8 +152,8 @@ static void on_drain_timeout(uv_timer_t *timer)
     tg_service *s = timer->data;
     tg_log(TG_LOG_WARN, "drain_timeout", "timeout_ms", "%u", s->conf.settings->drain_timeout_ms,
            NULL);
-    s->own_done =
-        true; /* gRPC's own drain ends as late, and a little later where its calls do not let go */
+    /* gRPC's own drain ends as late, and a little later where its calls do not let go */
+    s->own_done = true;
     maybe_stop(s);
 }
 
@@ -306,8 +306,8 @@ tg_service *tg_service_free(tg_service *s)
         uv_close((uv_handle_t *)&s->on_term, NULL);
         uv_close((uv_handle_t *)&s->on_int, NULL);
         uv_close((uv_handle_t *)&s->on_hup, NULL);
-        signal(SIGTERM,
-               SIG_IGN); /* it ends already: another one must not make it end by a signal */
+        /* it ends already: another one must not make it end by a signal */
+        signal(SIGTERM, SIG_IGN);
         signal(SIGINT, SIG_IGN);
         uv_close((uv_handle_t *)&s->drain_timer, NULL);
     }

@@ -81,8 +81,8 @@ typedef struct tg_token_list {
     size_t most; /* ids it takes; 0: any number */
 } tg_token_list;
 
-int tg_token_list_add(tg_token_list *tokens,
-                      uint32_t id); /* 0, -EMSGSIZE past `most`, or -ENOMEM */
+/* 0, -EMSGSIZE past `most`, or -ENOMEM */
+int tg_token_list_add(tg_token_list *tokens, uint32_t id);
 void tg_token_list_free(tg_token_list *tokens);            /* leaves an empty, usable list */
 
 typedef struct tg_token_span {
@@ -103,8 +103,8 @@ size_t tg_tokenizer_vocab_len(const tg_tokenizer *tokenizer);
 uint32_t tg_tokenizer_bos(const tg_tokenizer *tokenizer);
 uint32_t tg_tokenizer_eos(const tg_tokenizer *tokenizer);
 bool tg_tokenizer_is_control(const tg_tokenizer *tokenizer, uint32_t id);
-uint32_t tg_tokenizer_find_control(const tg_tokenizer *tokenizer,
-                                   tg_str text);                       /* or TG_TOKEN_NONE */
+/* or TG_TOKEN_NONE */
+uint32_t tg_tokenizer_find_control(const tg_tokenizer *tokenizer, tg_str text);
 tg_str tg_tokenizer_piece(const tg_tokenizer *tokenizer, uint32_t id); /* the bytes it stands for */
 
 /* Ids to text, one at a time. Bytes of a character that is not complete yet wait in the state, so

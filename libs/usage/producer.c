@@ -80,8 +80,8 @@ static int start_kafka(tg_producer *p, tg_error *err)
     p->queue = rd_kafka_queue_get_main(p->kafka);
     TG_HAND_OVER(p);
     rd_kafka_queue_cb_event_enable(p->queue, on_queue_ready, p);
-    uv_async_send(
-        &p->wake); /* what came before the callback was there announces itself to nobody */
+    /* what came before the callback was there announces itself to nobody */
+    uv_async_send(&p->wake);
     return 0;
 }
 

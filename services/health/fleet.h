@@ -31,8 +31,8 @@ tg_health_endpoint *tg_health_fleet_find(tg_health_fleet *fleet, const char *tar
 bool tg_health_fleet_observe(tg_health_fleet *fleet, const Tollgate__V1__Observation *o,
                              uint64_t mono_ms);
 bool tg_health_fleet_tick(tg_health_fleet *fleet, uint64_t mono_ms);
-void tg_health_fleet_touch(tg_health_fleet *fleet,
-                           tg_health_endpoint *e); /* it changed: new version */
+/* it changed: new version */
+void tg_health_fleet_touch(tg_health_fleet *fleet, tg_health_endpoint *e);
 
 /* The endpoints changed after `known_version` (0: all, and full is set). Everything in the arena or
  * pointing into the fleet. NULL when the arena is exhausted. */

@@ -39,8 +39,8 @@ static void on_observe(void *service, tg_rpc_call *call, const ProtobufCMessage 
 static void send_view(watcher *w)
 {
     tg_arena arena;
-    if (tg_rpc_send_queued(w->base.call) >
-        0) /* it has not read the last one: the next push says it all */
+    /* it has not read the last one: the next push says it all */
+    if (tg_rpc_send_queued(w->base.call) > 0)
         return;
     tg_arena_init(&arena, 0);
     const Tollgate__V1__FleetUpdate *update =
@@ -53,8 +53,8 @@ static void send_view(watcher *w)
 static void on_watch(void *service, tg_rpc_call *call, const ProtobufCMessage *message)
 {
     tg_health *health = service;
-    (void)
-        message; /* a router that reconnects is sent everything: versions of two replicas differ */
+    /* a router that reconnects is sent everything: versions of two replicas differ */
+    (void)message;
     watcher *w = tg_watcher_new(&health->watchers, call, sizeof *w);
     if (!w)
         return;

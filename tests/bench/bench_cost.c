@@ -24,8 +24,8 @@
 enum { TERMS = 5, TIMES = 5, SEQS = 32, KV_TOKENS = 40960, STEP_TOKENS = 512 };
 
 typedef struct mix {
-    uint32_t decoding,
-        decoding_at; /* sequences with one token and a row of logits, after so many */
+    /* sequences with one token and a row of logits, after so many */
+    uint32_t decoding, decoding_at;
     uint32_t chunk, chunk_at;       /* tokens of a prompt, after so many; no row */
     uint64_t ns[TIMES];
 } mix;

@@ -60,8 +60,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < 4; i++) {
         if (!tg_str_eq(tg_buf_str(&whole.kinds[i]), tg_buf_str(&bytes.kinds[i])))
             abort();
-        told +=
-            i != TG_ANSWER_ARGUMENTS ? whole.kinds[i].len : 0; /* those may be "{}" of our own */
+        /* those may be "{}" of our own */
+        told += i != TG_ANSWER_ARGUMENTS ? whole.kinds[i].len : 0;
     }
     if (told > text.len || (conf.one_call && whole.calls > 1 && conf.tools != TG_TOOLS_NONE))
         abort();

@@ -61,8 +61,8 @@ tg_answer *tg_answer_free(tg_answer *answer);
 
 /* 0 or -ENOMEM. */
 int tg_answer_push(tg_answer *answer, tg_str text, tg_answer_fn fn, void *user);
-int tg_answer_end(tg_answer *answer, tg_answer_fn fn,
-                  void *user); /* what was held is told after all */
+/* what was held is told after all */
+int tg_answer_end(tg_answer *answer, tg_answer_fn fn, void *user);
 
 uint32_t tg_answer_calls(const tg_answer *answer); /* so many were told */
 bool tg_answer_thinks(const tg_answer *answer);    /* its thinking has begun and not ended */

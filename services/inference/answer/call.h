@@ -38,8 +38,8 @@ typedef struct tg_call_reader {
     uint8_t depth;
     uint64_t arrays;    /* per level: an array, not an object */
     tg_buf name, key;
-    tg_buf
-        arguments; /* bytes to be told; who tells them clears it. Not before `named` and `begun` */
+    /* bytes to be told; who tells them clears it. Not before `named` and `begun` */
+    tg_buf arguments;
 } tg_call_reader;
 
 void tg_call_init(tg_call_reader *reader);

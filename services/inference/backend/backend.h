@@ -20,10 +20,8 @@
 
 typedef struct tg_backend tg_backend;
 
-typedef enum tg_kv_type {
-    TG_KV_F16,
-    TG_KV_Q8
-} tg_kv_type; /* what keys and values are rounded to */
+/* what keys and values are rounded to */
+typedef enum tg_kv_type { TG_KV_F16, TG_KV_Q8 } tg_kv_type;
 
 typedef struct tg_backend_conf {
     uint32_t threads;         /* 1..TG_THREADS_MAX; 0: one per processor */

@@ -19,8 +19,8 @@ typedef struct tg_constraint_cache tg_constraint_cache;
 
 int tg_constraint_cache_new(const tg_tokenizer *tokenizer, size_t bytes_max,
                             tg_constraint_cache **ret); /* 0 or -ENOMEM */
-tg_constraint_cache *
-tg_constraint_cache_free(tg_constraint_cache *cache); /* when no state is left */
+/* when no state is left */
+tg_constraint_cache *tg_constraint_cache_free(tg_constraint_cache *cache);
 
 /* The constraint if it is kept, the caller's to release; NULL otherwise. */
 tg_constraint *tg_constraint_cache_find(tg_constraint_cache *cache, const tg_constraint_spec *spec);

@@ -10,8 +10,8 @@ typedef struct writer {
     tg_schema_compiler c;
     const tg_str *texts;
     size_t tools;
-    uint32_t
-        arguments; /* of the first tool: a jump to what they may be; of the others, behind it */
+    /* of the first tool: a jump to what they may be; of the others, behind it */
+    uint32_t arguments;
     const tg_json_node *object; /* the schema of any */
     size_t bytes;               /* of the schemas so far */
 } writer;

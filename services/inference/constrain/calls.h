@@ -26,8 +26,7 @@ typedef struct tg_calls {
 int tg_program_calls(tg_program *program, const tg_str *texts, size_t len, tg_arena *arena,
                      tg_error *err, tg_calls *ret);
 
-uint32_t
-tg_calls_arguments(const tg_calls *calls,
-                   size_t tool); /* where they begin, for a call whose name stands elsewhere */
+/* where they begin, for a call whose name stands elsewhere */
+uint32_t tg_calls_arguments(const tg_calls *calls, size_t tool);
 
 #endif

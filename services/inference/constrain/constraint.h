@@ -56,8 +56,8 @@ bool tg_constraint_spec_eq(const tg_constraint_spec *a, const tg_constraint_spec
 /* The trie must outlive it. 0; -EINVAL, -ENOTSUP or -EMSGSIZE with a message; -ENOMEM. */
 int tg_constraint_compile(const tg_constraint_spec *spec, const tg_vocab_trie *trie, tg_error *err,
                           tg_constraint **ret);
-size_t
-tg_constraint_bytes(const tg_constraint *constraint); /* about what it takes now; any thread */
+/* about what it takes now; any thread */
+size_t tg_constraint_bytes(const tg_constraint *constraint);
 /* Tools whose arguments cannot be held to their schemas; *ret_why: why the first cannot, "" where
  * all can. */
 uint32_t tg_constraint_loose(const tg_constraint *constraint, const char **ret_why);
@@ -66,8 +66,8 @@ tg_constraint *tg_constraint_release(tg_constraint *constraint); /* NULL is a no
 
 typedef struct tg_constraint_state tg_constraint_state;
 
-int tg_constraint_start(tg_constraint *constraint,
-                        tg_constraint_state **ret); /* retains it. 0 or -ENOMEM */
+/* retains it. 0 or -ENOMEM */
+int tg_constraint_start(tg_constraint *constraint, tg_constraint_state **ret);
 tg_constraint_state *tg_constraint_state_free(tg_constraint_state *state);
 
 /* For another answer; of a call, for the arguments of this tool alone; past the last tool: for a
@@ -82,9 +82,8 @@ int tg_constraint_mask(tg_constraint_state *state, int64_t *work, const uint64_t
 
 /* The token came. False when it is not allowed, or memory ran out; the state is of no use then. */
 bool tg_constraint_advance(tg_constraint_state *state, uint32_t token);
-bool tg_constraint_advance_text(
-    tg_constraint_state *state,
-    tg_str text); /* likewise; of a token that began before the state did */
+/* likewise; of a token that began before the state did */
+bool tg_constraint_advance_text(tg_constraint_state *state, tg_str text);
 
 bool tg_constraint_may_end(const tg_constraint_state *state);  /* the answer may be over */
 bool tg_constraint_must_end(const tg_constraint_state *state); /* nothing can follow */

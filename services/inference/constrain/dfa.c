@@ -228,10 +228,8 @@ typedef struct quoted {
     uint32_t least, most, reach;
 } quoted;
 
-enum {
-    BEFORE = 1,
-    AFTER = 2
-}; /* the quotes; between them count + 1 in the upper half, the unit's state in the lower */
+/* the quotes; between them count + 1 in the upper half, the unit's state in the lower */
+enum { BEFORE = 1, AFTER = 2 };
 
 static uint64_t step_quoted(const void *user, uint64_t state, uint8_t byte)
 {
@@ -249,9 +247,8 @@ static uint64_t step_quoted(const void *user, uint64_t state, uint8_t byte)
         return 0;
     if (!q->unit->accepts[to])
         return (uint64_t)count << 32 | to;
-    const uint32_t end = q->most == UINT32_MAX
-                             ? q->least + 1
-                             : q->most + 1; /* beyond it counting says nothing new */
+    /* beyond it counting says nothing new */
+    const uint32_t end = q->most == UINT32_MAX ? q->least + 1 : q->most + 1;
     count = count < end ? count + 1 : count;
     return (uint64_t)count << 32 | TG_DFA_START;
 }
@@ -281,8 +278,8 @@ int tg_dfa_quoted(const tg_dfa *a, uint32_t least, uint32_t most, uint32_t reach
     const quoted q = {a, least, most, reach};
     uint8_t class_of[256];
     memcpy(class_of, a->class_of, sizeof(class_of));
-    class_of['"'] =
-        (uint8_t)a->classes; /* there are fewer than 256: a unit of UTF-8 never has them all */
+    /* there are fewer than 256: a unit of UTF-8 never has them all */
+    class_of['"'] = (uint8_t)a->classes;
     return tg_dfa_explore(
         &(tg_dfa_rule){step_quoted, accepts_quoted, &q, BEFORE, class_of, alike_quoted}, err, ret);
 }

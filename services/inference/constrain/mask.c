@@ -124,8 +124,8 @@ static tg_kinds kinds_of(const tg_dfa *dfa, const tg_class *classes, uint32_t st
         leads |= next[k] != TG_DFA_DEAD ? classes[k].kinds : 0u;
         others |= next[k] != to ? classes[k].kinds : 0u;
     }
-    return (tg_kinds){(uint16_t)~others, (uint16_t)~leads,
-                      (uint16_t)to}; /* TG_TRIE_KINDS_KNOWN in both */
+    /* TG_TRIE_KINDS_KNOWN in both */
+    return (tg_kinds){(uint16_t)~others, (uint16_t)~leads, (uint16_t)to};
 }
 
 static const tg_kinds *kinds_at(const tg_constraint *c, const tg_dfa *dfa, const tg_lexeme_walks *l,

@@ -44,10 +44,10 @@ typedef struct tg_program {
 void tg_program_init(tg_program *program);
 void tg_program_free(tg_program *program);
 
-uint32_t tg_program_add(tg_program *program, tg_op op, uint32_t a,
-                        uint32_t b); /* where it stands */
-uint32_t tg_program_lexeme(tg_program *program,
-                           tg_dfa *dfa); /* takes it over, NULL too; its number */
+/* where it stands */
+uint32_t tg_program_add(tg_program *program, tg_op op, uint32_t a, uint32_t b);
+/* takes it over, NULL too; its number */
+uint32_t tg_program_lexeme(tg_program *program, tg_dfa *dfa);
 int tg_program_rc(const tg_program *program, tg_error *err); /* the first error, with its message */
 
 /* Back to where it had so many of each: what was added since is gone, and so is the first error if
@@ -73,8 +73,8 @@ typedef struct tg_json_parts {
     "\\\\([\"\\\\/bfnrt]|u([0-9A-Ca-cE-Fe-f][0-9A-Fa-f]{3}|[Dd][0-7][0-9A-Fa-f]{2}|"               \
     "[Dd][89ABab][0-9A-Fa-f]{2}\\\\u[Dd][C-Fc-f][0-9A-Fa-f]{2})))"
 
-void tg_program_json_parts(tg_program *program, tg_arena *arena, tg_error *err,
-                           tg_json_parts *ret); /* errors: program->rc */
+/* errors: program->rc */
+void tg_program_json_parts(tg_program *program, tg_arena *arena, tg_error *err, tg_json_parts *ret);
 
 /* A program for any JSON object. 0 or as dfa.h. */
 int tg_program_json_object(tg_program *program, tg_arena *arena, tg_error *err);

@@ -47,8 +47,8 @@ int tg_regex_parse(tg_str pattern, bool whole, tg_arena *arena, tg_error *err,
 
 /* Builders. NULL when out of memory, or when given NULL, so that calls can be nested. */
 const tg_regex *tg_regex_text(tg_arena *arena, tg_str bytes);
-const tg_regex *tg_regex_set(tg_arena *arena, const tg_points *points,
-                             size_t len); /* any order; copied */
+/* any order; copied */
+const tg_regex *tg_regex_set(tg_arena *arena, const tg_points *points, size_t len);
 const tg_regex *tg_regex_cat(tg_arena *arena, const tg_regex *a, const tg_regex *b);
 const tg_regex *tg_regex_alt(tg_arena *arena, const tg_regex *a, const tg_regex *b);
 const tg_regex *tg_regex_repeat(tg_arena *arena, const tg_regex *a, uint32_t least, uint32_t most);

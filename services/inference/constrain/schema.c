@@ -585,7 +585,6 @@ int tg_program_json_schema(tg_program *p, tg_str schema, tg_arena *arena, tg_err
         rc = tg_schema_write(&c, &all, &root);
     p->start = tg_program_add(p, TG_OP_CALL, root, 0);
     tg_program_add(p, TG_OP_DONE, 0, 0);
-    return rc < 0 && p->rc == 0
-               ? rc
-               : tg_program_finish(p, err); /* which says why a program is too large */
+    /* which says why a program is too large */
+    return rc < 0 && p->rc == 0 ? rc : tg_program_finish(p, err);
 }

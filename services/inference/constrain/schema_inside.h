@@ -70,22 +70,21 @@ const tg_json_node *tg_schema_get(const tg_json_node *object, tg_str name);
 
 /* Adds a subschema, following $ref and allOf. 0, or an error with its message. */
 int tg_schema_add_part(const tg_schema_compiler *c, tg_conjunction *k, const tg_json_node *schema);
-int tg_schema_types(const tg_schema_compiler *c, const tg_conjunction *k,
-                    uint32_t *ret); /* TG_IS_… */
-uint32_t
-tg_schema_types_meant(const tg_conjunction *k,
-                      uint32_t types); /* of those; by the keywords where no type is given */
+/* TG_IS_… */
+int tg_schema_types(const tg_schema_compiler *c, const tg_conjunction *k, uint32_t *ret);
+/* of those; by the keywords where no type is given */
+uint32_t tg_schema_types_meant(const tg_conjunction *k, uint32_t types);
 
 /* The values of enum and const that are of these types. *ret is NULL where neither is given. */
 int tg_schema_listed(const tg_schema_compiler *c, const tg_conjunction *k, uint32_t types,
                      const tg_json_node ***ret, size_t *ret_len);
-bool tg_schema_equal(const tg_json_node *a,
-                     const tg_json_node *b); /* as JSON Schema compares values */
+/* as JSON Schema compares values */
+bool tg_schema_equal(const tg_json_node *a, const tg_json_node *b);
 
 /* A rule's number, which may be written later. */
 int tg_schema_rule_of(tg_schema_compiler *c, const tg_conjunction *k, uint32_t *ret);
-int tg_schema_to_rule(tg_schema_compiler *c, tg_op op,
-                      uint32_t rule); /* adds an instruction whose `a` is the rule */
+/* adds an instruction whose `a` is the rule */
+int tg_schema_to_rule(tg_schema_compiler *c, tg_op op, uint32_t rule);
 
 /* Writes what the conjunction allows, with all rules that it leads to, as a subroutine. 0, or an
  * error with its message; the program's own have none yet. */
@@ -119,7 +118,7 @@ int tg_schema_number(tg_schema_compiler *c, const tg_conjunction *k, bool intege
 int tg_schema_literals(tg_schema_compiler *c, const tg_json_node *const *values, size_t len,
                        uint32_t *ret);
 int tg_schema_key(tg_schema_compiler *c, tg_str name, uint32_t *ret); /* with the colon */
-int tg_schema_other_key(tg_schema_compiler *c, const tg_str *names, size_t len,
-                        uint32_t *ret); /* none of these; without */
+/* none of these; without */
+int tg_schema_other_key(tg_schema_compiler *c, const tg_str *names, size_t len, uint32_t *ret);
 
 #endif

@@ -6,10 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    WHOLE = 18,
-    PLACES = 40
-}; /* digits of an integer; of a number as a schema may write it, the exponent worked in */
+/* digits of an integer; of a number as a schema may write it, the exponent worked in */
+enum { WHOLE = 18, PLACES = 40 };
 
 /* Digits without a leading zero but "0", and digits behind the point without a trailing one. */
 typedef struct decimal {

@@ -258,10 +258,8 @@ static const tg_regex *quoted(const tg_schema_compiler *c, const tg_regex *insid
     return tg_regex_cat(c->arena, quote, tg_regex_cat(c->arena, inside, quote));
 }
 
-enum {
-    LONG = 1024
-}; /* characters: counting more is done without the escapes that no one needs, for each costs
-    * states */
+/* characters: counting more is done without the escapes that no one needs, for each costs states */
+enum { LONG = 1024 };
 
 /* A string of so many characters. `shortest`: only in the spelling that expressions are given. */
 static int counted(const tg_schema_compiler *c, uint32_t least, uint32_t most, bool shortest,

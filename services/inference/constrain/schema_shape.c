@@ -245,9 +245,8 @@ int tg_schema_array(tg_schema_compiler *c, const tg_conjunction *k)
         rc = tg_schema_refuse(c, k->parts[0].node, -EINVAL, "has more minItems than maxItems");
     if (rc < 0)
         return rc;
-    const uint32_t single =
-        prefix > least ? prefix
-                       : least; /* items that are written one by one: behind them all are alike */
+    /* items that are written one by one: behind them all are alike */
+    const uint32_t single = prefix > least ? prefix : least;
     uint32_t *ends =
         tg_arena_zalloc(c->arena, (most < UINT32_MAX ? most : single + 1) + 1, sizeof(*ends));
     if (!ends)

@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    RUNS_WORTH = 4
-}; /* tokens to look through for one that ends in a run: cheaper than the nodes on the way to it */
+/* tokens to look through for one that ends in a run: cheaper than the nodes on the way to it */
+enum { RUNS_WORTH = 4 };
 
 typedef struct word {
     tg_str bytes;

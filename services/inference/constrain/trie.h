@@ -34,8 +34,8 @@ typedef struct tg_vocab_trie {
     uint32_t vocab; /* ids */
     uint32_t depth; /* bytes of the longest token */
     uint32_t len;   /* nodes of the tree of all tokens; the first is the root */
-    uint32_t
-        end; /* nodes with those of the tree of tokens that are not plain; its root is at len */
+    /* nodes with those of the tree of tokens that are not plain; its root is at len */
+    uint32_t end;
     tg_trie_node *nodes; /* and one at the end, for its `first` */
     uint32_t *order; /* ids as the trees have them, so that those of a subtree are one range */
     uint16_t *runs;  /* by place in `order`: where the last bytes that are all of one kind begin */
@@ -72,8 +72,8 @@ static inline uint32_t tg_trie_kind(uint8_t b)
     }
 }
 
-int tg_vocab_trie_new(const tg_tokenizer *tokenizer,
-                      tg_vocab_trie **ret); /* 0 or -ENOMEM. The tokenizer must outlive it */
+/* 0 or -ENOMEM. The tokenizer must outlive it */
+int tg_vocab_trie_new(const tg_tokenizer *tokenizer, tg_vocab_trie **ret);
 tg_vocab_trie *tg_vocab_trie_free(tg_vocab_trie *trie);
 
 #endif

@@ -61,8 +61,8 @@ tg_bert *tg_bert_free(tg_bert *bert); /* NULL is a no-op; returns NULL */
 const float *tg_bert_run(tg_bert *bert, const uint32_t *ids, uint32_t len);
 
 /* bert_load.c, of tg_bert_new. */
-int tg_bert_load(tg_bert *bert, uint64_t limit_bytes,
-                 tg_error *err);                      /* shape and weights, from bert->gguf */
+/* shape and weights, from bert->gguf */
+int tg_bert_load(tg_bert *bert, uint64_t limit_bytes, tg_error *err);
 uint64_t tg_bert_room_bytes(const tg_bert *bert);     /* what it takes to compute */
 int tg_bert_load_vocab(tg_bert *bert, tg_error *err); /* the tokenizer */
 

@@ -52,8 +52,8 @@ int tg_embed_parse(
 tg_embed *tg_embed_free(tg_embed *embed);
 
 uint32_t tg_embed_dims(const tg_embed *embed);      /* numbers of a vector */
-uint32_t
-tg_embed_context(const tg_embed *embed); /* tokens of a text at most, [CLS] and [SEP] included */
+/* tokens of a text at most, [CLS] and [SEP] included */
+uint32_t tg_embed_context(const tg_embed *embed);
 tg_pooling tg_embed_pooling(const tg_embed *embed); /* as it was decided */
 
 /* Whether a text may fit, by its bytes alone: 0, or -EMSGSIZE with a message. Cheap, unlike what

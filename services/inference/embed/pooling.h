@@ -16,7 +16,7 @@ int tg_pooler_init(tg_pooler *pooler, tg_pooling pooling, uint32_t width); /* 0 
 void tg_pooler_free(tg_pooler *pooler);
 
 void tg_pooler_add(tg_pooler *pooler, const float *rows, uint32_t len);
-void tg_pooler_take(tg_pooler *pooler,
-                    float *ret_vector); /* scaled to length 1; the next text may come */
+/* scaled to length 1; the next text may come */
+void tg_pooler_take(tg_pooler *pooler, float *ret_vector);
 
 #endif

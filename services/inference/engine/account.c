@@ -124,8 +124,8 @@ void tg_account_enter(tg_account *a, tg_account_state state, uint64_t now_ns)
 
 static uint64_t weight_of(const tg_account *a, uint32_t before, uint32_t tokens, uint32_t rows)
 {
-    const uint64_t all = (uint64_t)before + tokens,
-                   most = (uint64_t)a->window + tokens; /* keys within sight of any of them */
+    /* keys within sight of any of them */
+    const uint64_t all = (uint64_t)before + tokens, most = (uint64_t)a->window + tokens;
     const uint64_t keys = tokens == 0 ? 0 : a->window == 0 || all < most ? all : most;
     return tokens * TG_COST_TOKEN * a->work.token + rows * TG_COST_ROW * a->work.row +
            keys * TG_COST_KEY * a->work.key +

@@ -76,8 +76,8 @@ typedef struct tg_account {
     tg_account_state state;
     uint64_t born_ns, mark_ns; /* the clock's; booked up to here */
     uint64_t shared_ns, overhead_ns, idle_ns; /* ever */
-    uint64_t taken_ns, taken_overhead_ns,
-        taken_idle_ns; /* age and sums when an interval was taken last */
+    /* age and sums when an interval was taken last */
+    uint64_t taken_ns, taken_overhead_ns, taken_idle_ns;
 
     /* The step that runs. The last weight is nobody's. */
     uint32_t parts_len;
@@ -90,8 +90,8 @@ typedef struct tg_account {
     tg_tenant_time *taken_times;
 } tg_account;
 
-int tg_account_init(tg_account *account, const tg_model_shape *shape,
-                    uint64_t now_ns); /* 0 or -ENOMEM */
+/* 0 or -ENOMEM */
+int tg_account_init(tg_account *account, const tg_model_shape *shape, uint64_t now_ns);
 void tg_account_free(tg_account *account);
 
 /* A sequence of this tenant comes; every other call about it takes what this returns. Without
@@ -100,8 +100,8 @@ tg_tenant_account *tg_account_join(tg_account *account, tg_str tenant);
 void tg_account_leave(tg_account *account, tg_tenant_account *tenant);
 
 void tg_account_upto(tg_account *account, uint64_t now_ns);
-void tg_account_enter(tg_account *account, tg_account_state state,
-                      uint64_t now_ns); /* and from now on it is this */
+/* and from now on it is this */
+void tg_account_enter(tg_account *account, tg_account_state state, uint64_t now_ns);
 
 typedef struct tg_account_part { /* of a step, a sequence's */
     tg_tenant_account *tenant;

@@ -4,10 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-static bool within(float value, float least, float most)
-{
-    return value >= least && value <= most;
-} /* false for NaN */
+/* false for NaN */
+static bool within(float value, float least, float most) { return value >= least && value <= most; }
 
 int tg_adjustments_check(const tg_adjustments *a, uint32_t vocab, tg_error *err)
 {

@@ -51,14 +51,14 @@ typedef struct tg_engine_conf { /* 0 means the default in brackets */
                                      (public_prompts.h); copied */
     size_t public_prompts_len;
     bool no_speculation;        /* never guess tokens; the output is the same */
-    uint64_t
-        memory_limit_bytes; /* for all of it [what the machine and the cgroup leave, memory.h] */
+    /* for all of it [what the machine and the cgroup leave, memory.h] */
+    uint64_t memory_limit_bytes;
     void (*notify)(void *notify_user); /* a batch is ready to drain; may be NULL */
     void *notify_user;
     int (*open_backend)(const tg_model *model, const tg_backend_conf *conf, tg_error *err,
                         tg_backend **ret); /* [the CPU's] */
-    tg_load_progress_fn
-        progress; /* while loading, on the thread that calls tg_engine_new; may be NULL */
+    /* while loading, on the thread that calls tg_engine_new; may be NULL */
+    tg_load_progress_fn progress;
     void *progress_user;
 } tg_engine_conf;
 
@@ -97,8 +97,8 @@ typedef struct tg_gen_request {
     const uint32_t *tokens;
     size_t tokens_len;
 
-    uint32_t
-        n; /* answers: as many sequences, with choices 0 to n − 1 and consecutive ids; 0 is 1 */
+    /* answers: as many sequences, with choices 0 to n − 1 and consecutive ids; 0 is 1 */
+    uint32_t n;
     bool echo;  /* the prompt's tokens come as events first */
     bool logprobs; /* of every token told; with echo of the prompt's as well, which is then computed
                       whole */
@@ -160,8 +160,8 @@ typedef struct tg_gen_usage {
     uint32_t prompt_tokens; /* without `generated` */
     uint32_t cached_tokens; /* of the prompt and `generated`: taken from the prefix cache */
     uint32_t output_tokens; /* sampled here, an end token included */
-    uint32_t guessed_tokens,
-        right_tokens;       /* computed on a guess; and of those, the ones that were right */
+    /* computed on a guess; and of those, the ones that were right */
+    uint32_t guessed_tokens, right_tokens;
     uint64_t queue_ns;      /* submitted → admitted */
     uint64_t prefill_ns;    /* admitted → first token */
     uint64_t decode_ns;     /* first token → end */
@@ -201,10 +201,10 @@ typedef struct tg_engine_status {
     uint64_t output_tokens_total;
     uint64_t steps_total;
     uint64_t guessed_tokens_total, right_tokens_total;
-    uint64_t
-        masks_put_off_total; /* steps that a sequence sat out because its mask was not finished */
-    uint64_t
-        preempted_total; /* sequences that gave way to another tenant's and were computed anew */
+    /* steps that a sequence sat out because its mask was not finished */
+    uint64_t masks_put_off_total;
+    /* sequences that gave way to another tenant's and were computed anew */
+    uint64_t preempted_total;
     /* Where the engine thread's time went (account.h): shared + overhead + idle = age, to the
      * nanosecond. */
     uint64_t age_ns;
@@ -221,8 +221,8 @@ typedef struct tg_tenant_time { /* what an interval brought one tenant */
     const char *tenant;
     bool others; /* all tenants that could not be told apart (account.h); `tenant` is "" */
     uint64_t engine_ns;
-    uint64_t prompt_tokens,
-        cached_tokens; /* of sequences admitted in it; cached ones are among the prompt's */
+    /* of sequences admitted in it; cached ones are among the prompt's */
+    uint64_t prompt_tokens, cached_tokens;
     uint64_t output_tokens;
 } tg_tenant_time;
 

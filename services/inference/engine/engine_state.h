@@ -26,10 +26,10 @@ void tg_batch_free(tg_batch *batch);
 void tg_batch_clear(tg_batch *batch);
 
 typedef struct tg_row_result { /* of a row of logits */
-    uint32_t
-        token; /* what comes next: sampled, or given; TG_TOKEN_NONE: the logits are not numbers */
-    bool
-        drawn; /* else nothing is known: a guess before it was wrong, or its mask is not finished */
+    /* what comes next: sampled, or given; TG_TOKEN_NONE: the logits are not numbers */
+    uint32_t token;
+    /* else nothing is known: a guess before it was wrong, or its mask is not finished */
+    bool drawn;
     bool complete;  /* with it the answer is: nothing can follow, or nothing is to */
     uint32_t logprobs_len;
     tg_logprob logprobs[1 + TG_LOGPROBS_TOP_MAX];

@@ -40,8 +40,8 @@ tg_kv *tg_kv_free(tg_kv *kv);
 
 tg_kv_hash tg_kv_salt(const tg_kv *kv, tg_str tenant); /* the hash of an empty prefix */
 tg_kv_hash tg_kv_public(const tg_kv *kv); /* the same, of a public prefix: no tenant's */
-tg_kv_hash tg_kv_own(const tg_kv *kv, tg_kv_hash public_prefix,
-                     tg_kv_hash salt); /* the prefix, as one tenant goes on after it */
+/* the prefix, as one tenant goes on after it */
+tg_kv_hash tg_kv_own(const tg_kv *kv, tg_kv_hash public_prefix, tg_kv_hash salt);
 tg_kv_hash tg_kv_extend(const tg_kv *kv, tg_kv_hash prefix,
                         const uint32_t tokens[TG_KV_BLOCK_TOKENS]);
 

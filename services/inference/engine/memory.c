@@ -88,8 +88,8 @@ void tg_memory_room_find(const char *root, uint64_t limit_bytes, tg_memory_room 
         lower(ret, limit_bytes, "the configured limit");
     snprintf(path, sizeof(path), "%s/proc/self/cgroup", root);
     FILE *file = fopen(path, "re");
-    while (file &&
-           fgets(line, sizeof(line), file)) { /* "0::/group" is v2's, "9:memory:/group" v1's */
+    /* "0::/group" is v2's, "9:memory:/group" v1's */
+    while (file && fgets(line, sizeof(line), file)) {
         line[strcspn(line, "\n")] = '\0';
         char *controllers = strchr(line, ':'),
              *group = controllers ? strchr(controllers + 1, ':') : NULL;

@@ -15,8 +15,8 @@ struct tg_seq {
     uint32_t priority;
     tg_sampling sampling;
     tg_adjustments adjustments; /* its bias is a copy, owned */
-    uint32_t
-        ends[TG_MODEL_STOP_IDS_MAX + TG_ENGINE_STOP_IDS_MAX]; /* ids that end it, the model's too */
+    /* ids that end it, the model's too */
+    uint32_t ends[TG_MODEL_STOP_IDS_MAX + TG_ENGINE_STOP_IDS_MAX];
     size_t ends_len;
     bool ignore_end;
     bool echo, logprobs;
@@ -85,8 +85,8 @@ int tg_seq_accept(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *te
 int tg_seq_follow(tg_seq *seq, const tg_model *model, uint32_t token, bool *ret_over);
 
 /* The text of a prompt token, for echo. */
-int tg_seq_show(tg_seq *seq, const tg_model *model, uint32_t token,
-                tg_buf *text); /* 0 or -ENOMEM */
+/* 0 or -ENOMEM */
+int tg_seq_show(tg_seq *seq, const tg_model *model, uint32_t token, tg_buf *text);
 
 /* What still waits to be shown at the end. */
 int tg_seq_flush(tg_seq *seq, tg_buf *text);

@@ -55,9 +55,8 @@ void tg_step_cost_learn(tg_step_cost *c, uint32_t rows, uint64_t ns)
     if (c->seen < TG_STEP_COST_STEPS)
         c->seen++;
     const float part = 1.0f / (float)c->seen, most = OUTLIER * c->ns;
-    const float took = c->seen > 1 && (float)ns > most
-                           ? most
-                           : (float)ns; /* the machine did something else meanwhile */
+    /* the machine did something else meanwhile */
+    const float took = c->seen > 1 && (float)ns > most ? most : (float)ns;
     const float d_rows = (float)rows - c->rows, d_ns = took - c->ns;
     c->rows += part * d_rows;
     c->ns += part * d_ns;
@@ -79,6 +78,6 @@ float tg_step_cost_base(const tg_step_cost *c)
 
 bool tg_guess_worth(float chance, float base, float rows, float expected)
 {
-    return chance * (base + rows) >
-           expected; /* (expected + chance) / (base + rows + 1) > expected / (base + rows) */
+    /* (expected + chance) / (base + rows + 1) > expected / (base + rows) */
+    return chance * (base + rows) > expected;
 }

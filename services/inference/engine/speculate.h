@@ -25,7 +25,7 @@
 #define TG_LOOKUP_TOKENS_MAX 16384 /* the latest tokens of a sequence that are searched */
 /* what a step costs besides its rows, in rows, until steps have shown it */
 #define TG_STEP_BASE_ROWS 6.0f
-#define TG_STEP_BASE_ROWS_MAX 32.0f /* the most that steps may show */
+#define TG_STEP_BASE_ROWS_MAX 32.0f /* a base that steps show is taken as this at most */
 /* what is known of steps' cost forgets a part in so many with each step */
 #define TG_STEP_COST_STEPS 48
 
@@ -65,8 +65,8 @@ typedef struct tg_step_cost { /* zeros at first */
     uint32_t seen;              /* up to TG_STEP_COST_STEPS */
 } tg_step_cost;
 
-void tg_step_cost_learn(tg_step_cost *cost, uint32_t rows,
-                        uint64_t ns); /* of a step whose rows are a token each */
+/* of a step whose rows are a token each */
+void tg_step_cost_learn(tg_step_cost *cost, uint32_t rows, uint64_t ns);
 
 /* What a step costs besides its rows, in rows: 0 to TG_STEP_BASE_ROWS_MAX. */
 float tg_step_cost_base(const tg_step_cost *cost);

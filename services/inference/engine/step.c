@@ -150,8 +150,8 @@ static uint32_t prepare(tg_engine *e, uint64_t now_ns)
 {
     tg_sched_admit(&e->sched, now_ns);
     e->copies_len = e->sitting_len = 0;
-    for (uint32_t i = 0; i < e->sched.running_len;
-         i++) { /* in order of admission, which is the order of the copies */
+    /* in order of admission, which is the order of the copies */
+    for (uint32_t i = 0; i < e->sched.running_len; i++) {
         tg_seq *seq = e->sched.running[i];
         if (seq->copy.from != seq->copy.to)
             e->copies[e->copies_len++] = seq->copy;
@@ -381,16 +381,16 @@ static int echo(tg_engine *e, tg_seq *seq, const tg_row_result *row, uint32_t ro
 static void settle_one(tg_engine *e, tg_seq *seq, const tg_step_seq *step, const tg_row_result *row,
                        uint64_t now_ns)
 {
-    const uint32_t first = step->first_position + step->tokens_len - step->logits +
-                           1; /* what the first row predicts */
+    /* what the first row predicts */
+    const uint32_t first = step->first_position + step->tokens_len - step->logits + 1;
     uint32_t sampled[1 + TG_GUESSES_MAX], right = 0;
     if (seq->echo && seq->told < seq->prompt_len && echo(e, seq, row, step->logits, first) < 0) {
         const told last = nothing(e);
         finish_seq(e, seq, &last, TG_FINISH_ERROR);
         return;
     }
-    if (step->first_position + step->tokens_len <
-        seq->len) { /* of a prompt that is not computed to its end */
+    /* of a prompt that is not computed to its end */
+    if (step->first_position + step->tokens_len < seq->len) {
         tg_sched_advance(&e->sched, seq, 0);
         return;
     }

@@ -33,7 +33,7 @@ int tg_stop_push(tg_stop *stop, tg_str text, tg_buf *out, bool *ret_hit);
  * there are no stop strings, and then looked through. */
 tg_buf *tg_stop_place(tg_stop *stop, tg_buf *out);
 int tg_stop_look(tg_stop *stop, tg_buf *out, bool *ret_hit);
-int tg_stop_end(tg_stop *stop,
-                tg_buf *out); /* the text is over: what was held is shown after all */
+/* the text is over: what was held is shown after all */
+int tg_stop_end(tg_stop *stop, tg_buf *out);
 
 #endif

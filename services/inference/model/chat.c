@@ -231,8 +231,8 @@ static int open_call(const tg_model *model, bool thinking, tg_template_text *tex
         rc = rc < 0 ? rc : append(text, tg_reasoning_close(model->answer.reasoning).data);
         rc = rc < 0 ? rc : append(text, "\n\n");
     }
-    if (rc < 0 || model->answer.tools ==
-                      TG_TOOLS_LLAMA3) /* a call is the whole answer there, without a mark */
+    /* a call is the whole answer there, without a mark */
+    if (rc < 0 || model->answer.tools == TG_TOOLS_LLAMA3)
         return rc;
     rc = append(text, tg_tools_open(model->answer.tools).data);
     return rc < 0 || model->answer.tools != TG_TOOLS_HERMES ? rc : append(text, "\n");

@@ -10,8 +10,8 @@
 
 typedef struct part {
     tg_mapping *mapping; /* NULL: the caller's bytes */
-    uint8_t *
-        head; /* our copy of what comes before the tensors, so that nobody can change it; or NULL */
+    /* our copy of what comes before the tensors, so that nobody can change it; or NULL */
+    uint8_t *head;
     size_t head_bytes;
     const uint8_t *data;
     size_t size_bytes;

@@ -43,8 +43,8 @@ typedef struct tg_gguf_tensor {
     size_t size_bytes;
 } tg_gguf_tensor;
 
-int tg_gguf_open(const char *path, tg_error *err,
-                 tg_gguf **ret); /* -errno of open, -EINVAL, or -EIO as check */
+/* -errno of open, -EINVAL, or -EIO as check */
+int tg_gguf_open(const char *path, tg_error *err, tg_gguf **ret);
 int tg_gguf_parse(const uint8_t *data, size_t size_bytes, tg_error *err, tg_gguf **ret);
 int tg_gguf_parse_parts(const tg_str *parts, size_t parts_len, tg_error *err, tg_gguf **ret);
 tg_gguf *tg_gguf_free(tg_gguf *gguf);
@@ -79,8 +79,8 @@ typedef struct tg_gguf_value {
 } tg_gguf_value;
 
 size_t tg_gguf_key_count(const tg_gguf *gguf);
-tg_str tg_gguf_key_at(const tg_gguf *gguf, size_t index,
-                      tg_gguf_value *ret); /* in the file's order */
+/* in the file's order */
+tg_str tg_gguf_key_at(const tg_gguf *gguf, size_t index, tg_gguf_value *ret);
 
 /* Metadata. 0; -ENOENT when the key is absent (no message); -EINVAL, with a message, when its type
  * is another or its value does not fit. Integers of every width convert. */

@@ -52,7 +52,7 @@ void tg_gguf_dir_free(tg_gguf_dir *dir);
 
 tg_gguf_value tg_gguf_entry_value(const tg_gguf_entry *entry);
 
-int tg_gguf_dir_u32(const tg_gguf_dir *dir, const char *key, tg_error *err,
-                    uint32_t *ret); /* as tg_gguf_u32 */
+/* as tg_gguf_u32 */
+int tg_gguf_dir_u32(const tg_gguf_dir *dir, const char *key, tg_error *err, uint32_t *ret);
 
 #endif

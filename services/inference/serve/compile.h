@@ -25,8 +25,8 @@ typedef struct tg_compile { /* one request's; the caller's, untouched by it unti
     size_t same_len;
     tg_str tenant;
     const tg_constraint_spec *spec; /* lives until `done` */
-    bool (*wanted)(
-        const struct tg_compile *compile); /* when its turn comes: somebody still waits for it */
+    /* when its turn comes: somebody still waits for it */
+    bool (*wanted)(const struct tg_compile *compile);
     void (*done)(struct tg_compile *compile);         /* both on the loop */
     int rc; /* then: as tg_engine_compile, or -ECANCELED if it was not wanted any more, */
     tg_error err;              /* its message, */

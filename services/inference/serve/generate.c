@@ -180,8 +180,8 @@ static void note_gap(tg_inference *inference)
 
 static void add_usage(tg_gen_usage *sum, const tg_gen_usage *usage)
 {
-    if (sum->prompt_tokens ==
-        0) { /* the first to end tells of the prompt, and how long all waited */
+    /* the first to end tells of the prompt, and how long all waited */
+    if (sum->prompt_tokens == 0) {
         *sum = *usage;
         return;
     }
@@ -257,8 +257,8 @@ void tg_inference_end_generations(tg_inference *inference)
         g->gone = true;
         cancel_all(g);
     }
-    while (!tg_list_empty(
-        &inference->generations)) /* the engine knows what they took, for the request log */
+    /* the engine knows what they took, for the request log */
+    while (!tg_list_empty(&inference->generations))
         uv_run(tg_service_uv(inference->service), UV_RUN_ONCE);
 }
 

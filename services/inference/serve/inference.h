@@ -50,8 +50,8 @@ typedef struct tg_inference {
     tg_list generations; /* in flight */
     tg_watchers watchers, block_watchers; /* of WatchStatus, of WatchBlocks */
     int log_fd;         /* request log; -1: off */
-    uint64_t last_end_ns,
-        end_gap_ns;     /* when a generation ended last, and how long apart they do, lately */
+    /* when a generation ended last, and how long apart they do, lately */
+    uint64_t last_end_ns, end_gap_ns;
     uint64_t rng;       /* seeds of requests that state none */
     tg_inference_metrics metrics;
 } tg_inference;
@@ -69,8 +69,8 @@ void tg_inference_end_generations(tg_inference *inference);
 /* status.c */
 void tg_inference_watch(void *service, tg_rpc_call *call, const ProtobufCMessage *request);
 void tg_inference_push_status(tg_inference *inference);
-void tg_inference_end_watchers(
-    tg_inference *inference); /* of both kinds; of status after a last word: draining */
+/* of both kinds; of status after a last word: draining */
+void tg_inference_end_watchers(tg_inference *inference);
 
 /* blocks.c */
 void tg_inference_watch_blocks(void *service, tg_rpc_call *call, const ProtobufCMessage *request);
@@ -79,8 +79,8 @@ void tg_inference_push_blocks(tg_inference *inference); /* every TG_INFERENCE_TI
 /* engine_time.c: tollgate.engine-time.v1, where brokers are configured. */
 int tg_inference_engine_time_start(tg_inference *inference, tg_error *err);
 void tg_inference_engine_time_tick(tg_inference *inference); /* every TG_INFERENCE_TICK_MS */
-void tg_inference_engine_time_stop(
-    tg_inference *inference); /* publishes what is left; before the engine is freed */
+/* publishes what is left; before the engine is freed */
+void tg_inference_engine_time_stop(tg_inference *inference);
 
 int tg_inference_metrics_init(tg_inference_metrics *metrics);
 void tg_inference_metrics_collect(tg_inference *inference);

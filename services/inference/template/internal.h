@@ -168,8 +168,8 @@ bool tg_render_step(tg_render *r, uint64_t steps); /* false when the rendering h
 enum { TG_STEP_BYTES = 256, TG_STEP_ENTRIES = 16 };
 
 tg_value tg_value_str(tg_text s);
-tg_value tg_value_bytes(tg_render *r, const char *s, size_t len,
-                        bool trusted); /* copies the marks only */
+/* copies the marks only */
+tg_value tg_value_bytes(tg_render *r, const char *s, size_t len, bool trusted);
 tg_value tg_value_int(int64_t i);
 tg_value tg_value_bool(bool b);
 tg_value tg_value_list(tg_render *r, tg_value_kind kind);

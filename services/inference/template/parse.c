@@ -105,8 +105,8 @@ static tg_node *parse_for(tg_parser *p)
     n->a = parse_names(p);
     tg_parse_expect(p, "in");
     n->b = tg_parse_tuple(p);
-    if (n->b->kind == TG_NODE_COND &&
-        !n->b->c) { /* `x if y` without else: the loop's own condition */
+    /* `x if y` without else: the loop's own condition */
+    if (n->b->kind == TG_NODE_COND && !n->b->c) {
         n->c = n->b->b;
         n->b = n->b->a;
     }

@@ -48,8 +48,8 @@ tg_value tg_value_bytes(tg_render *r, const char *s, size_t len, bool trusted)
     if (!marks)
         return (tg_value){0};
     memset(marks, trusted, len);
-    return tg_value_str(
-        (tg_text){len > 0 ? s : "", marks, len}); /* what is empty may have come without bytes */
+    /* what is empty may have come without bytes */
+    return tg_value_str((tg_text){len > 0 ? s : "", marks, len});
 }
 
 tg_value tg_value_list(tg_render *r, tg_value_kind kind)

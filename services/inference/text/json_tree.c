@@ -336,8 +336,8 @@ int tg_json_tree_parse(tg_str text, tg_arena *arena, tg_error *err, const tg_jso
         return tg_error_set(err, -EMSGSIZE, "a JSON text of %zu bytes; allowed: %zu", text.len,
                             TG_JSON_TREE_BYTES_MAX);
     if (!tg_utf8_valid(text.data, text.len)) {
-        size_t good = 0,
-               bad = text.len; /* the prefix of `good` bytes is valid, that of `bad` is not */
+        /* the prefix of `good` bytes is valid, that of `bad` is not */
+        size_t good = 0, bad = text.len;
         while (bad - good > 4) {
             size_t middle = good + (bad - good) / 2, whole = tg_utf8_whole(text.data, middle);
             if (whole > good && tg_utf8_valid(text.data, whole))

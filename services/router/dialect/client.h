@@ -8,15 +8,15 @@
 int tg_client_openai_begin(tg_client_encoder *encoder, tg_buf *out);
 int tg_client_openai_text(tg_client_encoder *encoder, tg_str text, tg_buf *out);
 int tg_client_openai_reasoning(tg_client_encoder *encoder, tg_str text, tg_buf *out);
-int tg_client_openai_call(tg_client_encoder *encoder, const tg_chat_event *event,
-                          tg_buf *out); /* CALL or ARGUMENTS */
+/* CALL or ARGUMENTS */
+int tg_client_openai_call(tg_client_encoder *encoder, const tg_chat_event *event, tg_buf *out);
 /* Plain, of both: the call, or the piece of arguments, into encoder->calls. */
 int tg_client_collect(tg_client_encoder *encoder, const tg_chat_event *event);
 int tg_client_openai_finish(tg_client_encoder *encoder, const char *comment, tg_buf *out);
 int tg_client_openai_broken(const char *message, tg_buf *out);
 int tg_client_anthropic_begin(tg_client_encoder *encoder, tg_buf *out);
-int tg_client_anthropic_call(tg_client_encoder *encoder, const tg_chat_event *event,
-                             tg_buf *out); /* CALL or ARGUMENTS */
+/* CALL or ARGUMENTS */
+int tg_client_anthropic_call(tg_client_encoder *encoder, const tg_chat_event *event, tg_buf *out);
 int tg_client_anthropic_text(tg_client_encoder *encoder, tg_str text, tg_buf *out);
 int tg_client_anthropic_thought(tg_client_encoder *encoder, tg_str text, tg_buf *out);
 int tg_client_anthropic_finish(tg_client_encoder *encoder, const char *comment, tg_buf *out);

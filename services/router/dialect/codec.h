@@ -123,12 +123,8 @@ typedef struct tg_client_encoder {
     tg_tokens tokens;
     bool started, stopped, raw_body_set;
     bool thoughts;       /* Anthropic: the client wants to be told of thinking */
-    enum {
-        TG_BLOCK_NONE,
-        TG_BLOCK_TEXT,
-        TG_BLOCK_THINKING,
-        TG_BLOCK_CALL
-    } open;              /* Anthropic, streamed: the block under way */
+    /* Anthropic, streamed: the block under way */
+    enum { TG_BLOCK_NONE, TG_BLOCK_TEXT, TG_BLOCK_THINKING, TG_BLOCK_CALL } open;
     uint32_t blocks;     /* the same: of content, begun so far */
     tg_buf raw_body;     /* plain and same dialect: the upstream's body */
 } tg_client_encoder;

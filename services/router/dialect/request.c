@@ -6,8 +6,8 @@
 #include <string.h>
 
 enum {
-    MESSAGE_OVERHEAD_TOKENS =
-        16,             /* at most: role marks and turn ends of the chat templates we know */
+    /* at most: role marks and turn ends of the chat templates we know */
+    MESSAGE_OVERHEAD_TOKENS = 16,
     MESSAGE_UNITS = 400 /* usually: four tokens */
 };
 

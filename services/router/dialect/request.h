@@ -51,8 +51,8 @@ int tg_request_part_text(tg_request_reader *reader, tg_json part, const char *na
  * into the arena. Any other part is refused by its type. */
 int tg_request_text(tg_request_reader *reader, tg_json content, const char *name, tg_str *ret);
 int tg_request_copy(tg_request_reader *reader, tg_str text, tg_str *ret); /* into the arena */
-int tg_request_add_message(tg_request_reader *reader, tg_role role,
-                           tg_str text); /* counts its bytes */
+/* counts its bytes */
+int tg_request_add_message(tg_request_reader *reader, tg_role role, tg_str text);
 
 /* tools.c: OpenAI's tools, tool_choice, an assistant's tool_calls. Names in messages are the
  * members'. */

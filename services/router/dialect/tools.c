@@ -14,9 +14,8 @@ static int need_str(tg_request_reader *reader, tg_json object, const char *key, 
     return tg_request_copy(reader, text, ret);
 }
 
-enum {
-    DEEPER = 8
-}; /* by as much a request to any provider nests deeper than what it takes from the client's */
+/* by as much a request to any provider nests deeper than what it takes from the client's */
+enum { DEEPER = 8 };
 
 int tg_request_is_object(tg_str text, bool *ret)
 {

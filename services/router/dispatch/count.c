@@ -26,8 +26,8 @@ static void on_event(void *user, const tg_upstream_event *event)
             tollgate__v1__count_tokens_response__free_unpacked(answer, NULL);
     } else if (event->type == TG_UPSTREAM_END) {
         count->upstream = NULL;
-        count->done(count->user,
-                    event->failure == TG_UPSTREAM_OK ? count->tokens : 0); /* may free it */
+        /* may free it */
+        count->done(count->user, event->failure == TG_UPSTREAM_OK ? count->tokens : 0);
     }
 }
 

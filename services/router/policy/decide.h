@@ -94,8 +94,8 @@ typedef struct tg_endpoint_status {
 /* Indexed [target][endpoint] in the order of the targets document. NULL rows mean: all up. */
 typedef struct tg_fleet {
     uint64_t version;
-    bool
-        stale; /* health has not been heard for longer than allowed; the view is the router's own */
+    /* health has not been heard for longer than allowed; the view is the router's own */
+    bool stale;
     const tg_endpoint_status *const *rows;
     size_t row_count;
 } tg_fleet;
@@ -117,8 +117,8 @@ typedef struct tg_step {
     int endpoint;            /* index within the target */
     tg_picousd cost_bound; /* input bound × price + max output × price; 0 when there is no price */
     bool probe;              /* goes to a half-open endpoint */
-    uint64_t
-        max_tokens; /* to ask for there: the client's, or what a cap allows; 0: leave it open */
+    /* to ask for there: the client's, or what a cap allows; 0: leave it open */
+    uint64_t max_tokens;
     bool clamped;            /* the cap lowered it */
     uint64_t counted_tokens; /* of the prompt, by the target's own count; 0: not known */
 } tg_step;

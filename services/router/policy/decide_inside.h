@@ -53,8 +53,8 @@ void tg_fit_judge(tg_decision *decision, const tg_rule *rule, size_t index, tg_f
 void tg_decision_trace(tg_decision *decision, const char *rule, const char *target,
                        const char *endpoint, bool kept, const char *reason, tg_picousd cost_bound);
 
-uint64_t tg_fit_count(const tg_decision *decision,
-                      int target); /* the target's own count of the prompt; 0: not known */
+/* the target's own count of the prompt; 0: not known */
+uint64_t tg_fit_count(const tg_decision *decision, int target);
 /* The prompt's tokens: as the target counted them, else the bound. */
 uint64_t tg_fit_input(const tg_decision *decision, int target);
 

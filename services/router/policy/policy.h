@@ -31,8 +31,8 @@ typedef struct tg_rule {
     const char *name;
     const char *const *task_types; /* count 0: any */
     size_t task_type_count;
-    int targets[1 +
-                TG_POLICY_FALLBACKS_MAX]; /* indexes into the targets: route_to, then fallbacks */
+    /* indexes into the targets: route_to, then fallbacks */
+    int targets[1 + TG_POLICY_FALLBACKS_MAX];
     size_t target_count;
     tg_picousd cost_cap; /* 0: none */
     tg_on_cap on_cap;
@@ -50,8 +50,8 @@ int tg_policy_parse(const char *file, tg_str text, const tg_targets *targets, tg
 tg_policy *tg_policy_free(tg_policy *policy);
 
 const char *tg_policy_name(const tg_policy *policy);
-const char *
-tg_policy_version(const tg_policy *policy); /* "p-" and 12 hex digits of the text's SHA-256 */
+/* "p-" and 12 hex digits of the text's SHA-256 */
+const char *tg_policy_version(const tg_policy *policy);
 const char *tg_policy_default_task_type(const tg_policy *policy); /* NULL: none */
 size_t tg_policy_rule_count(const tg_policy *policy);
 const tg_rule *tg_policy_rule(const tg_policy *policy, size_t index);

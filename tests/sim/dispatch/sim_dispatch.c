@@ -40,8 +40,8 @@ static sim_net net;
 
 typedef struct client {
     bool busy, leaves, paused, seen_text, done;
-    uint64_t began_ns, leave_ns, turn_ns, paused_ns,
-        paused_since_ns; /* turn: when it pauses or reads on */
+    /* turn: when it pauses or reads on */
+    uint64_t began_ns, leave_ns, turn_ns, paused_ns, paused_since_ns;
     tg_dispatch *dispatch;
     tg_chat_request chat;
     tg_step steps[STEPS_MAX];

@@ -109,8 +109,8 @@ static void arrive(world *w)
 {
     tg_token_list tokens = {0};
     tg_seq *leader = NULL;
-    const uint32_t len = 1 + below(PROMPT_MAX),
-                   token = below(3); /* equal prompts meet in the prefix cache */
+    /* equal prompts meet in the prefix cache */
+    const uint32_t len = 1 + below(PROMPT_MAX), token = below(3);
     for (uint32_t i = 0; i < len; i++)
         tg_token_list_add(&tokens, token);
     const tg_gen_request r = {.max_tokens = 1 + below(OUTPUT_MAX),
@@ -257,8 +257,8 @@ static void run_schedule(sums *all)
     if (below(2) == 0)
         w.sched.drafter.guess = guess;
     MUST(tg_sched_init(&w.sched) == 0, "no memory");
-    const uint32_t steps = below(20) == 0 ? 3000 : 50 + below(200),
-                   often = 1 + below(6); /* a few long enough to starve */
+    /* a few long enough to starve */
+    const uint32_t steps = below(20) == 0 ? 3000 : 50 + below(200), often = 1 + below(6);
     for (uint32_t i = 0; i < steps; i++) {
         if (below(often) == 0)
             arrive(&w);

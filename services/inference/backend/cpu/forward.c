@@ -284,8 +284,8 @@ static void attend_task(void *context, uint32_t index, uint32_t thread)
     a.scale = 1.0f / sqrtf((float)dim);
     a.scores = cpu->attend_scratch[thread];
     a.sums = a.scores + (size_t)TG_ATTEND_ROWS * TG_ATTENTION_SPAN;
-    a.expanded = (uint16_t *)(void *)(a.sums + (size_t)2 * TG_ATTEND_ROWS *
-                                                   dim); /* room for it where it is Q8 */
+    /* room for it where it is Q8 */
+    a.expanded = (uint16_t *)(void *)(a.sums + (size_t)2 * TG_ATTEND_ROWS * dim);
     cpu->kernels->attend(&a);
 }
 

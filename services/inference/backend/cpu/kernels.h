@@ -55,8 +55,8 @@ typedef struct tg_rows {
     const float *x;    /* [len][in]: for F32, F16 and BF16 weights */
     /* An element for each tg_rows_at: */
     int8_t *q;         /* 32 values */
-    int16_t *pairs;    /* 32 values, of each four 0, 2, 1, 3: what AVX2 multiplies Q8_0 weights by;
-                        * NULL where no    such product follows */
+    int16_t *pairs; /* 32 values, of each four 0, 2, 1, 3: what AVX2 multiplies Q8_0 weights by;
+                     * NULL where no such product follows */
     int8_t *q16; /* the values again in tiles of TG_ROWS_Q16 rows, whole ones: what AMX multiplies;
                   * an element for each tg_rows_q16_at; NULL where no such product follows */
     float *scale;
@@ -146,8 +146,8 @@ extern const tg_cpu_kernels tg_kernels_scalar;
 #define TG_HAVE_X86 1
 extern const tg_cpu_kernels tg_kernels_avx2;   /* needs AVX2, FMA and F16C */
 extern const tg_cpu_kernels tg_kernels_avx512; /* besides: AVX-512 F, BW, VL and VNNI */
-extern const tg_cpu_kernels
-    tg_kernels_amx; /* besides: AMX-TILE and AMX-INT8, and the kernel's permission */
+/* besides: AMX-TILE and AMX-INT8, and the kernel's permission */
+extern const tg_cpu_kernels tg_kernels_amx;
 #endif
 
 /* The best table this processor can run, or the one TOLLGATE_CPU names (scalar, avx2, avx512, amx).

@@ -339,8 +339,8 @@ TG_BODY TG_ISA void attend_rows(const tg_attend *a, const attend_keys *keys, uin
         uint32_t past = a->position[r] + 1 > base ? a->position[r] + 1 - base : 0;
         uint32_t from = first_key(a, r) > base ? first_key(a, r) - base : 0;
         float *its = a->scores + r * TG_ATTENTION_SPAN;
-        if (past == 0 ||
-            from >= keys->len) { /* this row ends before the span, or its window begins after */
+        /* this row ends before the span, or its window begins after */
+        if (past == 0 || from >= keys->len) {
             memset(its, 0, keys->len * sizeof(float));
             sum[r] = 0;
             continue;
@@ -366,8 +366,8 @@ TG_ISA static inline void expand_block(const uint8_t *block, uint32_t dim, uint1
     }
     q += (size_t)16 * dim;
     to += (size_t)16 * dim;
-    for (uint32_t key = 0; key < 16;
-         key++, q += dim, to += dim) /* what is written past a row, the next one overwrites */
+    /* what is written past a row, the next one overwrites */
+    for (uint32_t key = 0; key < 16; key++, q += dim, to += dim)
         for (uint32_t d = 0; d < dim; d += 16)
             v16_store_f16(to + d,
                           v16_mul(v16_load_i8(q + d), v16_set(value_scales[d / TG_KV_GROUP][key])));

@@ -47,9 +47,8 @@ static void transpose8(const uint8_t *const rows[8], size_t at, uint8_t *to)
 static void pack_float(const uint8_t *from, size_t row_bytes, size_t in, size_t width, size_t rows,
                        uint8_t *to)
 {
-    enum {
-        STEP = 32
-    }; /* inputs: what is written stays in the nearest cache until its lines are full */
+    /* inputs: what is written stays in the nearest cache until its lines are full */
+    enum { STEP = 32 };
     for (size_t first = 0; first < in; first += STEP) {
         const size_t last = in - first < STEP ? in : first + STEP;
         size_t r = 0, whole = width == 2 ? first + (last - first) / 8 * 8 : first;

@@ -31,6 +31,7 @@
 #define FEW_TILES 2
 #define SPREAD_BYTES ((size_t)TG_QUANT_BLOCK * TG_PANEL) /* of a block of a panel */
 #define TG_INLINE TG_BODY TG_ISA
+_Static_assert(TG_TILE_PANELS(FEW_TILES * TILE + 1) <= TG_SPREAD_PANELS, "scratch holds a group");
 
 typedef struct tile {
     const uint8_t *weights; /* of the group's first panel */
@@ -42,8 +43,8 @@ typedef struct tile {
     const float *x[FLOAT_ROWS_MAX];
     const uint8_t *spread; /* of Q6_K: the numbers of all panels as bytes, or NULL */
     bool near;             /* weights to come are fetched from near by */
-    const uint8_t
-        *ahead; /* else, what to fetch meanwhile: ahead_bytes for each block (0 with near) */
+    /* else, what to fetch meanwhile: ahead_bytes for each block (0 with near) */
+    const uint8_t *ahead;
     size_t ahead_bytes;
 } tile;
 

@@ -91,8 +91,8 @@ TG_VEC void v16_store_f16(uint16_t *p, v16 x)
 TG_VEC void v16_store_i8(int8_t *p, v16 x)
 {
     const __m256i both = _mm256_packs_epi32(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b));
-    const __m256i ordered =
-        _mm256_permute4x64_epi64(both, 0xd8); /* packs works within 128-bit halves */
+    /* packs works within 128-bit halves */
+    const __m256i ordered = _mm256_permute4x64_epi64(both, 0xd8);
     const __m128i bytes =
         _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
     _mm_storeu_si128((__m128i *)(void *)p, bytes);

@@ -292,8 +292,8 @@ static void test_many_keys(void)
     CU_ASSERT_EQUAL(hashes_of(keys, "nobody's", NULL), 1);
     CU_ASSERT_EQUAL(hashes_of(keys, "tg_live_nobody~x", NULL), 1);
     CU_ASSERT_EQUAL(hashes_of(keys, "tg_live_key-1", NULL), 1);
-    snprintf(forged, sizeof forged, "tg_live_key-1~%s",
-             strchr(secrets[2], '~') + 1); /* another's secret */
+    /* another's secret */
+    snprintf(forged, sizeof forged, "tg_live_key-1~%s", strchr(secrets[2], '~') + 1);
     CU_ASSERT_EQUAL(hashes_of(keys, forged, NULL), 1);
     tg_keys_free(keys);
     tg_tenants_free(known);

@@ -120,8 +120,8 @@ static void test_printed_defaults_are_readable(void)
         tg_buf_init(&out, 0);
         tg_buf_add_text(&out, "# defaults\n");
         CU_ASSERT_EQUAL(tg_schema_print(schemas[i], NULL, &out), 0);
-        CU_ASSERT_PTR_NULL(
-            strstr(out.data, "# version: 0")); /* what it shows as required is allowed */
+        /* what it shows as required is allowed */
+        CU_ASSERT_PTR_NULL(strstr(out.data, "# version: 0"));
         int rc = tg_yaml_parse(&arena, schemas[i]->name, tg_buf_str(&out), NULL, &err, &root);
         void *value = tg_arena_alloc(&arena, schemas[i]->size);
         if (rc == 0)

@@ -191,8 +191,8 @@ static void garbage(world *w)
 static void nul_in_a_text(world *w)
 {
     tg_rpc_start start = {.method = "/tollgate.v1.Health/Observe",
-                          .request_bytes = TG_STR("\x0a\x05\x0a\x03"
-                                                  "a\0b"), /* observations { target: "a\0b" } */
+                          /* observations { target: "a\0b" } */
+                          .request_bytes = TG_STR("\x0a\x05\x0a\x03" "a\0b"),
                           .response = &tollgate__v1__observe_response__descriptor,
                           .on_message = on_message,
                           .on_done = on_done,

@@ -70,8 +70,8 @@ static void test_zeros_elsewhere(void)
     accepted(TG_STR("\x2a\x05\x0d\x00\x00\x80\x3f\x12\x01" "a")); /* sampling { temperature: 1 } */
     accepted(TG_STR("\x1a\x04\x0a\x02\x00\x01"));                 /* tokens { ids: 0, 1 } */
     accepted(TG_STR("\x58\x00\xfa\x7f\x01\0")); /* attempt: 0, and an unknown field */
-    accepted(TG_STR("\x09\0\0\0\0\0\0\0\0\x12\x01"
-                    "a")); /* a known number as fixed64: unpacking refuses it */
+    /* a known number as fixed64: unpacking refuses it */
+    accepted(TG_STR("\x09\0\0\0\0\0\0\0\0\x12\x01" "a"));
 }
 
 /* An allocator whose blocks know their sizes: a text's is one more than the bytes that it was made

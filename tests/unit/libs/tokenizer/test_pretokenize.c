@@ -39,8 +39,8 @@ static void test_gpt2(void)
 static void test_smollm(void)
 {
     CU_ASSERT(cuts("smollm", "in 2024, a1b", "in| |2|0|2|4|,| a|1|b"));
-    CU_ASSERT(
-        cuts("smollm", "x  7", "x|  |7")); /* the pattern sees the text end before the digit */
+    /* the pattern sees the text end before the digit */
+    CU_ASSERT(cuts("smollm", "x  7", "x|  |7"));
     CU_ASSERT(cuts("smollm", "77", "7|7"));
     CU_ASSERT(cuts("smollm", "\xc2\xbd!", "\xc2\xbd|!")); /* ½ is a number too */
 }

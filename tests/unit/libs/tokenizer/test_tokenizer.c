@@ -156,8 +156,8 @@ static void test_control_tokens_only_from_trusted_text(void)
     CU_ASSERT(encodes_spans(t, words, 3, "hello|<||e|n|d|||>|[<|end|>]"));
     tg_tokenizer_free(t);
     t = make_spm();
-    CU_ASSERT(
-        encodes(t, "<s>", false, "[<s>]| |<s|>")); /* pieces that spell it never join into it */
+    /* pieces that spell it never join into it */
+    CU_ASSERT(encodes(t, "<s>", false, "[<s>]| |<s|>"));
     CU_ASSERT(encodes(t, "<s>a", true, "[<s>]| |a"));    /* and BOS is not doubled */
     tg_tokenizer_free(t);
 }

@@ -65,8 +65,8 @@ static void see(void *user, const rd_kafka_message_t *m)
     CU_ASSERT_TRUE_FATAL(record->decided_unix_ns >= 0 && record->decided_unix_ns < COUNT);
     size_t tenant = (size_t)(record->tenant[0] - '0');
     CU_ASSERT_TRUE(tg_str_is((tg_str){m->key, m->key_len}, record->tenant));
-    CU_ASSERT_TRUE(r->last[tenant] <
-                   record->decided_unix_ns); /* records of one key keep their order */
+    /* records of one key keep their order */
+    CU_ASSERT_TRUE(r->last[tenant] < record->decided_unix_ns);
     r->last[tenant] = record->decided_unix_ns;
     r->seen[record->decided_unix_ns]++;
     CU_ASSERT_EQUAL_FATAL(rd_kafka_message_headers(m, &headers), 0);

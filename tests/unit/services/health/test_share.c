@@ -218,10 +218,8 @@ static void test_strangers_words(void)
     size_t len = tollgate__v1__observation__pack(&o, bytes);
     produce_raw(&w, NULL, bytes, len, now_ms);                     /* no replica's name */
     produce_raw(&w, "c", "\xff\xff\xff", 3, now_ms);               /* no Observation */
-    produce_raw(&w, "c",
-                "\x0a\x03"
-                "t\0u",
-                5, now_ms); /* a target that protobuf-c would cut */
+    /* a target that protobuf-c would cut */
+    produce_raw(&w, "c", "\x0a\x03" "t\0u", 5, now_ms);
     produce_raw(&w, "c", bytes, len, now_ms - 2 * AGE_MAX_MS);     /* says nothing about now */
     produce_raw(&w, "c", bytes, len, now_ms);
     CU_ASSERT_EQUAL_FATAL(rd_kafka_flush(w.host, WAIT_MS), 0);

@@ -65,8 +65,8 @@ static inline void on_ready(void *user) { sem_post(&((world *)user)->ready); }
 static inline void on_event(void *user, const tg_engine_event *event)
 {
     world *w = user;
-    result *r =
-        (result *)event->user + event->choice; /* a request's choices have results side by side */
+    /* a request's choices have results side by side */
+    result *r = (result *)event->user + event->choice;
     CU_ASSERT(r->id == 0 || r->id == event->seq_id);
     CU_ASSERT(tg_utf8_valid(event->text.data, event->text.len));
     tg_buf_add_str(event->prompt ? &r->prompt : &r->text, event->text);

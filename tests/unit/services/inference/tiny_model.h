@@ -272,8 +272,8 @@ static inline void tiny_model(tiny_conf conf, tg_buf *ret)
         tiny_vocab_bpe(&keys, c.calls, c.more);
     else
         tiny_vocab_spm(&keys);
-    const uint64_t keys_len =
-        8u + (c.bpe ? 8 : 7) + (c.window ? 1 : 0); /* those above and the vocabulary's */
+    /* those above and the vocabulary's */
+    const uint64_t keys_len = 8u + (c.bpe ? 8 : 7) + (c.window ? 1 : 0);
     tiny_tensor(&w, "token_embd.weight", c.width, vocab, c.type);
     tiny_tensor(&w, "output_norm.weight", c.width, 0, TG_DTYPE_F32);
     if (!c.tied)

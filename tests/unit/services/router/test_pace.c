@@ -13,11 +13,11 @@ static void test_a_burst_and_then_the_rate(void)
         CU_ASSERT_TRUE(tg_pace_take(pace, "acme", 60, now, &wait_ms));
     CU_ASSERT_FALSE(tg_pace_take(pace, "acme", 60, now, &wait_ms));
     CU_ASSERT_EQUAL(wait_ms, 1000);
-    CU_ASSERT_FALSE(
-        tg_pace_take(pace, "acme", 60, now + S / 2, &wait_ms)); /* the refused one did not count */
+    /* the refused one did not count */
+    CU_ASSERT_FALSE(tg_pace_take(pace, "acme", 60, now + S / 2, &wait_ms));
     CU_ASSERT_EQUAL(wait_ms, 500);
-    CU_ASSERT_TRUE(
-        tg_pace_take(pace, "globex", 60, now, &wait_ms)); /* another tenant's is its own */
+    /* another tenant's is its own */
+    CU_ASSERT_TRUE(tg_pace_take(pace, "globex", 60, now, &wait_ms));
     CU_ASSERT_TRUE(tg_pace_take(pace, "acme", 60, now + S, &wait_ms));
     CU_ASSERT_FALSE(tg_pace_take(pace, "acme", 60, now + S, &wait_ms));
     tg_pace_free(pace);
@@ -36,8 +36,8 @@ static void test_small_and_large_limits(void)
         CU_ASSERT_TRUE_FATAL(tg_pace_take(pace, "none", 0, S, &wait_ms));
     for (int i = 0; i < 100000; i++)
         CU_ASSERT_TRUE_FATAL(tg_pace_take(pace, "many", 100000000, S, &wait_ms));
-    CU_ASSERT_TRUE(tg_pace_take(pace, "one", 100000, 61 * S, &wait_ms) ||
-                   wait_ms > 0); /* a limit may change */
+    /* a limit may change */
+    CU_ASSERT_TRUE(tg_pace_take(pace, "one", 100000, 61 * S, &wait_ms) || wait_ms > 0);
     tg_pace_free(pace);
     CU_ASSERT_PTR_NULL(tg_pace_free(NULL));
 }

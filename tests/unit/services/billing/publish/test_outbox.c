@@ -107,8 +107,8 @@ static void see(void *user, const rd_kafka_message_t *m)
     CU_ASSERT_STRING_EQUAL(t->postings[1]->owner, t->target);
     CU_ASSERT_TRUE(t->postings[0]->amount_picousd > 0);
     CU_ASSERT_EQUAL(t->postings[0]->amount_picousd + t->postings[1]->amount_picousd, 0);
-    CU_ASSERT_EQUAL(strtol(t->request_id + 24, NULL, 16) + 1,
-                    t->transaction_id); /* as they were posted */
+    /* as they were posted */
+    CU_ASSERT_EQUAL(strtol(t->request_id + 24, NULL, 16) + 1, t->transaction_id);
     CU_ASSERT_TRUE(t->attempt == 1 && t->posted_unix_ns == 1000 && t->opened_unix_ns > 0);
     CU_ASSERT_STRING_EQUAL(t->price_book, "one");
     CU_ASSERT_EQUAL(t->price_assumed, false);

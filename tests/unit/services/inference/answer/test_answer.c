@@ -352,8 +352,8 @@ static void test_bounds(void)
     CU_ASSERT(comes_as(conf, "<tool_call>{\"name\":\"f\",\"arguments\":[[]]}</tool_call>",
                        "C0[f]A0[[[]]]"));
     parse(&conf, tg_str_of(deep), 8, &random, &got);
-    CU_ASSERT(got.len > 4 &&
-              memcmp(got.data + got.len - 4, "T[[]", 4) == 0); /* the one too deep is text */
+    /* the one too deep is text */
+    CU_ASSERT(got.len > 4 && memcmp(got.data + got.len - 4, "T[[]", 4) == 0);
     tg_buf_free(&got);
     tg_buf_init(&text, 0);
     tg_buf_add_text(&text, "<tool_call>{\"arguments\":\"");

@@ -260,8 +260,8 @@ static void note_environment(void *context, uint32_t index, uint32_t thread)
 {
     atomic_uint *sound = context;
     (void)index;
-    if (thread ==
-        0) /* the caller's own is its affair here; and it leaves the others time to take part */
+    /* the caller's own is its affair here; and it leaves the others time to take part */
+    if (thread == 0)
         sched_yield();
     if (thread > 0)
         atomic_fetch_add(&sound[0], 1);
@@ -401,8 +401,8 @@ static void test_plan_and_progress(void)
                                 .step_logits_max = 2};
     CU_ASSERT_EQUAL(tg_backend_plan_cpu(model, &q8, &err, &needs), 0);
     CU_ASSERT_EQUAL(needs.kv_bytes, 7 * tg_backend_kv_block_bytes(model, TG_KV_Q8));
-    CU_ASSERT_EQUAL(tg_backend_kv_block_bytes(model, TG_KV_Q8),
-                    5 * 2 * (2 * 16 * 16 + 2 * 16 * 2)); /* layers, heads, int8, scales */
+    /* layers, heads, int8, scales */
+    CU_ASSERT_EQUAL(tg_backend_kv_block_bytes(model, TG_KV_Q8), 5 * 2 * (2 * 16 * 16 + 2 * 16 * 2));
     CU_ASSERT_EQUAL_FATAL(tg_backend_open_cpu(model, &q8, &err, &backend), 0);
     CU_ASSERT_EQUAL(backend->memory_bytes,
                     needs.weights_bytes + needs.kv_bytes + needs.scratch_bytes);

@@ -367,8 +367,8 @@ static void compare_to_q8(const tg_cpu_kernels *kernels, uint64_t *random)
     CU_ASSERT_EQUAL(memcmp(scales[0], scales[1], tg_kv_groups(len) * sizeof(scales[0][0])), 0);
     for (uint32_t i = 0; i < len; i++) {
         const float scale = tg_f16_to_f32(scales[0][i / TG_KV_GROUP]);
-        CU_ASSERT(fabsf((float)want[i] * scale - x[i]) <=
-                  scale * 0.57f + 4e-6f); /* F16's scale may be 1/2048 or 3e-8 short */
+        /* F16's scale may be 1/2048 or 3e-8 short */
+        CU_ASSERT(fabsf((float)want[i] * scale - x[i]) <= scale * 0.57f + 4e-6f);
     }
 }
 

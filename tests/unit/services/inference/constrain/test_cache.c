@@ -76,8 +76,8 @@ static void test_bound(void)
     tg_constraint_release(get_number(cache, 1000));
     tg_constraint *first = get_number(cache, 0), *second = get_number(cache, 1);
     CU_ASSERT_PTR_EQUAL(first, made[0]);
-    CU_ASSERT_PTR_NOT_EQUAL(second,
-                            made[1]); /* made[1] is still held, so the new one stands elsewhere */
+    /* made[1] is still held, so the new one stands elsewhere */
+    CU_ASSERT_PTR_NOT_EQUAL(second, made[1]);
     CU_ASSERT_EQUAL_FATAL(tg_constraint_start(made[1], &s), 0);
     CU_ASSERT(tg_constraint_advance(s, 'n') && tg_constraint_advance(s, '1') &&
               tg_constraint_must_end(s));
@@ -109,8 +109,8 @@ static void test_bytes(void)
     const size_t grown = tg_constraint_bytes(one);
     CU_ASSERT(tg_constraint_mask(s, NULL, &allowed) == 0 && tg_constraint_bytes(one) == grown);
     tg_constraint_state_free(s);
-    tg_constraint_release(
-        get_number(cache, 2)); /* pushes the first out, which is still held here */
+    /* pushes the first out, which is still held here */
+    tg_constraint_release(get_number(cache, 2));
     again = get_number(cache, 1);
     CU_ASSERT_PTR_NOT_EQUAL(one, again);
     tg_constraint_release(again);

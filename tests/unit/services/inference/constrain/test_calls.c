@@ -230,9 +230,8 @@ static void test_bounds(void)
 {
     static const char *const held = "{\"name\":\"a\",\"arguments\":{\"n\":3}}",
                              *const first = "{\"properties\":{\"n\":{\"const\":1}}}";
-    static const char dear[] =
-        "{\"properties\":{\"s\":{\"pattern\":\"(a|b)*a(a|b){20}\"}}}"; /* 2^21 states, which are too
-                                                                          many */
+    /* 2^21 states, which are too many */
+    static const char dear[] = "{\"properties\":{\"s\":{\"pattern\":\"(a|b)*a(a|b){20}\"}}}";
     const char *texts[] = {"",  "",   "arguments", "a",  first, "b",   dear,
                            "c", dear, "d",         dear, "e",   first, NULL},
                *text;

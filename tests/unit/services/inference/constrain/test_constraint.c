@@ -87,8 +87,8 @@ static void test_json_object(void)
         ended++;
         tg_arena_reset(&arena);
         const int rc = tg_json_tree_parse(tg_buf_str(&a.text), &arena, &err, &root);
-        const bool twice =
-            rc < 0 && strstr(err.text, "has already"); /* keys are not held against each other */
+        /* keys are not held against each other */
+        const bool twice = rc < 0 && strstr(err.text, "has already");
         if (rc < 0 && !twice)
             printf("# %.*s: %s\n", (int)a.text.len, a.text.data, err.text);
         CU_ASSERT(twice || (rc == 0 && root->kind == TG_JSON_OBJECT));

@@ -237,8 +237,8 @@ static void test_random_expressions(void)
                 tg_regex_cat(&arena, quote,
                              tg_regex_cat(&arena, tg_regex_in_json(&arena, regex), quote)),
                 NULL, &quoted);
-        CU_ASSERT_FATAL(rc == 0 ||
-                        rc == -EMSGSIZE); /* TG_DFA_WORK_MAX: repetitions of repetitions */
+        /* TG_DFA_WORK_MAX: repetitions of repetitions */
+        CU_ASSERT_FATAL(rc == 0 || rc == -EMSGSIZE);
         refused += rc != 0;
         if (rc == 0)
             check_texts(regex, plain, quoted, &random, &found);
@@ -300,8 +300,8 @@ static void test_combinations(void)
 /* From every state but the dead one an end can be reached. */
 static void test_nothing_leads_nowhere(void)
 {
-    tg_dfa *dfa =
-        dfa_of("(a|ab)(c|bcd)(d*)[^\\s\\S]?|x[^\\s\\S]y"); /* a class of nothing matches nothing */
+    /* a class of nothing matches nothing */
+    tg_dfa *dfa = dfa_of("(a|ab)(c|bcd)(d*)[^\\s\\S]?|x[^\\s\\S]y");
     bool reaches[64] = {false};
     CU_ASSERT_FATAL(dfa->states < 64);
     for (uint32_t round = 0; round < dfa->states; round++)

@@ -30,8 +30,8 @@ static void run_bert(const bert_conf *conf, uint32_t threads, tg_pooling pooling
         0);
     CU_ASSERT(tg_embed_dims(e) == BERT_WIDTH && tg_embed_context(e) == BERT_CONTEXT);
     CU_ASSERT_EQUAL(tg_embed_run(e, texts, TEXTS, &err, ret_vectors, tokens, NULL), 0);
-    CU_ASSERT(tokens[0] == 9 + 2 && tokens[1] == 2 &&
-              tokens[2] == 6 + 2); /* a token each letter, [CLS] and [SEP] */
+    /* a token each letter, [CLS] and [SEP] */
+    CU_ASSERT(tokens[0] == 9 + 2 && tokens[1] == 2 && tokens[2] == 6 + 2);
     tg_embed_free(e);
     tg_buf_free(&file);
 }
@@ -50,16 +50,16 @@ static void test_types_of_weights(void)
                                      TG_DTYPE_Q4_0, TG_DTYPE_Q4_1, TG_DTYPE_Q5_0, TG_DTYPE_Q5_1,
                                      TG_DTYPE_Q4_K, TG_DTYPE_Q5_K, TG_DTYPE_Q6_K};
     static float want[TEXTS * BERT_WIDTH], got[TEXTS * BERT_WIDTH], again[TEXTS * BERT_WIDTH];
-    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]);
-         i += TG_TEST_RACES ? 8 : 1) { /* F32 and Q4_K */
+    /* F32 and Q4_K */
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i += TG_TEST_RACES ? 8 : 1) {
         const tg_dtype_info *info = tg_dtype_get(types[i]);
         run_bert(&(bert_conf){.type = types[i], .as_f32 = true}, 2, TG_POOLING_AUTO, want);
         run_bert(&(bert_conf){.type = types[i]}, 2, TG_POOLING_AUTO, got);
         run_bert(&(bert_conf){.type = types[i]}, 1, TG_POOLING_MEAN, again);
         CU_ASSERT_EQUAL(memcmp(got, again, sizeof(got)), 0);
         for (size_t t = 0; t < TEXTS; t++) {
-            const double least =
-                info->block_len > 1 ? 0.999 : 0.9999999; /* activations are rounded to int8 */
+            /* activations are rounded to int8 */
+            const double least = info->block_len > 1 ? 0.999 : 0.9999999;
             const double is = cosine(want + t * BERT_WIDTH, got + t * BERT_WIDTH);
             if (is < least)
                 printf("# %s, text %zu: a cosine of %.8f\n", info->name, t, is);

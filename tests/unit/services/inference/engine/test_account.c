@@ -57,8 +57,8 @@ typedef struct one { /* a sequence, without an engine around it */
 
 typedef struct books { /* what the test has seen */
     uint64_t shared, overhead, idle, end; /* as the intervals told */
-    uint64_t by_name[NAMES],
-        ended[NAMES]; /* told of each tenant; and of its sequences that are over */
+    /* told of each tenant; and of its sequences that are over */
+    uint64_t by_name[NAMES], ended[NAMES];
 } books;
 
 static void check_interval(tg_account *a, uint64_t now, books *b)
@@ -199,8 +199,8 @@ static void test_many_tenants(void)
     tg_account a;
     uint64_t tokens = 0, others = 0;
     CU_ASSERT_EQUAL_FATAL(tg_account_init(&a, &shape, 0), 0);
-    for (uint32_t round = 0; round < 3;
-         round++) { /* names are forgotten once they are told, and others come */
+    /* names are forgotten once they are told, and others come */
+    for (uint32_t round = 0; round < 3; round++) {
         for (uint32_t i = 0; i < MANY; i++) {
             snprintf(name, sizeof(name), "tenant %u of %u", i, round);
             joined[i] = tg_account_join(&a, tg_str_of(name));
@@ -208,9 +208,8 @@ static void test_many_tenants(void)
             tg_account_leave(&a, joined[i]);
         }
         tg_account_take(&a, round, &interval);
-        CU_ASSERT_EQUAL(interval.tenants_len,
-                        TG_ACCOUNT_TENANTS_MAX +
-                            1); /* the first had nothing and is forgotten at once */
+        /* the first had nothing and is forgotten at once */
+        CU_ASSERT_EQUAL(interval.tenants_len, TG_ACCOUNT_TENANTS_MAX + 1);
         for (size_t i = 0; i < interval.tenants_len; i++) {
             tokens += interval.tenants[i].output_tokens;
             others += interval.tenants[i].others;

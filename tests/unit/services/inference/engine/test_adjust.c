@@ -47,8 +47,8 @@ static void test_frequency_and_presence_count_the_output(void)
                        presence[VOCAB] = {1, -1, 1, 0, 3, -3, 0.5f, 4};
     check(apply(&(tg_adjustments){.frequency_penalty = 0.5f}, 6), frequency);
     check(apply(&(tg_adjustments){.presence_penalty = 1}, 6), presence);
-    check(apply(&(tg_adjustments){.frequency_penalty = 1, .presence_penalty = -1}, 3),
-          logits); /* no output yet */
+    /* no output yet */
+    check(apply(&(tg_adjustments){.frequency_penalty = 1, .presence_penalty = -1}, 3), logits);
 }
 
 static void test_bias_and_ban(void)

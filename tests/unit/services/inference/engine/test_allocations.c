@@ -126,8 +126,8 @@ static void test_none(void)
     CU_ASSERT_FATAL(__sanitizer_install_malloc_and_free_hooks(on_malloc, on_free) > 0);
     world_make_like(&w, (world){.calls = true}, 6, 64, 2048);
     run_undrained(&w, "first");
-    run_undrained(
-        &w, "second"); /* events wait in two places, which change over when they are drained */
+    /* events wait in two places, which change over when they are drained */
+    run_undrained(&w, "second");
     tg_engine_get_status(w.engine, &before);
     counting = true;
     submit_all(&w, "third");

@@ -180,15 +180,15 @@ static void test_public_prompt(void)
         drain_all(&w);
         CU_ASSERT_EQUAL(submit(&plain, i, request, NULL), 0);
         drain_all(&plain);
-        CU_ASSERT(same_tokens(&w.results[i].tokens,
-                              &plain.results[0].tokens)); /* the same, shared or not */
+        /* the same, shared or not */
+        CU_ASSERT(same_tokens(&w.results[i].tokens, &plain.results[0].tokens));
         CU_ASSERT_EQUAL(plain.results[i].usage.cached_tokens, 0);
     }
     const uint32_t shared = w.results[1].usage.cached_tokens,
                    prompt = w.results[0].usage.prompt_tokens;
     CU_ASSERT_EQUAL(w.results[0].usage.cached_tokens, 0);
-    CU_ASSERT(shared >= 64 && shared < declared.len + 32 &&
-              shared % 16 == 0); /* nearly every byte is a token here */
+    /* nearly every byte is a token here */
+    CU_ASSERT(shared >= 64 && shared < declared.len + 32 && shared % 16 == 0);
     CU_ASSERT_EQUAL(w.results[2].usage.cached_tokens, shared);
     CU_ASSERT(w.results[1].usage.prompt_block != 0 &&
               w.results[1].usage.prompt_block != w.results[2].usage.prompt_block);
@@ -251,8 +251,8 @@ static void test_limits(void)
     char *longer = malloc(4 << 20);
     memset(longer, 'x', 4 << 20);
     const tg_prompt_message user = {.role = TG_STR("user"), .content = {longer, 4 << 20}};
-    for (uint32_t i = 0; i < 4;
-         i++) { /* not worth to be encoded: only that it is too long is told */
+    /* not worth to be encoded: only that it is too long is told */
+    for (uint32_t i = 0; i < 4; i++) {
         const tg_str far_too_long = {longer, i % 2 ? 4 << 20 : 2100};
         const tg_gen_request r = i < 2 ? text_request(&far_too_long, 5, 0)
                                        : (tg_gen_request){.messages = &user, .messages_len = 1};
@@ -309,8 +309,8 @@ static void test_stops(void)
     submit(&w, 1, request, NULL);
     drain_all(&w);
     CU_ASSERT_EQUAL(w.results[1].finish, TG_FINISH_STOP);
-    const uint32_t stopped =
-        (uint32_t)w.results[1].tokens.len; /* that token included, and its text not */
+    /* that token included, and its text not */
+    const uint32_t stopped = (uint32_t)w.results[1].tokens.len;
     CU_ASSERT_FATAL(stopped > 1 && stopped <= 51 &&
                     w.results[1].tokens.ids[stopped - 1] == whole->tokens.ids[50]);
     submit(&w, 2, text_request(&text, stopped - 1, 5), NULL);

@@ -37,8 +37,8 @@ static void test_least_recently_used_goes_first(void)
     for (uint32_t i = 0; i < 3; i++)
         tg_kv_release(kv, blocks[i]);
     CU_ASSERT_EQUAL(tg_kv_count(kv).cached, 3);
-    CU_ASSERT_EQUAL(tg_kv_find(kv, (tg_kv_hash){0, 0}, &found),
-                    0); /* used again: now the youngest */
+    /* used again: now the youngest */
+    CU_ASSERT_EQUAL(tg_kv_find(kv, (tg_kv_hash){0, 0}, &found), 0);
     tg_kv_release(kv, found);
     CU_ASSERT_EQUAL(tg_kv_take(kv, &found), 0);
     CU_ASSERT_EQUAL(found, blocks[1]);

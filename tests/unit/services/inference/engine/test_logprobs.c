@@ -38,8 +38,8 @@ static void test_against_the_definition(void)
         for (uint32_t i = 1; i + 1 < len; i++) /* in order; of equals the lower id */
             CU_ASSERT(logits[out[i].id] > logits[out[i + 1].id] ||
                       (logits[out[i].id] == logits[out[i + 1].id] && out[i].id < out[i + 1].id));
-        for (uint32_t id = 0; id < VOCAB && len > 1;
-             id++) { /* none left out is better than the last */
+        /* none left out is better than the last */
+        for (uint32_t id = 0; id < VOCAB && len > 1; id++) {
             bool is_in = false;
             for (uint32_t i = 1; i < len; i++)
                 is_in |= out[i].id == id;

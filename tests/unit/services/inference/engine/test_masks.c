@@ -14,8 +14,8 @@ enum {
 
 static const tg_backend_ops *inner;
 static tg_backend_ops looked_at;
-static uint32_t passes, good_first, good_last,
-    good_passes; /* the good one's: all and only those behind GOOD_PROMPT tokens */
+/* the good one's: all and only those behind GOOD_PROMPT tokens */
+static uint32_t passes, good_first, good_last, good_passes;
 
 static int run_looked_at(tg_backend *backend, const tg_forward_step *step, const float **ret_logits)
 {
@@ -116,8 +116,8 @@ static void test_dear_masks_hold_up_nobody_else(void)
         submit_hostile(&w, i);
     do
         tg_engine_get_status(w.engine, &status);
-    while (status.masks_put_off_total < HOSTILE &&
-           status.running + status.queue_depth > 0); /* they are at it */
+    /* they are at it */
+    while (status.masks_put_off_total < HOSTILE && status.running + status.queue_depth > 0);
     submit_good(&w);
     drain_all(&w);
     tg_engine_get_status(w.engine, &status);

@@ -126,8 +126,8 @@ static void test_what_is_left_for_a_second_model(void)
 {
     CU_ASSERT_EQUAL(tg_memory_left(0, 1000), 0); /* no limit stays none */
     CU_ASSERT_EQUAL(tg_memory_left(TG_MEMORY_OVERHEAD_BYTES + 1500, 1000), 500);
-    CU_ASSERT_EQUAL(tg_memory_left(TG_MEMORY_OVERHEAD_BYTES + 1000, 1000),
-                    1); /* and nothing does not become none */
+    /* and nothing does not become none */
+    CU_ASSERT_EQUAL(tg_memory_left(TG_MEMORY_OVERHEAD_BYTES + 1000, 1000), 1);
     CU_ASSERT_EQUAL(tg_memory_left(5, 1000), 1);
 }
 
@@ -135,8 +135,8 @@ static void test_the_default_kv_shrinks(void)
 {
     const tg_backend_needs needs = {
         .weights_bytes = 1000000000, .kv_bytes = 16384000000, .scratch_bytes = 10000000};
-    const uint64_t rest =
-        tg_memory_total(&needs) - needs.kv_bytes; /* and a block of KV takes 16 MB */
+    /* and a block of KV takes 16 MB */
+    const uint64_t rest = tg_memory_total(&needs) - needs.kv_bytes;
     const struct {
         uint64_t room_bytes;
         uint32_t tokens;

@@ -22,8 +22,8 @@ static void test_rates(void)
         CU_ASSERT(v.tokens_in_per_s > 96 && v.tokens_in_per_s < 104);
         CU_ASSERT(v.tokens_out_per_s > 2.8 && v.tokens_out_per_s < 3.2);
     }
-    tg_recent_read(&r, 231 * second,
-                   &v); /* at rest for half a minute: some of it is still in sight */
+    /* at rest for half a minute: some of it is still in sight */
+    tg_recent_read(&r, 231 * second, &v);
     CU_ASSERT(v.tokens_in_per_s > 0 && v.tokens_in_per_s < 60 && v.first_token.p50_ns > 0);
     tg_recent_read(&r, 290 * second, &v);
     CU_ASSERT(v.tokens_in_per_s == 0 && v.between.p50_ns == 0);

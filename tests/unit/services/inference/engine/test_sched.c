@@ -131,8 +131,8 @@ static void test_what_can_never_fit_is_refused(void)
     const tg_token_list tokens = {.ids = (uint32_t *)(uintptr_t)ids, .len = 40, .cap = 40};
     const tg_gen_request r = {.tokens = ids, .tokens_len = 40, .max_tokens = 25};
     world_make(&w, 64, 4, 32);
-    CU_ASSERT_EQUAL(tg_seq_new(&r, w.model, w.kv, 1024, 3, &tokens, &err, &seq),
-                    -EMSGSIZE); /* 64 slots: 4 blocks */
+    /* 64 slots: 4 blocks */
+    CU_ASSERT_EQUAL(tg_seq_new(&r, w.model, w.kv, 1024, 3, &tokens, &err, &seq), -EMSGSIZE);
     CU_ASSERT_STRING_EQUAL(err.text,
                            "prompt and answer may take 65 tokens; the KV memory holds 48");
     CU_ASSERT_EQUAL(tg_seq_new(&r, w.model, w.kv, 1024, 4, &tokens, &err, &seq), 0);
@@ -398,8 +398,8 @@ static void test_backlogged_tenants_share_equally(void)
  * one gets through. */
 static void test_ever_new_tenants_starve_nobody(void)
 {
-    for (uint32_t max_seqs = 1; max_seqs <= 8;
-         max_seqs += 7) { /* one waits for a place; one for its prompt's turn */
+    /* one waits for a place; one for its prompt's turn */
+    for (uint32_t max_seqs = 1; max_seqs <= 8; max_seqs += 7) {
         world w;
         char name[16];
         world_make(&w, 400, max_seqs, 32);

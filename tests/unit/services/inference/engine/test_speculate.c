@@ -18,8 +18,8 @@ static void test_lookup(void)
     CU_ASSERT_EQUAL(tg_lookup_guess(NULL, better, 11, 1, out), 1);
     CU_ASSERT_EQUAL(out[0], 5); /* three equal tokens say more than two */
     const uint32_t same[] = {4, 4, 4, 4};
-    CU_ASSERT_EQUAL(tg_lookup_guess(NULL, same, 4, 8, out),
-                    1); /* where it stood before, one token follows */
+    /* where it stood before, one token follows */
+    CU_ASSERT_EQUAL(tg_lookup_guess(NULL, same, 4, 8, out), 1);
     for (uint32_t len = 0; len < 3; len++)
         CU_ASSERT_EQUAL(tg_lookup_guess(NULL, same, len, 8, out), 0);
 }
@@ -52,8 +52,8 @@ static void test_worth(void)
 {
     CU_ASSERT(tg_guess_worth(0.3f, 6, 1, 1)); /* alone: a step costs little more for a second row */
     CU_ASSERT(!tg_guess_worth(0.1f, 6, 1, 1));
-    CU_ASSERT(!tg_guess_worth(0.8f, 6, 64,
-                              64)); /* in company every row costs as much as a token brings */
+    /* in company every row costs as much as a token brings */
+    CU_ASSERT(!tg_guess_worth(0.8f, 6, 64, 64));
     CU_ASSERT(tg_guess_worth(0.95f, 6, 64, 64));
     CU_ASSERT(!tg_guess_worth(0, 6, 1, 1));
 }

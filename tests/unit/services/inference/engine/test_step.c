@@ -29,8 +29,8 @@ static void test_choices(void)
     tg_engine_status status;
     world_make(&one, 1, 64, 512);
     world_make(&many, 8, 64, 4096);
-    for (uint32_t length = 1; length <= 35;
-         length += 17) { /* prompts within a block, and past one and two */
+    /* prompts within a block, and past one and two */
+    for (uint32_t length = 1; length <= 35; length += 17) {
         const tg_str prompt = {text.data, length};
         tg_gen_request r = probing(40, 5);
         r.text = &prompt;
@@ -205,8 +205,8 @@ static void test_deadlines(void)
     r.deadline_ns = tg_clock_mono_ns() + 600000000000u;
     CU_ASSERT_EQUAL(submit(&w, 4, r, NULL), 0);
     drain_all(&w);
-    for (uint32_t i = 0; i < 4;
-         i++) /* the context's end may come before the deadline on a fast machine */
+    /* the context's end may come before the deadline on a fast machine */
+    for (uint32_t i = 0; i < 4; i++)
         CU_ASSERT(w.results[i].ends == 1 && (w.results[i].finish == TG_FINISH_DEADLINE ||
                                              w.results[i].finish == TG_FINISH_LENGTH));
     CU_ASSERT_EQUAL(w.results[3].finish, TG_FINISH_DEADLINE);
@@ -506,8 +506,8 @@ static void test_calls_of_any_arguments(void)
     CU_ASSERT_EQUAL(submit(&w, 0, r, &err), 0);
     CU_ASSERT_STRING_EQUAL(err.text, "");
     drain_all(&w);
-    const char *open = memmem(w.results[0].text.data, w.results[0].text.len, "<tool_call>",
-                              11); /* NUL may stand before it */
+    /* NUL may stand before it */
+    const char *open = memmem(w.results[0].text.data, w.results[0].text.len, "<tool_call>", 11);
     const char *at = open ? open + 11 : "", *rest = "{\"name\":\"odd\",\"arguments\":{";
     for (; *at && *rest; at++) {
         CU_ASSERT(*at == *rest || strchr(" \n", *at));

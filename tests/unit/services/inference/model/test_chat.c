@@ -257,15 +257,14 @@ static void test_long_beginning_of_an_answer(void)
                              "<ab ab><ab", false));
     messages[0].content = (tg_str){long_text, LEN};
     long_text[LEN / 2] = ' ';
-    messages[1].content =
-        (tg_str){long_text + LEN / 2 - LEN / 4, LEN / 4 + 1}; /* ends in a space */
+    /* ends in a space */
+    messages[1].content = (tg_str){long_text + LEN / 2 - LEN / 4, LEN / 4 + 1};
     CU_ASSERT_EQUAL(encode(model, messages, 2, true, &err, &tokens), 0);
     size_t bytes = 0;
     for (size_t i = 0; i < tokens.len; i++)
         bytes += tg_tokenizer_piece(model->tokenizer, tokens.ids[i]).len;
-    CU_ASSERT_EQUAL(bytes,
-                    1 + LEN + 2 +
-                        LEN / 4); /* "<", the first text, "><", and the second less its space */
+    /* "<", the first text, "><", and the second less its space */
+    CU_ASSERT_EQUAL(bytes, 1 + LEN + 2 + LEN / 4);
     configure(model, "{% for m in messages %}<{{ m.content | upper }}>{% endfor %}");
     CU_ASSERT_EQUAL(encode(model, messages, 2, true, &err, &tokens), -EINVAL);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "does not show it"));

@@ -66,8 +66,8 @@ static void test_every_truncation_is_refused(void)
     tg_error err;
     tiny_model((tiny_conf){.seed = 1, .layers = 1, .tied = true}, &file);
     CU_ASSERT_EQUAL(parse(file.data, file.len, &err), 0);
-    const size_t data_at =
-        file.len - 64 * (size_t)TINY_SPM_TOKENS * 4; /* somewhere in the tensors */
+    /* somewhere in the tensors */
+    const size_t data_at = file.len - 64 * (size_t)TINY_SPM_TOKENS * 4;
     for (size_t len = 0; len < file.len; len += len < data_at ? 1 + len / 400 : 4099) {
         CU_ASSERT(parse(file.data, len, &err) < 0);
         CU_ASSERT(err.text[0] != '\0');
@@ -138,8 +138,8 @@ static void test_refusals_name_the_matter(void)
     static const char *const why[] = {"impossible shape", "impossible shape", "impossible shape",
                                       "impossible shape", "larger than the file"};
     CU_ASSERT_EQUAL_FATAL(memcmp(name + 17 + 4, whole, sizeof(whole)), 0);
-    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]);
-         i++) { /* products past 64 bits, which may come to 0 */
+    /* products past 64 bits, which may come to 0 */
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
         memcpy(name + 17 + 4, shapes[i], sizeof(shapes[i]));
         CU_ASSERT(fails_with(&file, why[i]));
     }

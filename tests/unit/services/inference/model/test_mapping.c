@@ -144,8 +144,8 @@ static void test_the_bound(void)
     make_file(path);
     while (len <= TG_MAPPINGS_MAX && tg_mapping_open(path, &err, &all[len]) == 0)
         len++;
-    CU_ASSERT(len == TG_MAPPINGS_MAX ||
-              strstr(err.text, "open files")); /* or the process's own bound */
+    /* or the process's own bound */
+    CU_ASSERT(len == TG_MAPPINGS_MAX || strstr(err.text, "open files"));
     CU_ASSERT(err.text[0] != '\0');
     while (len > 0)
         tg_mapping_close(all[--len]);

@@ -211,8 +211,8 @@ static void test_context(void)
     facts.input_units = 4000 * 100; /* a guess counts, not the bound */
     CU_ASSERT_EQUAL(decide()->refusal, TG_REFUSAL_NONE);
     estimates = tg_estimates_new();
-    for (int i = 0; i < TG_ESTIMATE_REPORTS_MIN;
-         i++) /* a tokenizer that makes twice as many of a text */
+    /* a tokenizer that makes twice as many of a text */
+    for (int i = 0; i < TG_ESTIMATE_REPORTS_MIN; i++)
         tg_estimates_learn(estimates, "private-gpu-llama-70b", 1000, 20);
     expect_steps(decide(), "1/0"); /* of the other target's tokenizer nothing is known */
     facts.max_tokens = 192;
@@ -231,8 +231,8 @@ static void test_count(void)
     facts.counts = &count;
     facts.max_tokens = 192;
     facts.input_tokens = 40000;
-    facts.input_units =
-        3999 * 100; /* 8,000 tokens are left, and twice as many as guessed would fit */
+    /* 8,000 tokens are left, and twice as many as guessed would fit */
+    facts.input_units = 3999 * 100;
     CU_ASSERT_FALSE(decide()->wants_count);
     facts.input_units = 4001 * 100;
     CU_ASSERT_TRUE(decide()->wants_count);
@@ -253,8 +253,8 @@ static void test_count(void)
     CU_ASSERT_FALSE(plan->wants_count);
     CU_ASSERT_EQUAL(plan->steps[0].target, PRIVATE);
     CU_ASSERT_EQUAL(plan->steps[0].counted_tokens, 8000);
-    CU_ASSERT_EQUAL(plan->steps[plan->step_count - 1].counted_tokens,
-                    0); /* it is not the other target's count */
+    /* it is not the other target's count */
+    CU_ASSERT_EQUAL(plan->steps[plan->step_count - 1].counted_tokens, 0);
     count.tokens = 8001;
     expect_steps(decide(), "1/0");
     CU_ASSERT_TRUE(traced(decide(), "private-gpu-llama-70b", false,

@@ -108,8 +108,8 @@ static void test_a_target_slows_down_and_recovers(void)
     run(&w, REQUESTS);
     CU_ASSERT_EQUAL(served(&w, 0), REQUESTS); /* fast enough: the order is the rule's */
 
-    w.places[0][0].usual_us =
-        3000000; /* one replica slows down: the other takes all but what finds it out */
+    /* one replica slows down: the other takes all but what finds it out */
+    w.places[0][0].usual_us = 3000000;
     run(&w, REQUESTS);
     CU_ASSERT_EQUAL(served(&w, 0), REQUESTS);
     CU_ASSERT_TRUE(w.places[0][0].served < REQUESTS / 10);
@@ -120,8 +120,8 @@ static void test_a_target_slows_down_and_recovers(void)
     CU_ASSERT_TRUE(w.places[0][0].slow + w.places[0][1].slow < REQUESTS / 10);
     CU_ASSERT_EQUAL(w.refused, 0);
 
-    w.places[1][0].usual_us =
-        3000000; /* nothing is fast: a few requests a window find out, the others are told so */
+    /* nothing is fast: a few requests a window find out, the others are told so */
+    w.places[1][0].usual_us = 3000000;
     run(&w, REQUESTS);
     CU_ASSERT_TRUE(w.refused > REQUESTS * 8 / 10);
     CU_ASSERT_TRUE(served(&w, 0) >= 3 * TG_DECIDE_REQUESTS_MIN); /* in four windows */
